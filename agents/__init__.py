@@ -1,0 +1,19 @@
+"""The learners. They see the world through the public names of `tokenlm.envs`."""
+
+from .baselines.maximum_likelihood import MaximumLikelihood
+from .configuration import AgentConfig, NetworkConfig, RunConfig
+from .dqn.agent import DQN
+from .evaluation import evaluate, play, score_text
+from .schedules import Schedule
+
+__all__ = [
+    "DQN",
+    "AgentConfig",
+    "MaximumLikelihood",
+    "NetworkConfig",
+    "RunConfig",
+    "Schedule",
+    "evaluate",
+    "play",
+    "score_text",
+]

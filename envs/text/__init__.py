@@ -1,0 +1,26 @@
+"""Raw text to token ids: reading, cleaning, tokenizers, vocabulary, the built-in corpora."""
+
+from .cleaning import Cleaning
+from .files import write_atomically, write_text_atomically
+from .reading import BUILT_IN_CORPORA, read_documents, read_pairs
+from .splits import Splits, read_splits, split_documents
+from .tokenizers import SymbolTokenizer, Tokenizer, WordTokenizer, load_tokenizer, make_tokenizer
+from .vocabulary import Vocabulary
+
+__all__ = [
+    "BUILT_IN_CORPORA",
+    "Cleaning",
+    "Splits",
+    "SymbolTokenizer",
+    "Tokenizer",
+    "Vocabulary",
+    "WordTokenizer",
+    "load_tokenizer",
+    "make_tokenizer",
+    "read_documents",
+    "read_pairs",
+    "read_splits",
+    "split_documents",
+    "write_atomically",
+    "write_text_atomically",
+]

@@ -1,0 +1,93 @@
+"""Saving and loading: weights as safetensors, settings as JSON, the tokenizer beside them. No pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..envs.text import load_tokenizer, write_atomically, write_text_atomically
+from .configuration import agent_config_of, env_config_of
+
+if TYPE_CHECKING:
+    from .dqn.agent import DQN
+
+FORMAT = 1
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as readable JSON."""
+    write_text_atomically(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def save_agent(agent: DQN, folder: Path) -> None:
+    """Weights, settings and tokenizer of `agent`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in agent.network.state_dict().items()}
+    write_atomically(folder / "weights.safetensors", lambda p: save_file(weights, p))
+    agent.tokenizer.save(folder / "tokenizer")
+    env = dataclasses.asdict(agent.env_config)
+    if not isinstance(env["corpus"], str):
+        env["corpus"] = None  # texts given in Python stay with whoever gave them
+    settings = {
+        "format": FORMAT,
+        "class": type(agent).__name__,
+        "vocabulary": agent.tokenizer.vocabulary.digest,
+        "seed": agent.seed,
+        "progress": agent.progress,
+        "num_steps": agent.num_steps,
+        "agent": dataclasses.asdict(agent.config),
+        "env": env,
+    }
+    write_json(folder / "agent.json", settings)
+
+
+def load_agent(cls: type[DQN], folder: Path, env: Any, device: str) -> DQN:
+    """The agent saved in `folder`, in `env` where given."""
+    try:
+        settings = json.loads((folder / "agent.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{folder} holds no saved agent (no agent.json); give the folder that save() wrote") from None
+    if settings.get("format") != FORMAT:
+        raise ValueError(f"{folder} was saved in format {settings.get('format')}; this version reads format {FORMAT}")
+    config = agent_config_of(settings["agent"])
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    if env is None:
+        saved = settings["env"]
+        env_config = env_config_of({**saved, "corpus": saved["corpus"] or ()})
+        agent = cls(None, config, seed=settings["seed"], device=device, tokenizer=tokenizer, env_config=env_config)
+    else:
+        agent = cls(env, config, seed=settings["seed"], device=device)
+        if agent.tokenizer.vocabulary.digest != settings["vocabulary"]:
+            raise ValueError(
+                f"the agent in {folder} was trained with a vocabulary of {len(tokenizer.vocabulary)} tokens that differs "
+                f"from the environment's ({len(agent.tokenizer.vocabulary)} tokens); use the corpus and tokenizer it was trained with"
+            )
+    agent.network.load_state_dict(load_file(folder / "weights.safetensors", device=str(agent.device)))
+    agent.learner.target_network.load_state_dict(agent.network.state_dict())
+    agent.progress, agent.num_steps = settings["progress"], settings["num_steps"]
+    return agent
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """A `state_dict` of tensors, arrays, numbers, lists and dicts, readable with weights_only=True."""
+    write_atomically(path, lambda p: torch.save(_plain(state), p))
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """What `save_state` wrote."""
+    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    return state
+
+
+def _plain(value: Any) -> Any:
+    """NumPy arrays as tensors: the safe unpickler knows no others."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return torch.from_numpy(value) if type(value).__module__ == "numpy" and hasattr(value, "shape") and value.shape else value

@@ -1,0 +1,355 @@
+"""`DQN`: learn, predict, generate, save, load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+from tqdm import tqdm
+
+from ...envs import EnvConfig, TokenLMVectorEnv, Vocabulary, World
+from ...envs.text import Tokenizer
+from .. import checkpoints
+from ..configuration import AgentConfig
+from ..devices import resolve_device
+from ..networks import QNetwork, make_network, put_rows
+from .collector import Collector, right_padded
+from .corpus_episodes import corpus_replay
+from .exploration import choose_actions
+from .learner import ActionRules, Learner
+from .replay import EpisodeBatch, EpisodeReplay, concatenate
+
+Callback = Callable[["DQN"], bool | None]
+
+
+class DQN:
+    """Deep Q-network over token prefixes, with episode replay, a target network and a temperature.
+
+    At temperature 0 this is the DQN of Mnih et al. 2015 on sequences; at τ > 0 its Bellman operator is the soft one
+    of Haarnoja et al. 2017, whose fixed point under log-likelihood rewards and γ = τ = 1 is the language model p*.
+
+    Args:
+        env: a registered id ("TokenLM-v0"), an `EnvConfig`, or an environment made from one; None for an agent that
+            only predicts and generates (then `tokenizer` and `env_config` are needed, as `load` passes them).
+        config: the learner's settings, or
+        settings: the same as keywords, over `config`: `learning_rate=3e-4, network="transformer", temperature=0.5`.
+        seed: seed of everything random; on the CPU one seed gives one result, bit for bit.
+        device: "auto", "cpu", "cuda" or "mps".
+    """
+
+    def __init__(
+        self,
+        env: str | EnvConfig | gym.Env | gym.vector.VectorEnv | None = "TokenLM-v0",
+        config: AgentConfig | None = None,
+        *,
+        seed: int = 0,
+        device: str = "auto",
+        tokenizer: Tokenizer | None = None,
+        env_config: EnvConfig | None = None,
+        **settings: Any,
+    ) -> None:
+        self.config = AgentConfig.of(config, settings)
+        self.seed = seed
+        self.device = resolve_device(device)
+        self.world: World | None = None
+        if env is not None:
+            env_config = _env_config(env)
+            self.world = World.of(env_config)
+            tokenizer = self.world.tokenizer
+        if tokenizer is None or env_config is None:
+            raise ValueError("an agent without an environment needs a tokenizer and an env_config; use DQN.load(path)")
+        self.env_config = env_config
+        self.tokenizer = tokenizer
+        torch.manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.network = self._make_network()
+        self.rules = self._make_rules()
+        self.learner = Learner(self.network, self.config, self.rules)
+        self.num_steps = 0
+        self.progress = 0.0
+        self.learning_seconds = 0.0
+        self.last_metrics: dict[str, Tensor] = {}
+        self._owed = 0.0
+        self._sampler = torch.Generator().manual_seed(seed + 1)
+        self.replay: EpisodeReplay | None = None
+        self.corpus: EpisodeReplay | None = None
+        self.collector: Collector | None = None
+
+    def learn(
+        self, total_steps: int, callback: Callback | None = None, progress_bar: bool = False, resume: bool = False
+    ) -> DQN:
+        """Act and train for `total_steps` environment steps; schedules run over these steps.
+
+        Args:
+            total_steps: environment steps; with loss "cross_entropy", which does not act, as many updates as that
+                many steps would have brought.
+            callback: called after every step of the batch of environments; returning False stops.
+            progress_bar: show progress, rate and time left.
+            resume: go on with the course that `load_state_dict` restored, up to `total_steps` in all.
+        """
+        self._prepare()
+        first, began = (0 if resume else self.num_steps), time.perf_counter()
+        done = self.num_steps - first
+        with tqdm(total=total_steps, initial=done, unit="step", disable=not progress_bar, unit_scale=True) as bar:
+            while self.num_steps - first < total_steps:
+                self.progress = (self.num_steps - first) / total_steps
+                self._act()
+                self._train()
+                now = time.perf_counter()
+                self.learning_seconds += now - began
+                if callback is not None and callback(self) is False:
+                    break
+                began = time.perf_counter()
+                bar.update(min(self.num_steps - first, total_steps) - bar.n)
+                if progress_bar and self.collector is not None:
+                    bar.set_postfix({"return": f"{self.collector.mean_return:.2f}"}, refresh=False)
+            else:
+                self.progress = 1.0
+        return self
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps taken."""
+        return self.collector.steps if self.collector else 0
+
+    @property
+    def temperature(self) -> float:
+        """τ now: that of the value and of the policy."""
+        return self.config.temperature(self.progress)
+
+    def predict(
+        self,
+        observation: npt.ArrayLike,
+        state: tuple[Tensor, ...] | None = None,
+        episode_start: npt.ArrayLike | None = None,
+        deterministic: bool = False,
+        action_masks: npt.ArrayLike | None = None,
+    ) -> tuple[npt.NDArray[np.int64], tuple[Tensor, ...]]:
+        """Actions for observations of the environment.
+
+        Args:
+            observation: (L,) or (B, L) int64, as the environment gives it.
+            state: what the last call returned, to read only the newest token; None to read the whole window.
+            episode_start: (B,) bool, rows whose window is to be read afresh although `state` is given.
+            deterministic: the greedy action; otherwise one drawn from the Boltzmann policy.
+            action_masks: (V,) or (B, V) bool; without them all actions that are ever valid are allowed.
+
+        Returns: actions, a scalar array for a single observation and (B,) otherwise, and the new state.
+        """
+        windows = torch.as_tensor(np.asarray(observation), dtype=torch.int64, device=self.device)
+        single = windows.ndim == 1
+        windows = windows[None] if single else windows
+        self.network.eval()
+        with torch.no_grad():
+            hidden, state = self._read(windows, state, episode_start)
+            valid = self.rules.valid.expand(len(windows), -1)
+            if action_masks is not None:
+                valid = torch.as_tensor(np.asarray(action_masks), device=self.device).bool().expand(len(windows), -1)
+            temperature = 0.0 if deterministic else self.temperature
+            actions, _ = choose_actions(self.network.q_values(hidden), valid, temperature, 0.0, self.generator)
+        array = actions.cpu().numpy()
+        return (array[0] if single else array), state
+
+    def generate(
+        self,
+        prompt: str | Sequence[str] = "",
+        count: int = 1,
+        *,
+        temperature: float | None = None,
+        max_new_tokens: int | None = None,
+        seed: int | None = None,
+    ) -> list[str]:
+        """Texts that continue a prompt, prompt included.
+
+        Args:
+            prompt: one prompt, or several.
+            count: texts for each prompt.
+            temperature: of the policy; None for the agent's own, 0 for greedy.
+            max_new_tokens: longest continuation in tokens; None for the environment's.
+            seed: of the sampling; None goes on with the agent's own generator.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        ids = [[Vocabulary.BOS, *self._encode(p)] for p in prompts for _ in range(count)]
+        generator = self.generator if seed is None else torch.Generator(self.device).manual_seed(seed)
+        chosen = self.temperature if temperature is None else temperature
+        written = self.continue_ids(ids, chosen, generator, max_new_tokens)
+        return [self.tokenizer.decode(a + b) for a, b in zip(ids, written, strict=True)]
+
+    @torch.no_grad()
+    def continue_ids(
+        self,
+        prefixes: Sequence[Sequence[int]],
+        temperature: float,
+        generator: torch.Generator,
+        max_new_tokens: int | None = None,
+    ) -> list[list[int]]:
+        """Ids written after each prefix (with `<bos>`), `<eos>` included where it was written."""
+        self.network.eval()
+        horizon = max_new_tokens or self.env_config.max_new_tokens
+        lengths = torch.tensor([len(p) for p in prefixes], device=self.device)
+        tokens = torch.zeros((len(prefixes), int(lengths.max())), dtype=torch.int64, device=self.device)
+        for row, prefix in enumerate(prefixes):
+            tokens[row, : len(prefix)] = torch.tensor(prefix)
+        hidden, state = self.network.encode(tokens, lengths)
+        valid = self.rules.valid.expand(len(prefixes), -1).clone()
+        eos_ever_valid = bool(self.rules.valid[Vocabulary.EOS])
+        over = torch.zeros(len(prefixes), dtype=torch.bool, device=self.device)
+        columns = []
+        for step in range(horizon):
+            valid[:, Vocabulary.EOS] = eos_ever_valid and step >= self.rules.min_new_tokens
+            actions, _ = choose_actions(self.network.q_values(hidden), valid, temperature, 0.0, generator)
+            columns.append(torch.where(over, Vocabulary.PAD, actions))
+            over = over | (actions == Vocabulary.EOS)
+            if bool(over.all()):
+                break
+            hidden, state = self.network.step(actions, state)
+        return [[i for i in row if i != Vocabulary.PAD] for row in torch.stack(columns, 1).tolist()]
+
+    def save(self, path: str | Path) -> None:
+        """Write weights (safetensors), configuration and tokenizer into the folder `path`."""
+        checkpoints.save_agent(self, Path(path))
+
+    @classmethod
+    def load(
+        cls, path: str | Path, env: str | EnvConfig | gym.Env | gym.vector.VectorEnv | None = None, device: str = "auto"
+    ) -> DQN:
+        """The agent that `save` wrote; with `env`, one that can go on learning there.
+
+        Raises ValueError where the environment's vocabulary is not the one the agent was trained with.
+        """
+        return checkpoints.load_agent(cls, Path(path), env, device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes while training; `load_state_dict` goes on exactly there."""
+        self._prepare()
+        return {
+            "learner": self.learner.state_dict(),
+            "replay": self.replay.state_dict() if self.replay else None,
+            "collector": self.collector.state_dict() if self.collector else None,
+            "generator": self.generator.get_state(),
+            "sampler": self._sampler.get_state(),
+            "torch_generator": torch.get_rng_state(),
+            "num_steps": self.num_steps,
+            "progress": self.progress,
+            "learning_seconds": self.learning_seconds,
+            "owed": self._owed,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        self._prepare()
+        self.learner.load_state_dict(state["learner"])
+        if self.replay is not None and self.collector is not None:
+            self.replay.load_state_dict(state["replay"])
+            self.collector.load_state_dict(state["collector"])
+        self.generator.set_state(state["generator"])
+        self._sampler.set_state(state["sampler"])
+        torch.set_rng_state(state["torch_generator"])
+        self.num_steps, self.progress = int(state["num_steps"]), float(state["progress"])
+        self.learning_seconds, self._owed = float(state["learning_seconds"]), float(state["owed"])
+
+    def _make_network(self) -> QNetwork:
+        network = self.config.network
+        shared = {"hidden_size": network.hidden_size, "num_layers": network.num_layers, "dropout": network.dropout}
+        if network.name == "lstm":
+            own: dict[str, Any] = {"embedding_size": network.embedding_size}
+        else:
+            # Corpus episodes and full windows must both fit, and one place more for the last token written.
+            longest = self.env_config.context_length + self.env_config.max_new_tokens + 1
+            own = {"num_heads": network.num_heads, "positions": network.positions, "max_length": longest}
+        made = make_network(network.name, len(self.tokenizer.vocabulary), initial_value=network.initial_value, **shared, **own)
+        return made.to(self.device)
+
+    def _make_rules(self) -> ActionRules:
+        valid = torch.ones(len(self.tokenizer.vocabulary), dtype=torch.bool, device=self.device)
+        valid[: len(Vocabulary.SPECIAL_TOKENS)] = False
+        valid[Vocabulary.EOS] = self.env_config.ending == "eos"
+        return ActionRules(valid, Vocabulary.EOS, self.env_config.min_new_tokens, self.env_config.max_new_tokens)
+
+    def _prepare(self) -> None:
+        """Make what only training needs: the corpus episodes, the replay and the environments."""
+        if self.corpus is not None or self.replay is not None:
+            return
+        if self.world is None:
+            raise ValueError("this agent has no environment to learn in; load it with DQN.load(path, env=…)")
+        config = self.config
+        if config.corpus_share > 0:
+            self.corpus = corpus_replay(self.world, self.env_config, self.seed, self.device)
+        if config.corpus_share < 1:
+            env = TokenLMVectorEnv(config.num_envs, self.env_config, autoreset_mode=AutoresetMode.SAME_STEP)
+            longest = int(self.world.documents[self.env_config.split].longest_prompt.max()) + 1
+            self.replay = EpisodeReplay(
+                config.replay_capacity,
+                min(longest, self.env_config.context_length),
+                self.env_config.max_new_tokens,
+                self.world.vocab_size,
+                keeps_actions=self.env_config.transition == "teacher",
+                device=self.device,
+            )
+            self.collector = Collector(env, self.network, self.replay, self.generator, self.seed)
+
+    def _act(self) -> None:
+        if self.collector is not None:
+            self.collector.step(self.temperature, self.config.epsilon(self.progress))
+        self.num_steps += self.config.num_envs
+        if self.num_steps >= self.config.learning_starts:
+            self._owed += self.config.num_envs * self.config.replay_ratio
+
+    def _train(self) -> None:
+        while self._owed > 0 and (batch := self._batch()) is not None:
+            before = self.learner.transitions_trained
+            metrics = self.learner.update(batch, self.progress)
+            self._owed -= max(1, self.learner.transitions_trained - before)
+            self.last_metrics = metrics
+
+    def _batch(self) -> EpisodeBatch | None:
+        """Episodes of the corpus and of the agent's own, in the configured shares; None while there are none."""
+        own = 0 if not self.replay else round(self.config.batch_size * (1.0 - self.config.corpus_share))
+        from_corpus = self.config.batch_size - own if self.corpus else 0
+        parts = []
+        if own and self.replay:
+            parts.append(self.replay.sample(own, self._sampler))
+        if from_corpus and self.corpus:
+            parts.append(self.corpus.sample(from_corpus, self._sampler))
+        return concatenate(parts) if parts else None
+
+    def _read(
+        self, windows: Tensor, state: tuple[Tensor, ...] | None, episode_start: npt.ArrayLike | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if state is None:
+            return self.network.encode(*right_padded(windows))
+        hidden, state = self.network.step(windows[:, -1], state)
+        if episode_start is not None and np.any(episode_start):
+            rows = torch.as_tensor(np.flatnonzero(episode_start), device=self.device)
+            fresh, new = self.network.encode(*right_padded(windows[rows]))
+            hidden[rows] = fresh
+            put_rows(state, rows, new)
+        return hidden, state
+
+    def _encode(self, prompt: str) -> list[int]:
+        ids = self.tokenizer.encode(self.env_config.cleaning(prompt))
+        if Vocabulary.UNK in ids:
+            raise ValueError(
+                f"the prompt {prompt!r} has words outside the vocabulary "
+                f"(it reads {self.tokenizer.decode(ids)!r} without them); use words of the corpus"
+            )
+        return ids
+
+
+def _env_config(env: str | EnvConfig | gym.Env | gym.vector.VectorEnv) -> EnvConfig:
+    if isinstance(env, EnvConfig):
+        return env
+    if isinstance(env, str):
+        env = gym.make(env)
+    config = getattr(env.unwrapped, "config", None)
+    if not isinstance(config, EnvConfig):
+        raise ValueError(f"DQN learns on TokenLM environments, not on {env}; make it with gym.make('TokenLM-v0', …)")
+    return config

@@ -1,0 +1,142 @@
+"""Writes episodes with the current network and puts them into the replay. One step costs the same at any length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+from ...envs import TokenLMVectorEnv
+from ..networks import QNetwork, put_rows
+from .exploration import choose_actions
+from .replay import EpisodeReplay
+
+
+def right_padded(observation: Tensor) -> tuple[Tensor, Tensor]:
+    """Left-padded windows (B, L) to right-padded prefixes (B, longest) and their lengths (B,)."""
+    lengths = (observation != 0).sum(1)
+    longest = int(lengths.max())
+    place = observation.shape[1] - lengths[:, None] + torch.arange(longest, device=observation.device)
+    inside = place < observation.shape[1]
+    tokens = observation.gather(1, place.clamp(max=observation.shape[1] - 1))
+    return tokens * inside, lengths
+
+
+class Collector:
+    """Plays a vector environment (autoreset SAME_STEP) and keeps every finished episode.
+
+    Args:
+        env: the environment.
+        network: Q-network that acts; read at every step, so updates take effect at once.
+        replay: where finished episodes go.
+        generator: source of randomness for actions.
+        seed: seed of the environment.
+    """
+
+    def __init__(
+        self,
+        env: TokenLMVectorEnv,
+        network: QNetwork,
+        replay: EpisodeReplay,
+        generator: torch.Generator,
+        seed: int,
+    ) -> None:
+        if env.autoreset_mode != AutoresetMode.SAME_STEP:
+            raise ValueError(f"the collector needs autoreset_mode SAME_STEP, not {env.autoreset_mode}")
+        self.env = env
+        self.network = network
+        self.replay = replay
+        self.generator = generator
+        self.device = network.head.weight.device
+        count, horizon, size = env.num_envs, env.config.max_new_tokens, replay.prompt_size
+        self.tokens = torch.zeros((count, size + horizon), dtype=torch.int64)
+        self.actions = torch.zeros((count, horizon), dtype=torch.int64)
+        self.rewards = torch.zeros((count, horizon))
+        self.log_probs = torch.zeros((count, horizon))
+        self.prompt_lengths = torch.zeros(count, dtype=torch.int64)
+        self.written = torch.zeros(count, dtype=torch.int64)
+        self.rows = torch.arange(count)
+        self.steps = 0
+        self.episodes = 0
+        self.recent_returns: list[float] = []
+        observation, _ = env.reset(seed=seed)
+        self.hidden, self.state = self._begin(self.rows, observation)
+
+    @torch.no_grad()
+    def step(self, temperature: float, epsilon: float) -> None:
+        """One token in every environment."""
+        self.network.eval()
+        q_values = self.network.q_values(self.hidden)
+        valid = torch.from_numpy(self.env.action_masks()).to(self.device)
+        actions, log_probs = choose_actions(q_values, valid, temperature, epsilon, self.generator)
+        chosen = actions.cpu()
+        observation, rewards, terminated, truncated, infos = self.env.step(chosen.numpy())
+        over = torch.from_numpy(terminated | truncated)
+        appended = torch.from_numpy(observation[:, -1].copy())
+        if over.any():  # the observation of an ended episode is the next one's first
+            last = np.stack(infos["final_obs"][over.numpy()])[:, -1]
+            appended[over] = torch.from_numpy(last)
+
+        self.tokens[self.rows, self.prompt_lengths + self.written] = appended
+        self.actions[self.rows, self.written] = chosen
+        self.rewards[self.rows, self.written] = torch.from_numpy(rewards).float()
+        self.log_probs[self.rows, self.written] = log_probs.float().cpu()
+        self.written += 1
+        self.steps += self.env.num_envs
+        self.hidden, self.state = self.network.step(appended.to(self.device), self.state)
+        if over.any():
+            ended = over.nonzero().squeeze(1)
+            self._keep(ended, torch.from_numpy(terminated)[ended])
+            hidden, state = self._begin(ended, observation[ended.numpy()])
+            self.hidden[ended.to(self.device)] = hidden
+            put_rows(self.state, ended.to(self.device), state)
+
+    def _begin(self, rows: Tensor, observation: np.ndarray) -> tuple[Tensor, Any]:
+        """Read the prompts of new episodes."""
+        prompt, lengths = right_padded(torch.from_numpy(observation))
+        self.tokens[rows] = 0
+        self.tokens[rows, : prompt.shape[1]] = prompt
+        self.rewards[rows] = 0.0
+        self.prompt_lengths[rows] = lengths
+        self.written[rows] = 0
+        with torch.no_grad():
+            return self.network.encode(prompt.to(self.device), lengths.to(self.device))
+
+    def _keep(self, rows: Tensor, terminated: Tensor) -> None:
+        device = self.replay.lengths.device
+        arrays = (self.tokens, self.actions, self.rewards, self.log_probs, self.prompt_lengths, self.written)
+        self.replay.add(*(a[rows].to(device) for a in arrays), terminated.to(device))
+        self.episodes += len(rows)
+        self.recent_returns = (self.recent_returns + self.rewards[rows].sum(1).tolist())[-200:]
+
+    @property
+    def mean_return(self) -> float:
+        """Mean return of the last 200 episodes, nats; nan before the first ends."""
+        return float(np.mean(self.recent_returns)) if self.recent_returns else float("nan")
+
+    _KEPT = ("tokens", "actions", "rewards", "log_probs", "prompt_lengths", "written", "hidden")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Environment, running episodes, network state, random generator and counters."""
+        return {
+            **{name: getattr(self, name).clone() for name in self._KEPT},
+            "env": self.env.state_dict(),
+            "state": [t.clone() for t in self.state],
+            "generator": self.generator.get_state(),
+            "steps": self.steps,
+            "episodes": self.episodes,
+            "recent_returns": list(self.recent_returns),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        for name in self._KEPT:
+            getattr(self, name).copy_(state[name])
+        self.env.load_state_dict(state["env"])
+        self.state = tuple(t.clone() for t in state["state"])
+        self.generator.set_state(state["generator"])
+        self.steps, self.episodes = int(state["steps"]), int(state["episodes"])
+        self.recent_returns = list(state["recent_returns"])

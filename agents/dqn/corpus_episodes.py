@@ -1,0 +1,45 @@
+"""Documents of the corpus as episodes: what the environment pays an agent that writes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ...envs import EnvConfig, Vocabulary, World, force
+from .replay import EpisodeReplay
+
+_BLOCK = 4_096  # episodes run side by side
+
+
+def corpus_replay(world: World, config: EnvConfig, seed: int, device: torch.device | str = "cpu") -> EpisodeReplay:
+    """A replay that holds every training document once, rewards under the target distribution included.
+
+    A document that fits an episode starts where the environment would start it; a longer one, or one with an
+    `<unk>` (which ends its episode as a truncation), starts anywhere, so that the whole corpus is seen.
+    """
+    documents = world.documents["train"]
+    rng = np.random.default_rng(seed)
+    starts = rng.integers(documents.shortest_prompt, documents.longest_prompt + 1)
+    unknown = np.add.reduceat(documents.tokens == Vocabulary.UNK, documents.offsets[:-1]) > 0
+    broken = unknown | (documents.lengths - starts >= config.max_new_tokens)
+    last_start = np.where(unknown, documents.lengths - 1, np.maximum(documents.lengths - config.max_new_tokens, 0))
+    starts = np.where(broken, np.maximum(rng.integers(0, last_start + 1), documents.shortest_prompt), starts)
+
+    replay = EpisodeReplay(
+        capacity=len(documents),
+        prompt_size=int(min(starts.max() + 1, config.context_length)),
+        max_new_tokens=config.max_new_tokens,
+        vocab_size=world.vocab_size,
+        keeps_actions=config.transition == "teacher",
+        device=device,
+    )
+    for first in range(0, len(documents), _BLOCK):
+        rows = np.arange(first, min(first + _BLOCK, len(documents)))
+        forced = force(world, config, "train", rows, starts[rows])
+        kept = forced.lengths > 0
+        tokens = np.zeros((len(rows), replay.tokens.shape[1]), np.int64)
+        tokens[:, : forced.tokens.shape[1]] = forced.tokens
+        arrays = (tokens, forced.actions, forced.rewards.astype(np.float32), np.zeros_like(forced.rewards, np.float32),
+                  forced.prompt_lengths, forced.lengths, forced.terminated)  # fmt: skip
+        replay.add(*(torch.from_numpy(a[kept]).to(device) for a in arrays))
+    return replay

@@ -1,0 +1,189 @@
+"""Replay of whole episodes: ids once, rewards and behaviour log-probabilities, never prefixes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class EpisodeBatch:
+    """Episodes in right-padded rows.
+
+    Column j of `tokens` is read before column j + 1 is chosen, so everything about one action stands in the column of
+    the last token before it: rewards[:, j] was earned by actions[:, j], chosen after reading tokens[:, : j + 1].
+
+    Args:
+        tokens: (B, L + 1) int64: prompt (with `<bos>`), then the tokens that were appended.
+        actions: (B, L) int64: what was chosen; equals tokens[:, 1:] unless the transition is "teacher".
+        rewards: (B, L) float32, nats.
+        log_probs: (B, L) float32: log-probability with which the behaviour policy chose the action.
+        is_action: (B, L) bool, True where an action was chosen (not in the prompt, not in the padding).
+        terminal: (B, L) bool, True where the action ended the episode for good (not by truncation).
+        written: (B, L) int64, number of tokens that the episode had written before the action.
+    """
+
+    tokens: Tensor
+    actions: Tensor
+    rewards: Tensor
+    log_probs: Tensor
+    is_action: Tensor
+    terminal: Tensor
+    written: Tensor
+
+    def to(self, device: torch.device) -> EpisodeBatch:
+        """The same batch on another device."""
+        return EpisodeBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+class EpisodeReplay:
+    """Ring of the last `capacity` episodes, stored with 16-bit ids where the vocabulary allows.
+
+    Args:
+        capacity: episodes kept; the oldest makes place.
+        prompt_size: longest prompt in tokens, `<bos>` included.
+        max_new_tokens: most actions in an episode.
+        vocab_size: V.
+        keeps_actions: store actions beside tokens, for the transition "teacher".
+        device: where the episodes live.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        prompt_size: int,
+        max_new_tokens: int,
+        vocab_size: int,
+        *,
+        keeps_actions: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        ids = torch.int16 if vocab_size <= 1 << 15 else torch.int32
+        self.capacity = capacity
+        self.prompt_size = prompt_size
+        self.max_new_tokens = max_new_tokens
+        self.tokens = torch.zeros((capacity, prompt_size + max_new_tokens), dtype=ids, device=device)
+        self.actions = torch.zeros((capacity, max_new_tokens), dtype=ids, device=device) if keeps_actions else None
+        self.rewards = torch.zeros((capacity, max_new_tokens), dtype=torch.float32, device=device)
+        self.log_probs = torch.zeros((capacity, max_new_tokens), dtype=torch.float32, device=device)
+        self.prompt_lengths = torch.zeros(capacity, dtype=torch.int64, device=device)
+        self.lengths = torch.zeros(capacity, dtype=torch.int64, device=device)
+        self.terminated = torch.zeros(capacity, dtype=torch.bool, device=device)
+        self.size = 0
+        self.added = 0
+        self.num_transitions = 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory taken by the stored arrays, in bytes."""
+        return sum(t.numel() * t.element_size() for t in self._arrays().values())
+
+    def add(
+        self,
+        tokens: Tensor,
+        actions: Tensor,
+        rewards: Tensor,
+        log_probs: Tensor,
+        prompt_lengths: Tensor,
+        lengths: Tensor,
+        terminated: Tensor,
+    ) -> None:
+        """Insert R episodes.
+
+        Args:
+            tokens: (R, prompt_size + max_new_tokens) prompt then appended tokens, from column 0 on.
+            actions: (R, max_new_tokens) chosen ids.
+            rewards: (R, max_new_tokens) nats.
+            log_probs: (R, max_new_tokens) behaviour log-probabilities.
+            prompt_lengths: (R,) tokens of the prompt, `<bos>` included.
+            lengths: (R,) actions.
+            terminated: (R,) bool, False where the episode was truncated.
+        """
+        count = len(lengths)
+        if count > self.capacity:
+            raise ValueError(f"{count} episodes do not fit into a replay of {self.capacity}; make replay_capacity larger")
+        rows = (self.added + torch.arange(count, device=self.lengths.device)) % self.capacity
+        self.num_transitions += int(lengths.sum()) - int(self.lengths[rows].sum())
+        self.tokens[rows] = tokens.to(self.tokens.dtype)
+        if self.actions is not None:
+            self.actions[rows] = actions.to(self.actions.dtype)
+        self.rewards[rows] = rewards
+        self.log_probs[rows] = log_probs
+        self.prompt_lengths[rows] = prompt_lengths
+        self.lengths[rows] = lengths
+        self.terminated[rows] = terminated
+        self.added += count
+        self.size = min(self.capacity, self.size + count)
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> EpisodeBatch:
+        """`batch_size` episodes drawn uniformly with replacement, cut to the longest of them."""
+        return self.rows(torch.randint(self.size, (batch_size,), generator=generator).to(self.lengths.device))
+
+    def rows(self, rows: Tensor) -> EpisodeBatch:
+        """The episodes in `rows` (B,) as a batch."""
+        prompt, length = self.prompt_lengths[rows], self.lengths[rows]
+        width = int((prompt + length).max())
+        tokens = self.tokens[rows, :width].long()
+        column = torch.arange(width - 1, device=rows.device)
+        written = column - (prompt - 1)[:, None]  # (B, L), index of the action chosen in each column
+        is_action = (written >= 0) & (written < length[:, None])
+        place = written.clamp(0, self.max_new_tokens - 1)
+        actions = tokens[:, 1:] if self.actions is None else self.actions[rows].long().gather(1, place)
+        return EpisodeBatch(
+            tokens=tokens,
+            actions=actions,
+            rewards=self.rewards[rows].gather(1, place) * is_action,
+            log_probs=self.log_probs[rows].gather(1, place) * is_action,
+            is_action=is_action,
+            terminal=is_action & (written == (length - 1)[:, None]) & self.terminated[rows][:, None],
+            written=written.clamp(min=0),
+        )
+
+    def _arrays(self) -> dict[str, Tensor]:
+        arrays = {
+            "tokens": self.tokens,
+            "actions": self.actions,
+            "rewards": self.rewards,
+            "log_probs": self.log_probs,
+            "prompt_lengths": self.prompt_lengths,
+            "lengths": self.lengths,
+            "terminated": self.terminated,
+        }
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All episodes and counters."""
+        arrays = {name: array[: self.size].clone() for name, array in self._arrays().items()}
+        return {**arrays, "added": self.added, "num_transitions": self.num_transitions}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Hold exactly the episodes of `state`; raises ValueError where they do not fit."""
+        self.size = len(state["lengths"])
+        if self.size > self.capacity:
+            raise ValueError(f"the saved replay has {self.size} episodes, this one holds {self.capacity}")
+        for name, array in self._arrays().items():
+            if array.shape[1:] != state[name].shape[1:]:
+                raise ValueError(f"the saved replay's {name} have shape {tuple(state[name].shape[1:])}, not {tuple(array.shape[1:])}")
+            array[: self.size] = state[name]
+        self.added = int(state["added"])
+        self.num_transitions = int(state["num_transitions"])
+
+
+def concatenate(batches: list[EpisodeBatch]) -> EpisodeBatch:
+    """One batch of all episodes of several, padded to the widest."""
+    if len(batches) == 1:
+        return batches[0]
+    width = max(b.tokens.shape[1] for b in batches)
+
+    def joined(name: str) -> Tensor:
+        parts = [getattr(b, name) for b in batches]
+        wanted = width - (name != "tokens")
+        return torch.cat([torch.nn.functional.pad(p, (0, wanted - p.shape[1])) for p in parts])
+
+    return EpisodeBatch(**{f.name: joined(f.name) for f in fields(EpisodeBatch)})

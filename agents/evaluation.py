@@ -1,0 +1,220 @@
+"""How good a policy is: on held-out text, and by what it earns."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..envs import EnvConfig, Episodes, Split, Vocabulary, World, force
+from ..envs.oracle import optimal_return
+from .dqn.agent import DQN
+from .dqn.collector import right_padded
+from .dqn.exploration import choose_actions
+
+_BLOCK = 256  # texts scored at a time
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """How well held-out text is predicted.
+
+    Args:
+        perplexity: exp of the mean of -log π(token), nats; None at temperature 0, where π is not a distribution
+            over texts.
+        target_perplexity: the same for p* on the same tokens.
+        bits_per_character: total of -log2 π over the characters of the text, an `<eos>` counted as one.
+        target_bits_per_character: the same for p*.
+        tokens: tokens scored, `<eos>` included.
+        unknown_share: share of tokens that no action can write (`<unk>`), left out of all figures.
+    """
+
+    perplexity: float | None
+    target_perplexity: float
+    bits_per_character: float | None
+    target_bits_per_character: float
+    tokens: int
+    unknown_share: float
+
+
+def score_text(
+    agent: DQN, split: Split = "test", limit: int | None = None, temperature: float | None = None
+) -> TextScore:
+    """Perplexity of the agent's policy and of p* on the documents of `split` (the first `limit`).
+
+    Every token of every document is scored. One that lies beyond `max_new_tokens` is scored in an episode that
+    starts later in the document, with the window the environment would show there.
+    """
+    world = _world(agent)
+    tau = agent.temperature if temperature is None else temperature
+    documents = world.documents[split]
+    count = min(limit or len(documents), len(documents))
+    step = agent.env_config.max_new_tokens
+    pieces = [(d, s) for d in range(count) for s in range(0, int(documents.lengths[d]) + 1, step)]
+    order = sorted(pieces, key=lambda piece: min(int(documents.lengths[piece[0]]) - piece[1], step) + min(piece[1], agent.env_config.context_length))
+    own, target, scored, unknown, characters = 0.0, 0.0, 0, 0, 0
+    for first in range(0, len(order), _BLOCK):
+        rows, starts = np.array(order[first : first + _BLOCK], np.int64).T
+        forced = force(world, agent.env_config, split, rows, starts, skip_invalid=True)
+        target += float(forced.log_probs.sum())
+        scored += int(forced.scored.sum())
+        unknown += int((forced.actions == Vocabulary.UNK).sum())
+        characters += sum(len(agent.tokenizer.decode(a[s].tolist())) for a, s in zip(forced.actions, forced.scored, strict=True))
+        characters += int(forced.terminated.sum())
+        if tau > 0:
+            own += _log_likelihood(agent, forced.tokens, forced.prompt_lengths, forced.actions, forced.scored, tau)
+    return TextScore(
+        perplexity=math.exp(min(-own / scored, 700.0)) if tau > 0 else None,
+        target_perplexity=math.exp(-target / scored),
+        bits_per_character=-own / math.log(2) / characters if tau > 0 else None,
+        target_bits_per_character=-target / math.log(2) / characters,
+        tokens=scored,
+        unknown_share=unknown / (scored + unknown),
+    )
+
+
+@torch.no_grad()
+def _log_likelihood(
+    agent: DQN,
+    tokens: npt.NDArray[np.int64],
+    prompt: npt.NDArray[np.int64],
+    actions: npt.NDArray[np.int64],
+    scored: npt.NDArray[np.bool_],
+    temperature: float,
+) -> float:
+    """Sum of log π over the scored actions, nats."""
+    width = int((tokens != Vocabulary.PAD).sum(1).max())
+    agent.network.eval()
+    hidden = agent.network(torch.from_numpy(tokens[:, :width]).to(agent.device))
+    rows, steps = np.nonzero(scored)
+    at = hidden[rows, prompt[rows] - 1 + steps]
+    chosen = torch.from_numpy(actions[rows, steps]).to(agent.device)
+    total = 0.0
+    # Scoring asks what the policy thinks of a text, so no minimum length hides its <eos>.
+    for h, a in zip(at.split(4096), chosen.split(4096), strict=True):
+        q_values = agent.network.q_values(h).masked_fill(~agent.rules.valid, -torch.inf)
+        total += float(torch.log_softmax(q_values / temperature, -1).gather(1, a[:, None]).double().sum())
+    return total
+
+
+@dataclass(frozen=True)
+class Play:
+    """What episodes earned.
+
+    Args:
+        returns: (N,) undiscounted sums of rewards, nats.
+        kl: (N,) Σ_t KL(π(·|s_t) ‖ p*(·|s_t)) along each episode, nats; its mean estimates KL(π ‖ p*) over whole
+            texts without the noise of the actions. Zeros where the policy is not an agent's.
+        prefixes: (N, L) observations the episodes began with.
+        texts: the finished texts, prompt included.
+    """
+
+    returns: npt.NDArray[np.float64]
+    kl: npt.NDArray[np.float64]
+    prefixes: npt.NDArray[np.int64]
+    texts: list[str]
+
+
+@torch.no_grad()
+def play(
+    policy: DQN | str,
+    world: World,
+    config: EnvConfig,
+    episodes: int,
+    seed: int,
+    temperature: float = 1.0,
+) -> Play:
+    """Episodes of a policy: an agent at `temperature` (0 is greedy), "random" (uniform valid) or "target" (p* itself).
+
+    Equal seeds give equal prompts to every policy.
+    """
+    running = Episodes(world, config, episodes)
+    running.seed_all([seed + i for i in range(episodes)])
+    running.start(np.arange(episodes))
+    prefixes = running.observe()
+    generator = torch.Generator().manual_seed(seed)
+    active, returns, kl = np.ones(episodes, np.bool_), np.zeros(episodes), np.zeros(episodes)
+    hidden = state = None
+    if isinstance(policy, DQN):
+        policy.network.eval()
+        hidden, state = policy.network.encode(*(t.to(policy.device) for t in right_padded(torch.from_numpy(prefixes))))
+    while active.any():
+        valid = torch.from_numpy(running.action_masks())
+        if isinstance(policy, DQN):
+            values = policy.network.q_values(hidden).float().cpu()
+            if temperature > 0:
+                kl += np.where(active, _kl(values, valid, running, temperature), 0.0)
+            actions, _ = choose_actions(values, valid, temperature, 0.0, generator)
+            hidden, state = policy.network.step(actions.to(policy.device), state)
+        elif policy == "target":
+            actions, _ = choose_actions(torch.from_numpy(running.target_log_probs()), valid, 1.0, 0.0, generator)
+        else:
+            actions, _ = choose_actions(torch.zeros(valid.shape), valid, 1.0, 0.0, generator)
+        rewards, terminated, truncated, _ = running.step(actions.numpy(), active)
+        returns += rewards
+        active = active & ~(terminated | truncated)
+    texts = [world.tokenizer.decode(running.tokens(row)) for row in range(episodes)]
+    return Play(returns, kl, prefixes, texts)
+
+
+def _kl(values: torch.Tensor, valid: torch.Tensor, running: Episodes, temperature: float) -> npt.NDArray[np.float64]:
+    log_pi = torch.log_softmax(values.masked_fill(~valid, -torch.inf) / temperature, -1).double()
+    log_target = torch.from_numpy(running.target_log_probs())
+    return torch.where(valid, log_pi.exp() * (log_pi - log_target), 0.0).sum(-1).numpy()
+
+
+def evaluate(
+    agent: DQN, *, split: Split = "test", documents: int | None = None, episodes: int = 256, seed: int = 0
+) -> dict[str, Any]:
+    """Everything measured of an agent, as one JSON object.
+
+    Keys: perplexity, target_perplexity, bits_per_character, target_bits_per_character, unknown_share, temperature,
+    kl_to_target (nats a text, mean over the agent's own texts), sampled_return, greedy_return, target_return (of
+    p*'s own samples), random_return, optimal_return (null where it cannot be computed), normalized_score
+    ((greedy - random) / (optimal - random)), env_steps, transitions_trained, wall_seconds.
+    """
+    world = _world(agent)
+    config = dataclasses.replace(agent.env_config, split=split)
+    score = score_text(agent, split, documents)
+    references = reference_returns(world, config, episodes, seed)
+    sampled = play(agent, world, config, episodes, seed, agent.temperature)
+    greedy = play(agent, world, config, episodes, seed, 0.0)
+    result = {
+        **dataclasses.asdict(score),
+        "temperature": agent.temperature,
+        "kl_to_target": float(sampled.kl.mean()) if agent.temperature > 0 else None,
+        "sampled_return": float(sampled.returns.mean()),
+        "greedy_return": float(greedy.returns.mean()),
+        **references,
+        "normalized_score": None,
+        "env_steps": agent.env_steps,
+        "transitions_trained": agent.learner.transitions_trained,
+        "wall_seconds": agent.learning_seconds,
+    }
+    if references["optimal_return"] is not None:
+        span = references["optimal_return"] - references["random_return"]
+        result["normalized_score"] = (result["greedy_return"] - references["random_return"]) / span
+    return result
+
+
+def reference_returns(world: World, config: EnvConfig, episodes: int, seed: int) -> dict[str, float | None]:
+    """What needs no agent: the returns of a random policy, of p* and of the best there is, on equal prompts."""
+    random = play("random", world, config, episodes, seed)
+    target = play("target", world, config, episodes, seed)
+    best = optimal_return(world, config, random.prefixes)
+    return {
+        "random_return": float(random.returns.mean()),
+        "target_return": float(target.returns.mean()),
+        "optimal_return": None if best is None else float(best.mean()),
+    }
+
+
+def _world(agent: DQN) -> World:
+    if agent.world is None:
+        raise ValueError("this agent has no environment to be evaluated in; load it with DQN.load(path, env=…)")
+    return agent.world

@@ -1,0 +1,80 @@
+"""What a run looks like: curves as a picture, the summary as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from ..envs.text import write_atomically
+
+
+def plot_curves(
+    rows: list[dict[str, Any]],
+    baseline: list[dict[str, Any]],
+    references: dict[str, float | None],
+    path: Path,
+) -> None:
+    """Two panels over wall-clock seconds: returns against optimum, p* and random; perplexity against p* and
+    maximum likelihood.
+
+    Args:
+        rows: evaluations of the run.
+        baseline: evaluations of the maximum-likelihood baseline, may be empty.
+        references: random_return, target_return and optimal_return, nats.
+        path: the PNG to write.
+    """
+    seconds = [row["wall_seconds"] for row in rows]
+    with matplotlib.rc_context({"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}):
+        figure = Figure(figsize=(11, 4.2), layout="constrained")
+        returns, perplexity = figure.subplots(1, 2)
+        returns.plot(seconds, [row["greedy_return"] for row in rows], "C0", label="agent, greedy")
+        returns.plot(seconds, [row["sampled_return"] for row in rows], "C2", label="agent, sampled")
+        lines = (("optimal_return", "C3", "optimum"), ("target_return", "C1", "p* sampled"), ("random_return", "0.5", "random"))
+        for name, colour, label in lines:
+            if (value := references.get(name)) is not None:
+                returns.axhline(value, color=colour, linestyle="--", linewidth=1, label=label)
+        returns.set(xlabel="seconds of training", ylabel="return of an episode (nats)", title="Return on held-out prompts")
+        returns.legend(frameon=False)
+
+        measured = [(s, row["perplexity"]) for s, row in zip(seconds, rows, strict=True) if row["perplexity"]]
+        if measured:
+            perplexity.plot(*zip(*measured, strict=True), color="C0", label="agent")
+        if baseline:
+            points = [(row["wall_seconds"], row["perplexity"]) for row in baseline]
+            perplexity.plot(*zip(*points, strict=True), color="C1", label="maximum likelihood, same network")
+        if rows:
+            perplexity.axhline(rows[-1]["target_perplexity"], color="C3", linestyle="--", linewidth=1, label="p* itself")
+        perplexity.set(xlabel="seconds of training", ylabel="perplexity", title="Held-out perplexity", yscale="log")
+        perplexity.legend(frameon=False)
+        write_atomically(path, lambda p: figure.savefig(p, dpi=130, format="png"))
+
+
+def summary_text(summary: dict[str, Any], before: list[str], after: list[str], folder: Path) -> str:
+    """The table and the samples that a run ends with."""
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:,.2f}"
+
+    table = [
+        ("held-out perplexity", summary["perplexity"]),
+        ("  of p* itself", summary["target_perplexity"]),
+        ("  of maximum likelihood (valid)", summary.get("baseline_valid_perplexity")),
+        ("bits per character", summary["bits_per_character"]),
+        ("KL(agent || p*), nats a text", summary["kl_to_target"]),
+        ("return, greedy", summary["greedy_return"]),
+        ("return, sampled", summary["sampled_return"]),
+        ("  of p* itself", summary["target_return"]),
+        ("  of a random policy", summary["random_return"]),
+        ("  of the best text", summary["optimal_return"]),
+        ("normalized score, greedy", summary["normalized_score"]),
+        ("environment steps", summary["env_steps"]),
+        ("transitions trained", summary["transitions_trained"]),
+        ("seconds of training", summary["wall_seconds"]),
+    ]
+    width = max(len(name) for name, _ in table)
+    lines = [f"{name:<{width}}  {number(value):>14}" for name, value in table]
+    samples = ["before training:", *(f"  {t}" for t in before), "after training:", *(f"  {t}" for t in after)]
+    return "\n".join(["", *lines, "", *samples, "", f"plots, samples, weights and log: {folder}"])

@@ -1,0 +1,136 @@
+"""The arguments of a TokenLM environment, in one typed place."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from .text import Cleaning
+
+Ending = Literal["eos", "fixed"]
+Transition = Literal["free", "teacher"]
+Split = Literal["train", "valid", "test"]
+InvalidAction = Literal["raise", "random"]
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """What a TokenLM environment is made of.
+
+    Args:
+        corpus: "zh" or "en" (built in), a text file (one document a line), a .tsv file, a folder, "hf:NAME", or,
+            in Python, any iterable of strings. Not used by the target "markov", which samples its own.
+        tokenizer: "auto" (jieba for mostly Chinese text, word otherwise), "jieba", "char", "word", "nltk", "bpe",
+            or the path of a Hugging Face tokenizer.json.
+        max_vocab_size: largest vocabulary, special tokens included; None for no limit. Rarer words become <unk>.
+        min_count: words seen less often than this in the training documents become <unk>.
+        cleaning: switches for the text cleaning (Unicode NFC and white space always).
+        task: how a document becomes (prompt, target): "generation".
+        split: the documents that episodes start from: "train", "valid" or "test".
+        prompt_length: shortest and longest prompt, in tokens, drawn uniformly at every reset.
+        context_length: tokens in an observation; longer prefixes slide out on the left.
+        max_new_tokens: tokens an episode may write before it ends.
+        min_new_tokens: tokens that must be written before <eos> becomes valid.
+        ending: "eos": writing <eos> terminates and max_new_tokens truncates; "fixed": <eos> is masked and the
+            last token terminates.
+        transition: "free": the action is appended; "teacher": the document's own next token is appended whatever
+            was chosen, which makes the problem a contextual bandit.
+        reward_every: 1: reward with every token; k: the sum at every k-th token; 0: the whole sum at the end.
+        target: the distribution p* whose log-likelihood is the reward: "ngram" (interpolated modified
+            Kneser-Ney), "markov" (a random Zipfian Markov chain), "reference" (the smoothed target text).
+        order: order n of the "ngram" target, or context length + 1 of the "markov" chain.
+        epsilon: smoothing of the "reference" target.
+        vocab_size: number of tokens of the "markov" target, the five special ones included.
+        target_seed: seed of the "markov" target.
+        invalid_action: "raise": a masked action is an error; "random": it is carried out as a uniformly random
+            valid one (for learners that know no masks; the optimum stays the same).
+        mask_in_info: put the action mask into info["action_mask"] at every step.
+    """
+
+    corpus: Any = "zh"
+    tokenizer: str = "auto"
+    max_vocab_size: int | None = None
+    min_count: int = 1
+    cleaning: Cleaning = field(default_factory=Cleaning)
+    task: str = "generation"
+    split: Split = "train"
+    prompt_length: tuple[int, int] = (0, 4)
+    context_length: int = 64
+    max_new_tokens: int = 32
+    min_new_tokens: int = 0
+    ending: Ending = "eos"
+    transition: Transition = "free"
+    reward_every: int = 1
+    target: str = "ngram"
+    order: int = 3
+    epsilon: float = 0.1
+    vocab_size: int = 200
+    target_seed: int = 0
+    invalid_action: InvalidAction = "raise"
+    mask_in_info: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, each with one sentence."""
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"{name} {value!r} is unknown{nearest(value, choices)}; use one of {', '.join(choices)}")
+        if isinstance(self.corpus, Path):
+            object.__setattr__(self, "corpus", str(self.corpus))
+        elif not isinstance(self.corpus, str):
+            object.__setattr__(self, "corpus", tuple(self.corpus))
+        if isinstance(self.prompt_length, list):  # YAML has no tuples
+            object.__setattr__(self, "prompt_length", tuple(self.prompt_length))
+        shortest, longest = self.prompt_length
+        if not 0 <= shortest <= longest:
+            raise ValueError(f"prompt_length must be (shortest, longest) with 0 <= shortest <= longest, not {self.prompt_length}")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, not {value}")
+        if self.min_new_tokens >= self.max_new_tokens:
+            raise ValueError(
+                f"min_new_tokens ({self.min_new_tokens}) must be below max_new_tokens ({self.max_new_tokens})"
+            )
+        if not 0.0 < self.epsilon < 1.0:
+            raise ValueError(f"epsilon must lie strictly between 0 and 1, not {self.epsilon}")
+
+    @classmethod
+    def of(cls, config: EnvConfig | None, settings: dict[str, Any]) -> EnvConfig:
+        """`config` with `settings` over it; an unknown setting raises ValueError naming the nearest field."""
+        names = [f.name for f in dataclasses.fields(cls)]
+        for name in settings:
+            if name not in names:
+                raise ValueError(f"the environment has no argument {name!r}{nearest(name, names)}")
+        if isinstance(settings.get("cleaning"), dict):
+            settings = {**settings, "cleaning": Cleaning(**settings["cleaning"])}
+        return dataclasses.replace(config or cls(), **settings)
+
+
+def nearest(value: Any, choices: Any) -> str:
+    """'; did you mean X?' for the closest of `choices`, or nothing when none is close."""
+    close = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "task": ("generation",),
+    "split": get_args(Split),
+    "ending": get_args(Ending),
+    "transition": get_args(Transition),
+    "target": ("ngram", "markov", "reference"),
+    "invalid_action": get_args(InvalidAction),
+}
+_LEAST = {
+    "context_length": 1,
+    "max_new_tokens": 1,
+    "min_new_tokens": 0,
+    "reward_every": 0,
+    "order": 1,
+    "vocab_size": 6,
+    "min_count": 1,
+    "max_vocab_size": 6,
+}

@@ -1,0 +1,225 @@
+"""The dynamics, once, for any number of episodes side by side and for NumPy and torch alike.
+
+The single environment runs one episode, the vector environment many; both are thin interfaces over this class, so
+they cannot disagree. Arrays come from the namespace `xp` (the Python array API), in place where it matters.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import numpy as np
+
+from .config import EnvConfig
+from .counter_rng import uniform
+from .text import Vocabulary
+from .world import World
+
+_DOCUMENT, _PROMPT, _REPLACEMENT = range(3)  # streams of random numbers of one episode
+
+
+class Episodes:
+    """`num_envs` episodes of a TokenLM environment.
+
+    Attributes:
+        history: (B, L + T) int64. The first L = context_length columns are the prompt's window, newest token last;
+            written token t stands in column L + t. An observation is therefore a window of L columns.
+        written: (B,) int64, tokens written so far.
+        prompt_lengths: (B,) int64, tokens of the document each prompt had (more than the window may show).
+    """
+
+    def __init__(self, world: World, config: EnvConfig, num_envs: int, xp: Any = np, device: Any = None) -> None:
+        self.world = world
+        self.config = config
+        self.num_envs = num_envs
+        self.xp = xp
+        self.device = device
+        documents = world.documents[config.split]
+        self._tokens = self._array(documents.tokens)
+        self._offsets = self._array(documents.offsets)
+        self._shortest = self._array(documents.shortest_prompt)
+        self._longest = self._array(documents.longest_prompt)
+        self._valid = self._array(world.valid)
+        self._valid_ids = self._array(np.flatnonzero(world.valid & (np.arange(world.vocab_size) != Vocabulary.EOS)))
+        self._needs_reference = config.transition == "teacher" or config.target == "reference"
+
+        length, horizon = config.context_length, config.max_new_tokens
+        self._rows = xp.arange(num_envs, device=device)
+        self._columns = xp.arange(length, device=device)
+        self.history = self._zeros((num_envs, length + horizon))
+        self.written = self._zeros((num_envs,))
+        self.unpaid = self._zeros((num_envs,), xp.float64)
+        self.reference = self._zeros((num_envs, horizon)) if self._needs_reference else None
+        self.seed = self._zeros((num_envs,))
+        self.episode = self._zeros((num_envs,))
+        self.prompt_lengths = self._zeros((num_envs,))
+        self._states = world.target.track(self.observe())
+        self.seed_all([secrets.randbits(62) for _ in range(num_envs)])
+
+    def _array(self, values: Any) -> Any:
+        return self.xp.asarray(values, device=self.device)
+
+    def _zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        return self.xp.zeros(shape, dtype=dtype or self.xp.int64, device=self.device)
+
+    def seed_all(self, seeds: list[int]) -> None:
+        """Give every episode its own stream; two episodes with one seed go through the same starts."""
+        self.seed[...] = self._array(np.array([s & 0x7FFFFFFFFFFFFFFF for s in seeds], np.int64))
+        self.episode[...] = 0
+
+    def seed_row(self, row: int, seed: int) -> None:
+        """As `seed_all`, for one of them."""
+        self.seed[row] = seed & 0x7FFFFFFFFFFFFFFF
+        self.episode[row] = 0
+
+    def start(self, rows: Any) -> None:
+        """Start new episodes in `rows` (R,): draw a document and how much of it is the prompt."""
+        xp = self.xp
+        seed, episode = self.seed[rows], self.episode[rows]
+        number = self._offsets.shape[0] - 1
+        document = xp.astype(uniform(seed, episode, _DOCUMENT) * number, xp.int64)
+        shortest, longest = self._shortest[document], self._longest[document]
+        prompt = shortest + xp.astype(uniform(seed, episode, _PROMPT) * (longest - shortest + 1), xp.int64)
+        self.start_from(rows, self._tokens, self._offsets[document], self._offsets[document + 1], prompt)
+
+    def start_from_prompts(self, rows: Any, prompts: list[list[int]], targets: list[list[int]] | None) -> None:
+        """Start in `rows` from given prompt ids, with the target's ids where the reward or transition needs them."""
+        if targets is None and self._needs_reference:
+            raise ValueError(
+                "a prompt alone is not enough here: the target text decides the reward or the transition; "
+                'pass options={"prompt": …, "target": …}'
+            )
+        texts = [prompt + (targets[i] if targets else []) for i, prompt in enumerate(prompts)]
+        offsets = np.cumsum([0] + [len(t) for t in texts])
+        flat = self._array(np.array([t for text in texts for t in text] or [0], np.int64))
+        lengths = self._array(np.array([len(p) for p in prompts], np.int64))
+        self.start_from(rows, flat, self._array(offsets[:-1]), self._array(offsets[1:]), lengths)
+
+    def start_from(self, rows: Any, tokens: Any, begin: Any, end: Any, prompt: Any) -> None:
+        """Start in `rows` from the first `prompt` (R,) tokens of the documents tokens[begin:end]."""
+        xp = self.xp
+        length = self.config.context_length
+        place = prompt[:, None] - length + self._columns[None, :]  # index in the document, -1 for <bos>
+        last = tokens.shape[0] - 1
+        window = tokens[xp.clip(begin[:, None] + place, 0, last)]
+        window = xp.where(place >= 0, window, xp.where(place == -1, Vocabulary.BOS, Vocabulary.PAD))
+        self.history[rows, :length] = window
+        if self.reference is not None:
+            ahead = begin[:, None] + prompt[:, None] + xp.arange(self.reference.shape[1], device=self.device)
+            self.reference[rows] = xp.where(
+                ahead < end[:, None], tokens[xp.clip(ahead, 0, last)], Vocabulary.EOS
+            )
+        self.written[rows] = 0
+        self.unpaid[rows] = 0.0
+        self.prompt_lengths[rows] = prompt
+        self.episode[rows] = self.episode[rows] + 1
+        self._states[rows] = self.world.target.track(window)
+
+    def observe(self) -> Any:
+        """(B, L) int64, the last L tokens of every prefix, newest last; a fresh array."""
+        columns = self.written[:, None] + self._columns[None, :]
+        return self.xp.take_along_axis(self.history, columns, axis=1)
+
+    def eos_valid(self) -> Any:
+        """(B,) bool, whether <eos> may be written now."""
+        if self.config.ending == "fixed":
+            return self._zeros((self.num_envs,), self.xp.bool)
+        return self.written >= self.config.min_new_tokens
+
+    def action_masks(self) -> Any:
+        """(B, V) bool, the actions that may be chosen now."""
+        masks = self.xp.tile(self._valid, (self.num_envs, 1))
+        masks[:, Vocabulary.EOS] = self.eos_valid()
+        return masks
+
+    def target_log_probs(self) -> Any:
+        """(B, V) log p*(· | s) over the valid actions, in nats, -inf elsewhere."""
+        return self.world.target.log_probs(self._track(), self.eos_valid(), self.expected())
+
+    def expected(self) -> Any:
+        """(B,) the document's own next token, <eos> past its end; None where nothing depends on it."""
+        if self.reference is None:
+            return None
+        place = self.xp.clip(self.written, 0, self.config.max_new_tokens - 1)
+        return self.reference[self._rows, place]
+
+    def tokens(self, row: int) -> list[int]:
+        """Ids of the window the episode began with and of all that was written since, without padding."""
+        ids = self.history[row, : self.config.context_length + int(self.written[row])].tolist()
+        return [i for i in ids if i != Vocabulary.PAD]
+
+    def check(self, actions: Any, active: Any) -> None:
+        """Raise ValueError for the first action of `active` rows that is out of range or masked."""
+        xp = self.xp
+        size = self.world.vocab_size
+        out = active & ((actions < 0) | (actions >= size))
+        if bool(xp.any(out)):
+            row = int(xp.argmax(xp.astype(out, xp.int64)))
+            raise ValueError(f"action {int(actions[row])} is out of range; actions are the token ids 0 to {size - 1}")
+        masked = active & ~self.is_valid(actions)
+        if self.config.invalid_action == "raise" and bool(xp.any(masked)):
+            row = int(xp.argmax(xp.astype(masked, xp.int64)))
+            token = self.world.vocabulary.token(int(actions[row]))
+            raise ValueError(
+                f"action {int(actions[row])} ({token}) is masked in this state; choose one that action_masks() "
+                'allows, or make the environment with invalid_action="random"'
+            )
+
+    def step(self, actions: Any, active: Any) -> tuple[Any, Any, Any, Any]:
+        """Carry out valid `actions` (B,) in the `active` (B,) rows; the others keep still with reward 0.
+
+        Returns: (rewards, terminated, truncated, log_probs), each (B,); log_probs are log p*(action | s) in nats.
+        """
+        xp, config = self.xp, self.config
+        actions = xp.where(active, actions, self._valid_ids[0])
+        if config.invalid_action == "random":
+            drawn = uniform(self.seed, self.episode, _REPLACEMENT + self.written) * self._valid_ids.shape[0]
+            actions = xp.where(self.is_valid(actions), actions, self._valid_ids[xp.astype(drawn, xp.int64)])
+        states, expected = self._track(), self.expected()
+        log_probs = self.world.target.log_prob(states, actions, self.eos_valid(), expected)
+        appended = expected if config.transition == "teacher" else actions
+
+        column = config.context_length + xp.clip(self.written, 0, config.max_new_tokens - 1)
+        self.history[self._rows, column] = xp.where(active, appended, self.history[self._rows, column])
+        if self.world.target.tracks_states:
+            self._states = xp.where(active, self.world.target.automaton.next_state(states, appended), states)
+        self.written += xp.astype(active, xp.int64)
+
+        full = self.written >= config.max_new_tokens
+        if config.ending == "fixed":
+            terminated, truncated = active & full, xp.zeros_like(active)
+        else:
+            terminated = active & (appended == Vocabulary.EOS)
+            truncated = active & full & ~terminated
+        unpaid = self.unpaid + xp.where(active, log_probs, 0.0)
+        pays = terminated | truncated
+        if config.reward_every:
+            pays = pays | (active & (self.written % config.reward_every == 0))
+        rewards = xp.where(pays, unpaid, 0.0)
+        self.unpaid = xp.where(pays, 0.0, unpaid)
+        return rewards, terminated, truncated, log_probs
+
+    def _track(self) -> Any:
+        return self._states if self.world.target.tracks_states else self.observe()
+
+    def is_valid(self, actions: Any) -> Any:
+        """(B,) bool, whether each episode may take its action now."""
+        is_eos = actions == Vocabulary.EOS
+        return self.xp.where(is_eos, self.eos_valid(), self._valid[self.xp.clip(actions, 0, self.world.vocab_size - 1)])
+
+    _KEPT = ("history", "written", "unpaid", "reference", "seed", "episode", "prompt_lengths")
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes from step to step, as arrays."""
+        xp = self.xp
+        return {name: xp.asarray(value, copy=True) for name in self._KEPT if (value := getattr(self, name)) is not None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken; shapes that do not fit raise ValueError."""
+        for name, value in state.items():
+            own = getattr(self, name)
+            if tuple(value.shape) != tuple(own.shape):
+                raise ValueError(f"the saved {name} has shape {tuple(value.shape)}, this environment needs {tuple(own.shape)}")
+            own[...] = self._array(value)
+        self._states = self.world.target.track(self.observe())

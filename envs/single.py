@@ -1,0 +1,210 @@
+"""`TokenLM-v0`: one episode at a time."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Box
+
+from .config import EnvConfig
+from .episodes import Episodes
+from .rendering import render_ansi
+from .spaces import TokenSpace
+from .text import Vocabulary
+from .world import World
+
+Observation = npt.NDArray[np.int64]
+
+
+class NotRunning(ResetNeeded, ValueError):
+    """`step` was called where no episode is running."""
+
+
+class TokenLMEnv(gym.Env[Observation, np.int64]):
+    """Text generation as a Markov decision process whose optimum is known exactly.
+
+    ## Description
+    A corpus gives documents; a document becomes a prompt and a target text. The agent writes tokens after the
+    prompt, one an action, and is paid the log-likelihood of each under a target distribution p*, by default a
+    Kneser-Ney trigram model fitted on the training documents. With r = log p*(a | s) and discount 1 the best
+    policy at temperature 1 is p* itself (V* = 0, Q* = log p*), and at temperature 0 it writes the most likely text.
+
+    ## Action Space
+    `Discrete(V)`: the id of the next token. Ids 0 to 4 are `<pad> <unk> <bos> <eos> <sep>`; of these only `<eos>`
+    is ever valid. `action_masks()` gives the valid actions as a (V,) bool array; `info["action_mask"]` too with
+    `mask_in_info=True`. `action_space.sample()` draws valid tokens only.
+
+    ## Observation Space
+    `Box(0, V - 1, (context_length,), int64)`: the last `context_length` tokens of the prefix, newest last,
+    left-padded with `<pad>` = 0. The prefix begins with `<bos>`, then the prompt.
+
+    ## Rewards
+    log p*(a | s) in nats, p* conditioned on the valid actions, so that it sums to 1 over them in every state.
+    `reward_every` = k pays the sum at every k-th token, 0 pays everything with the last token; what is left is
+    paid when the episode ends. The optimal policy is the same for all (discount 1).
+
+    ## Starting State
+    A document is drawn uniformly from `split`, its first k tokens are the prompt, k drawn uniformly from
+    `prompt_length`. `reset(options={"prompt": "今天"})` starts from a prompt of your own (add `"target": "…"` where
+    the target text decides the reward or the transition).
+
+    ## Episode End
+    `ending="eos"`: writing `<eos>` terminates, and reaching `max_new_tokens` truncates (an agent must bootstrap).
+    `ending="fixed"`: `<eos>` is masked and token number `max_new_tokens` terminates.
+
+    ## Arguments
+    Those of `EnvConfig`, as keywords: `corpus, tokenizer, max_vocab_size, min_count, cleaning, task, split,
+    prompt_length, context_length, max_new_tokens, min_new_tokens, ending, transition, reward_every, target, order,
+    epsilon, vocab_size, target_seed, invalid_action, mask_in_info`; and `render_mode`: "ansi" (`render()` returns
+    the text so far, each token tinted by its log-likelihood) or "human" (prints it as it grows).
+
+    With `transition="teacher"` the document's own token is appended whatever was chosen: actions do not influence
+    states, the problem is a contextual bandit and shows nothing about sequential decisions.
+
+    ```python
+    import gymnasium as gym, tokenlm
+    env = gym.make("TokenLM-v0", corpus="zh", reward_every=0)
+    observation, info = env.reset(seed=0)
+    observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+    info["log_prob"]  # log p*(a | s) of the token just written, whether or not it was paid
+    ```
+
+    ## Vectorized environment
+    `gym.make_vec("TokenLM-v0", num_envs=N)` gives `TokenLMVectorEnv`, which steps N episodes as arrays. Under
+    `reset(seed=s)` its environment i goes through the same episodes as a single one under seed s + i.
+
+    ## Version History
+    * v0: first version.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "human"], "render_fps": 10}  # type: ignore[misc]
+
+    def __init__(self, config: EnvConfig | None = None, *, render_mode: str | None = None, **settings: Any) -> None:
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(f"render_mode {render_mode!r} is unknown; use one of {self.metadata['render_modes']} or None")
+        self.config = EnvConfig.of(config, settings)
+        self.world = World.of(self.config)
+        self.render_mode = render_mode
+        size = self.world.vocab_size
+        self.observation_space = Box(0, size - 1, (self.config.context_length,), np.int64)
+        self.action_space = TokenSpace(always_valid(self.world, self.config))
+        self._episodes = Episodes(self.world, self.config, 1)
+        self._one = np.ones(1, np.bool_)
+        self._running = False
+        self._seeded = False
+        self._log_probs: list[float] = []
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode; `options={"prompt": text}` starts it from a prompt of your own."""
+        super().reset(seed=seed)
+        if seed is not None or not self._seeded:
+            self._episodes.seed_all([seed if seed is not None else int(self.np_random.integers(2**62))])
+            self._seeded = True
+        start_episodes(self._episodes, np.zeros(1, np.int64), options)
+        self._running = True
+        self._log_probs = []
+        if self.render_mode == "human":
+            self._print()
+        return self._episodes.observe()[0], self._info()
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Write one token."""
+        if not self._running:
+            state = "is over" if self._log_probs else "has not begun"
+            raise NotRunning(f"the episode {state}; call reset() before step()")
+        actions = token_ids(action, 1)
+        self._episodes.check(actions, self._one)
+        rewards, terminated, truncated, log_probs = self._episodes.step(actions, self._one)
+        self._running = not (terminated[0] or truncated[0])
+        self._log_probs.append(float(log_probs[0]))
+        if self.render_mode == "human":
+            self._print()
+        info = {"log_prob": self._log_probs[-1], **self._info()}
+        return self._episodes.observe()[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """(V,) bool, True where the action may be chosen now."""
+        return self._episodes.action_masks()[0]
+
+    def target_log_probs(self) -> npt.NDArray[np.float64]:
+        """(V,) log p*(· | s) of the present state over the valid actions, in nats, -inf elsewhere."""
+        return self._episodes.target_log_probs()[0]
+
+    @property
+    def text(self) -> str:
+        """The text so far, prompt included."""
+        return self.world.tokenizer.decode(self._episodes.tokens(0))
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """The tinted text so far with render_mode "ansi"; "human" prints as it goes and returns None."""
+        return self._tinted() if self.render_mode == "ansi" else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes while the environment runs; `load_state_dict` continues exactly there."""
+        return {
+            "episodes": self._episodes.state_dict(),
+            "running": self._running,
+            "seeded": self._seeded,
+            "log_probs": list(self._log_probs),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        self._episodes.load_state_dict(state["episodes"])
+        self._running, self._seeded = state["running"], state["seeded"]
+        self._log_probs = list(state["log_probs"])
+
+    def _info(self) -> dict[str, Any]:
+        return {"action_mask": self.action_masks().astype(np.int8)} if self.config.mask_in_info else {}
+
+    def _tinted(self) -> str:
+        ids = self._episodes.tokens(0)
+        cut = len(ids) - len(self._log_probs)
+        return render_ansi(self.world.tokenizer, ids[:cut], ids[cut:], self._log_probs)
+
+    def _print(self) -> None:
+        end = "" if self._running else "\n"
+        sys.stdout.write(f"\r\x1b[K{self._tinted()}{end}")
+        sys.stdout.flush()
+
+
+def always_valid(world: World, config: EnvConfig) -> npt.NDArray[np.bool_]:
+    """(V,) bool, the actions that are valid in every state of the environment."""
+    valid = world.valid.copy()
+    valid[Vocabulary.EOS] &= config.min_new_tokens == 0
+    return valid
+
+
+def token_ids(actions: Any, count: int) -> npt.NDArray[np.int64]:
+    """`actions` as (count,) int64; anything but whole numbers raises ValueError."""
+    array = np.asarray(actions)
+    if array.size != count or array.dtype.kind not in "iu":
+        raise ValueError(f"expected {count} whole-number action(s), the ids of tokens, not {actions!r}")
+    return array.reshape(count).astype(np.int64)
+
+
+def start_episodes(episodes: Episodes, rows: npt.NDArray[np.int64], options: dict[str, Any] | None) -> None:
+    """Start episodes in `rows`, from `options["prompt"]` (one text, or one for each row) where given."""
+    prompt = (options or {}).get("prompt")
+    if prompt is None:
+        episodes.start(rows)
+        return
+    encode = episodes.world.encode_prompt
+    prompts = [encode(p) for p in _texts(prompt, len(rows), "prompt")]
+    target = (options or {}).get("target")
+    targets = [encode(t) for t in _texts(target, len(rows), "target")] if target is not None else None
+    episodes.start_from_prompts(rows, prompts, targets)
+
+
+def _texts(value: Any, count: int, name: str) -> list[str]:
+    texts = [value] * count if isinstance(value, str) else list(value)
+    if len(texts) != count or not all(isinstance(t, str) for t in texts):
+        raise ValueError(f'options["{name}"] must be a text, or a list of {count} texts, not {value!r}')
+    return texts

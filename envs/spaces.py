@@ -1,0 +1,53 @@
+"""Action spaces whose samples are valid: the special tokens are in the space but never sampled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces import Discrete, MultiDiscrete
+from gymnasium.vector.utils import batch_space
+
+
+class TokenSpace(Discrete):
+    """`Discrete(V)` that samples only tokens that are valid in every state unless a mask says otherwise.
+
+    Args:
+        valid: (V,) bool, the tokens to sample from.
+        seed: seed of the space's own generator.
+    """
+
+    def __init__(self, valid: npt.NDArray[np.bool_], seed: int | np.random.Generator | None = None) -> None:
+        super().__init__(len(valid), seed=seed)
+        self.valid = valid.astype(np.int8)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> Any:
+        """A random valid token, or one that `mask` or `probability` allows."""
+        if mask is None and probability is None:
+            mask = self.valid
+        return super().sample(mask=mask, probability=probability)
+
+
+class MultiTokenSpace(MultiDiscrete):
+    """`num_envs` token spaces side by side."""
+
+    def __init__(
+        self,
+        valid: npt.NDArray[np.int8],
+        num_envs: int,
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(np.full(num_envs, len(valid)), seed=seed)
+        self.valid = valid
+
+    def sample(self, mask: Any = None, probability: Any = None) -> Any:
+        """(num_envs,) random valid tokens, or ones that `mask` or `probability` allows."""
+        if mask is None and probability is None:
+            return self.np_random.choice(np.flatnonzero(self.valid), size=self.shape).astype(self.dtype)
+        return super().sample(mask=mask, probability=probability)
+
+
+@batch_space.register(TokenSpace)
+def _batch_token_space(space: TokenSpace, n: int = 1) -> MultiTokenSpace:
+    return MultiTokenSpace(space.valid, n, seed=space.np_random.spawn(1)[0])

@@ -1,0 +1,116 @@
+"""p* given that the action is valid, so that it sums to 1 over what an agent may choose."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from array_api_compat import array_namespace, device
+
+from .protocol import FiniteStateTarget, Target
+
+_EOS = 3
+_CHUNK = 1 << 22  # entries of a (states, V) block that may live in memory at once
+
+
+class ConditionedTarget:
+    """A target distribution conditioned on the valid actions.
+
+    Special tokens other than <eos> are never valid, and <eos> itself is not valid before `min_new_tokens` or
+    with the ending "fixed". With p*(a | s) / Σ_valid p* as the model, V*(s) = 0 at temperature 1 holds in every
+    state whatever is masked.
+
+    Where the target is a finite automaton the normaliser is a table over its states, computed once; states then
+    take the place of prefixes in every call (`track` says which).
+
+    Args:
+        target: the distribution p*.
+        valid: (V,) bool, the tokens that may ever be chosen.
+    """
+
+    def __init__(self, target: Target, valid: npt.NDArray[np.bool_]) -> None:
+        self.target = target
+        self.valid = valid
+        self.vocab_size = target.vocab_size
+        self.context_size = target.context_size
+        self.tracks_states = hasattr(target, "state_of")
+        self._invalid = np.flatnonzero(~valid)
+        self._tables: dict[Any, Any] = {}
+        self._log_mass = self._state_tables() if self.tracks_states else None
+
+    @property
+    def automaton(self) -> FiniteStateTarget:
+        """The target as a finite automaton; only where `tracks_states`."""
+        return cast(FiniteStateTarget, self.target)
+
+    def track(self, prefixes: Any) -> Any:
+        """What the other methods call `states`: (B,) automaton states, or the (B, L) prefixes themselves."""
+        return self.automaton.state_of(prefixes) if self.tracks_states else prefixes
+
+    def log_prob(self, states: Any, tokens: Any, eos_valid: Any, expected: Any = None) -> Any:
+        """log p*(token | state, valid), in nats, of one token each.
+
+        Args:
+            states: from `track`.
+            tokens: (B,) int64, valid ones.
+            eos_valid: (B,) bool, whether <eos> may be chosen.
+            expected: (B,) int64, the document's own next token.
+
+        Returns: (B,) float64.
+        """
+        if self.tracks_states:
+            return self.automaton.state_log_prob(states, tokens) - self._mass(states, eos_valid)
+        return self.target.log_prob(states, tokens, expected) - self._mass(states, eos_valid, expected)
+
+    def log_probs(self, states: Any, eos_valid: Any, expected: Any = None) -> Any:
+        """log p*(· | state, valid), (B, V) in nats, -inf where not valid."""
+        xp = array_namespace(states)
+        if self.tracks_states:
+            every = self.automaton.state_log_probs(states)
+        else:
+            every = self.target.log_probs(states, expected)
+        every = every - self._mass(states, eos_valid, expected)[:, None]
+        valid = xp.asarray(self.valid, device=device(states))
+        is_eos = xp.arange(self.vocab_size, device=device(states)) == _EOS
+        allowed = xp.where(is_eos[None, :], (valid & is_eos)[None, :] & eos_valid[:, None], valid[None, :])
+        return xp.where(allowed, every, -xp.inf)
+
+    def _mass(self, states: Any, eos_valid: Any, expected: Any = None) -> Any:
+        """(B,) log of the probability of all valid tokens."""
+        xp = array_namespace(states)
+        if self.tracks_states:
+            where = device(states)
+            key = (xp.__name__, str(where))
+            if key not in self._tables:
+                self._tables[key] = xp.asarray(self._log_mass, device=where)
+            return self._tables[key][xp.astype(eos_valid, xp.int64), states]
+        lost = xp.zeros(states.shape[0], dtype=xp.float64, device=device(states))
+        for token in self._invalid:
+            tokens = xp.full((states.shape[0],), int(token), dtype=xp.int64, device=device(states))
+            lost = lost + xp.exp(self.target.log_prob(states, tokens, expected))
+        if self.valid[_EOS]:
+            tokens = xp.full((states.shape[0],), _EOS, dtype=xp.int64, device=device(states))
+            eos = xp.exp(self.target.log_prob(states, tokens, expected))
+            lost = lost + xp.where(eos_valid, xp.zeros_like(eos), eos)
+        return xp.log1p(-lost)
+
+    def _state_tables(self) -> npt.NDArray[np.float64]:
+        """(2, S) log mass of the valid tokens in every state, without and with <eos>."""
+        automaton = self.automaton
+        table = np.empty((2, automaton.num_states))
+        step = max(1, _CHUNK // max(1, len(self._invalid)))
+        for start in range(0, automaton.num_states, step):
+            states = np.arange(start, min(start + step, automaton.num_states))
+            lost = sum(
+                (np.exp(automaton.state_log_prob(states, np.full_like(states, token))) for token in self._invalid),
+                np.zeros(len(states)),
+            )
+            eos = np.exp(automaton.state_log_prob(states, np.full_like(states, _EOS))) if self.valid[_EOS] else 0.0
+            with np.errstate(divide="ignore"):  # a state that can only end has no mass once <eos> is masked
+                table[0, states] = np.log(np.maximum(1.0 - lost - eos, 0.0))
+            table[1, states] = np.log1p(-lost)
+        return table
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tables": {}}

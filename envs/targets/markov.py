@@ -1,0 +1,112 @@
+"""Target `markov`: a random Zipfian Markov chain, whose optimum is known without any corpus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from .kneser_ney import EOS
+from .tables import Tables
+
+SPECIAL = 5
+MAX_BYTES = 2 << 30
+EXPONENTS = (0.5, 2.5)
+
+
+class MarkovTarget:
+    """p*(a | last n - 1 tokens) ∝ rank^-s, with the ranks a random permutation and s drawn anew in every context.
+
+    With s uniform between 0.5 and 2.5 some contexts are almost flat and some have one nearly certain successor, so
+    that the best text is neither greedy nor short-sighted.
+
+    Args:
+        vocab_size: V, the five special tokens included; words are the ids from 5 on.
+        order: n; the chain looks at n - 1 tokens.
+        seed: of the random draw.
+        eos_probability: of `<eos>` in every context.
+
+    Attributes:
+        num_states: contexts of n - 1 tokens, among them those that reach back before the beginning.
+    """
+
+    def __init__(self, vocab_size: int, order: int = 2, seed: int = 0, eos_probability: float = 0.0) -> None:
+        if vocab_size <= SPECIAL:
+            raise ValueError(f"a markov target needs a vocab_size above {SPECIAL}, not {vocab_size}")
+        if order < 1:
+            raise ValueError(f"the order of a markov target must be at least 1, not {order}")
+        if not 0.0 <= eos_probability < 1.0:
+            raise ValueError(f"eos_probability must lie in [0, 1), not {eos_probability}")
+        words = vocab_size - SPECIAL
+        # One symbol stands for all that is not a word: the beginning and the padding before it.
+        self._symbols = words + 1
+        self.vocab_size = vocab_size
+        self.order = order
+        self.context_size: int | None = order - 1
+        self.num_states = self._symbols ** (order - 1)
+        size = self.num_states * vocab_size * 8
+        if size > MAX_BYTES:
+            raise ValueError(
+                f"a markov target of order {order} over {vocab_size} tokens needs a table of {size:,} bytes, "
+                f"at most {MAX_BYTES:,} are allowed; lower the order or the vocabulary"
+            )
+        rng = np.random.default_rng(seed)
+        exponents = rng.uniform(*EXPONENTS, size=(self.num_states, 1))
+        ranks = rng.permuted(np.broadcast_to(np.arange(1, words + 1), (self.num_states, words)), axis=1)
+        log_words = -exponents * np.log(ranks)
+        log_words -= np.log(np.exp(log_words).sum(1, keepdims=True))
+        table = np.full((self.num_states, vocab_size), -np.inf)
+        table[:, SPECIAL:] = log_words + np.log1p(-eos_probability)
+        if eos_probability > 0:
+            table[:, EOS] = np.log(eos_probability)
+        self._tables = Tables(log_prob=table)
+
+    def log_prob(self, prefixes: Any, tokens: Any, expected: Any = None) -> Any:
+        """(B,) log p*(token | prefix); see `Target`."""
+        return self.state_log_prob(self.state_of(prefixes), tokens)
+
+    def log_probs(self, prefixes: Any, expected: Any = None) -> Any:
+        """(B, V) log p*(· | prefix); see `Target`."""
+        return self.state_log_probs(self.state_of(prefixes))
+
+    def state_of(self, prefixes: Any) -> Any:
+        """(B, L) prefixes to (B,) states."""
+        xp = array_namespace(prefixes)
+        states = xp.zeros(prefixes.shape[0], dtype=xp.int64, device=device(prefixes))
+        for column in range(max(0, prefixes.shape[1] - self.order + 1), prefixes.shape[1]):
+            states = self.next_state(states, prefixes[:, column])
+        return states
+
+    def next_state(self, states: Any, tokens: Any) -> Any:
+        """(B,) states after (B,) tokens."""
+        if self.order == 1:
+            return states
+        symbols = array_namespace(tokens).clip(tokens - SPECIAL + 1, 0, self._symbols - 1)
+        return states % self._symbols ** (self.order - 2) * self._symbols + symbols
+
+    def state_log_prob(self, states: Any, tokens: Any) -> Any:
+        """(B,) log p*(token | state), nats."""
+        return self._tables.like(states, "log_prob")[states, tokens]
+
+    def state_log_probs(self, states: Any) -> Any:
+        """(B, V) log p*(· | state), nats."""
+        return self._tables.like(states, "log_prob")[states]
+
+    def next_states(self, states: Any) -> Any:
+        """(B, V) int64, the state after each token."""
+        xp = array_namespace(states)
+        tokens = xp.arange(self.vocab_size, device=device(states))
+        return self.next_state(states[:, None], tokens[None, :]) + xp.zeros_like(tokens)[None, :]
+
+    def sample_documents(self, count: int, length: int, seed: int) -> list[list[int]]:
+        """`count` documents drawn from the chain, each of `length` words or ended earlier by `<eos>` (left out)."""
+        rng = np.random.default_rng(seed)
+        cumulative = np.exp(self._tables["log_prob"]).cumsum(1)
+        states, tokens = np.zeros(count, np.int64), np.full((count, length), EOS)
+        for step in range(length):
+            drawn = rng.random((count, 1)) * cumulative[states, -1:]
+            tokens[:, step] = (cumulative[states] <= drawn).sum(1)
+            states = self.next_state(states, tokens[:, step])
+        ended = np.where((tokens == EOS).any(1), (tokens == EOS).argmax(1), length)
+        return [row[: max(1, end)].tolist() if row[0] != EOS else [SPECIAL] for row, end in zip(tokens, ended, strict=True)]

@@ -1,0 +1,173 @@
+"""Target `ngram`: an interpolated modified Kneser-Ney model as a finite automaton."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from array_api_compat import array_namespace, device
+
+from .kneser_ney import NEVER_PREDICTED, Trie, fit
+from .tables import Tables
+
+
+class NGramTarget:
+    """p* of an n-gram model; make it with `NGramTarget.fit`.
+
+    The automaton's states are the stored n-grams shorter than the order: what of a prefix can still matter is its
+    longest end that occurs in the corpus. A query is a search in one sorted array; on a miss it follows the link to
+    the shorter context and pays the back-off weight, `order` times at most.
+
+    Attributes:
+        vocab_size: V, special tokens included.
+        order: n.
+        context_size: n - 1.
+        num_states: number of states; state 0 knows nothing, and so on with longer contexts.
+    """
+
+    def __init__(self, trie: Trie, vocab_size: int) -> None:
+        self.vocab_size = vocab_size
+        self.order = len(trie.level) - 2
+        self.context_size: int | None = self.order - 1
+        self.num_states = int(trie.level[self.order])
+        self.discounts = trie.discounts
+        uniform = np.full(vocab_size, -np.log(vocab_size - len(NEVER_PREDICTED)))
+        uniform[list(NEVER_PREDICTED)] = -np.inf
+        begin = np.searchsorted(trie.keys, np.arange(self.num_states + 1) * vocab_size)
+        self._tables = Tables(
+            keys=trie.keys,
+            log_prob=trie.log_prob,
+            log_backoff=trie.log_backoff,
+            link=trie.link,
+            uniform=uniform,
+            first_child=begin,
+        )
+
+    @classmethod
+    def fit(cls, documents: Iterable[Sequence[int] | npt.NDArray[np.int64]], vocab_size: int, order: int = 3) -> NGramTarget:
+        """Fit on documents of token ids (without `<bos>` and `<eos>`, which are added).
+
+        Raises ValueError for an order below 1, no documents, ids outside the vocabulary, or a vocabulary and corpus
+        too large for 64-bit keys.
+        """
+        texts = [np.asarray(d, np.int64) for d in documents]
+        if order < 1:
+            raise ValueError(f"the order of an n-gram model must be at least 1, not {order}")
+        if not texts:
+            raise ValueError("an n-gram model needs at least one document to fit")
+        longest = max(texts, key=len)
+        if len(longest):
+            low, high = min(int(t.min()) for t in texts if len(t)), max(int(t.max()) for t in texts if len(t))
+            if low < 0 or high >= vocab_size:
+                raise ValueError(f"token ids must lie between 0 and {vocab_size - 1}, but the documents hold {low} to {high}")
+        total = sum(len(t) + 2 for t in texts) * order
+        if total * vocab_size >= 2**63:
+            raise ValueError(f"{total} n-grams over {vocab_size} tokens need keys of more than 64 bits; use a lower order")
+        return cls(fit(texts, vocab_size, order), vocab_size)
+
+    def log_prob(self, prefixes: Any, tokens: Any, expected: Any = None) -> Any:
+        """(B,) log p*(token | prefix); see `Target`."""
+        return self.state_log_prob(self.state_of(prefixes), tokens)
+
+    def log_probs(self, prefixes: Any, expected: Any = None) -> Any:
+        """(B, V) log p*(· | prefix); see `Target`."""
+        return self.state_log_probs(self.state_of(prefixes))
+
+    def state_of(self, prefixes: Any) -> Any:
+        """(B, L) prefixes to (B,) states, by reading the last n - 1 tokens."""
+        xp = array_namespace(prefixes)
+        states = xp.zeros(prefixes.shape[0], dtype=xp.int64, device=device(prefixes))
+        for column in range(max(0, prefixes.shape[1] - self.order + 1), prefixes.shape[1]):
+            states = self.next_state(states, prefixes[:, column])
+        return states
+
+    def next_state(self, states: Any, tokens: Any) -> Any:
+        """(B,) states after (B,) tokens."""
+        xp = array_namespace(states)
+        link = self._tables.like(states, "link")
+        result, node, open_ = xp.zeros_like(states), states, xp.ones_like(states, dtype=xp.bool)
+        for _ in range(self.order):
+            child, found = self._child(node, tokens)
+            found = found & (child < self.num_states)
+            result = xp.where(open_ & found, child, result)
+            open_ = open_ & ~found & (node != 0)
+            node = link[node]
+        return result
+
+    def state_log_prob(self, states: Any, tokens: Any) -> Any:
+        """(B,) log p*(token | state), nats."""
+        xp = array_namespace(states)
+        link, log_prob, log_backoff, uniform = (
+            self._tables.like(states, name) for name in ("link", "log_prob", "log_backoff", "uniform")
+        )
+        result, node, open_ = xp.zeros_like(log_prob[states]), states, xp.ones_like(states, dtype=xp.bool)
+        for _ in range(self.order):
+            child, found = self._child(node, tokens)
+            step = xp.where(found, log_prob[child], log_backoff[node])
+            result = xp.where(open_, result + step, result)
+            bottom = open_ & ~found & (node == 0)
+            result = xp.where(bottom, result + uniform[tokens], result)
+            open_ = open_ & ~found & (node != 0)
+            node = link[node]
+        return result
+
+    def state_log_probs(self, states: Any) -> Any:
+        """(B, V) log p*(· | state), nats: the uniform row, then every context's own words from the shortest on."""
+        xp = array_namespace(states)
+        contexts, log_backoff, log_prob, keys = self._contexts(states), *(
+            self._tables.like(states, name) for name in ("log_backoff", "log_prob", "keys")
+        )
+        rows = xp.tile(self._tables.like(states, "uniform"), (states.shape[0], 1))
+        shorter = None
+        for node in contexts:
+            longer = xp.ones_like(node, dtype=xp.bool) if shorter is None else node != shorter
+            rows = rows + xp.where(longer, log_backoff[node], 0.0)[:, None]
+            row, child = self._children(node, longer)
+            rows[row, keys[child - 1] % self.vocab_size] = log_prob[child]
+            shorter = node
+        return rows
+
+    def next_states(self, states: Any) -> Any:
+        """(B, V) int64, the state after each token."""
+        xp = array_namespace(states)
+        keys = self._tables.like(states, "keys")
+        rows = xp.zeros((states.shape[0], self.vocab_size), dtype=xp.int64, device=device(states))
+        shorter = None
+        for node in self._contexts(states):
+            longer = xp.ones_like(node, dtype=xp.bool) if shorter is None else node != shorter
+            row, child = self._children(node, longer)
+            kept = child < self.num_states
+            rows[row[kept], keys[child[kept] - 1] % self.vocab_size] = child[kept]
+            shorter = node
+        return rows
+
+    def _child(self, nodes: Any, tokens: Any) -> tuple[Any, Any]:
+        """The node of each context with one word more, and whether there is one (node 0 where not)."""
+        xp = array_namespace(nodes)
+        keys = self._tables.like(nodes, "keys")
+        wanted = nodes * self.vocab_size + tokens
+        place = xp.clip(xp.searchsorted(keys, wanted), 0, keys.shape[0] - 1)
+        found = keys[place] == wanted
+        return xp.where(found, place + 1, 0), found
+
+    def _contexts(self, states: Any) -> list[Any]:
+        """For every length from 0 to n - 1 the state's end of that length, or the state itself where shorter."""
+        link = self._tables.like(states, "link")
+        chain = [states]
+        for _ in range(self.order - 1):
+            chain.append(link[chain[-1]])
+        return chain[::-1]
+
+    def _children(self, nodes: Any, wanted: Any) -> tuple[Any, Any]:
+        """Row and node of all children of the `wanted` nodes, one after the other."""
+        xp = array_namespace(nodes)
+        first = self._tables.like(nodes, "first_child")
+        begin = first[nodes]
+        count = xp.where(wanted, first[nodes + 1] - begin, 0)
+        row = xp.repeat(xp.arange(nodes.shape[0], device=device(nodes)), count)
+        before = xp.cumulative_sum(count) - count
+        return row, begin[row] + xp.arange(row.shape[0], device=device(nodes)) - before[row] + 1
+
+

@@ -1,0 +1,36 @@
+"""Lookup tables kept as NumPy arrays and mirrored, once for each, on the torch devices that ask for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from array_api_compat import array_namespace, device
+
+
+class Tables:
+    """Named arrays, given back as the same kind of array as a query's.
+
+    Args:
+        arrays: NumPy arrays by name.
+    """
+
+    def __init__(self, **arrays: npt.NDArray[Any]) -> None:
+        self.arrays = arrays
+        self._mirrors: dict[tuple[str, str], Any] = {}
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self.arrays[name]
+
+    def like(self, query: Any, name: str) -> Any:
+        """The array `name` in the namespace and on the device of `query`."""
+        if isinstance(query, np.ndarray):
+            return self.arrays[name]
+        key = (name, str(device(query)))
+        if key not in self._mirrors:
+            self._mirrors[key] = array_namespace(query).asarray(self.arrays[name], device=device(query))
+        return self._mirrors[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"arrays": self.arrays, "_mirrors": {}}

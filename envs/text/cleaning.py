@@ -1,0 +1,88 @@
+"""Cleaning of raw text: Unicode NFC and white space always, the rest as switches."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+_BUILT_IN = ("zh", "en")
+_SPACES = re.compile(r"\s+")
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """Switches for cleaning a document, all off by default.
+
+    Whatever they say, text is brought to Unicode NFC, control characters, byte-order marks and zero-width spaces go,
+    and white space is trimmed and collapsed. Joiners inside emoji stay.
+
+    Args:
+        remove_punctuation: drop punctuation marks of every script and the ASCII symbols; emoji stay.
+        stop_words: "zh", "en", "zh+en" or a file with a word a line: words that word tokenizers leave out.
+        lower_case: lower case.
+        full_width_to_half: full-width Latin letters, digits and marks to their ordinary forms.
+    """
+
+    remove_punctuation: bool = False
+    stop_words: str | None = None
+    lower_case: bool = False
+    full_width_to_half: bool = False
+
+    def __call__(self, text: str) -> str:
+        """The cleaned text, on one line. Stop words are left to the tokenizer, which knows what a word is."""
+        text = unicodedata.normalize("NFC", text)
+        if self.full_width_to_half:
+            text = "".join(_half_width(c) for c in text)
+        if self.lower_case:
+            text = unicodedata.normalize("NFC", text.lower())
+        if self.remove_punctuation:
+            text = "".join(" " if _is_punctuation(c) else c for c in text)
+        text = _SPACES.sub(" ", text)
+        if not text.isprintable():
+            text = "".join(c for c in text if _keeps(c))
+        # What was removed may have stood between two blanks, or between a letter and its accent.
+        return unicodedata.normalize("NFC", _SPACES.sub(" ", text).strip())
+
+    def stop_word_set(self) -> frozenset[str]:
+        """The words to leave out; none where the switch is off."""
+        if self.stop_words is None:
+            return frozenset()
+        names = self.stop_words.split("+")
+        if all(name in _BUILT_IN for name in names):
+            return frozenset().union(*(_built_in_stop_words(name) for name in names))
+        try:
+            lines = Path(self.stop_words).read_text(encoding="utf-8-sig").splitlines()
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"there is no stop-word list {self.stop_words!r}; use 'zh', 'en', 'zh+en' or a file with a word a line"
+            ) from None
+        return frozenset(word for line in lines if (word := line.strip()))
+
+
+def _is_punctuation(character: str) -> bool:
+    return unicodedata.category(character)[0] == "P" or _half_width(character) in string.punctuation
+
+
+def _half_width(character: str) -> str:
+    if character == "\u3000":
+        return " "
+    return chr(ord(character) - 0xFEE0) if "\uff01" <= character <= "\uff5e" else character
+
+
+def _keeps(character: str) -> bool:
+    # U+200D joins the parts of an emoji and U+200C shapes Persian and Indic words; both are text.
+    return character in "\u200c\u200d" or unicodedata.category(character) not in ("Cc", "Cf", "Cs") or character in _TAGS
+
+
+_TAGS = frozenset(chr(c) for c in range(0xE0020, 0xE0080))  # spell out regional flags
+
+
+@lru_cache(maxsize=2)
+def _built_in_stop_words(name: str) -> frozenset[str]:
+    text = (resources.files(__package__) / "data" / f"stop_words_{name}.txt").read_text(encoding="utf-8")
+    return frozenset(text.split())

@@ -1,0 +1,119 @@
+"""Raw text from files, folders, pairs, iterables, the built-in corpora and Hugging Face datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+BUILT_IN_CORPORA = ("zh", "en")
+SUFFIXES = (".txt", ".tsv")
+
+
+def read_documents(source: str | Path | Iterable[str]) -> list[str]:
+    """The documents of a corpus, blank ones left out.
+
+    Args:
+        source: "zh" or "en" (built in); a text file, one document a line; a .tsv file, whose second column is the
+            document; a folder, all its .txt and .tsv files in the order of their names; "hf:NAME[:CONFIG]" with
+            "?split=train&column=text" behind it where needed, a Hugging Face dataset; or an iterable of texts.
+
+    Raises: FileNotFoundError for a missing file, ValueError for one that is empty, not UTF-8 or not text, ImportError
+        naming the extra for a dataset without the library.
+    """
+    if not isinstance(source, (str, Path)):
+        return _checked(_texts(source), "the iterable of texts")
+    name = str(source)
+    if name in BUILT_IN_CORPORA:
+        text = (resources.files(__package__) / "data" / f"{name}.txt").read_text(encoding="utf-8")
+        return text.split("\n")[:-1]
+    if name.startswith("hf:"):
+        return _checked(_dataset(name), name)
+    path = Path(source)
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
+        if not files:
+            raise FileNotFoundError(f"the folder {path} holds no .txt or .tsv file")
+        return _checked((d for f in files for d in _documents(f)), f"the folder {path}")
+    if not path.exists():
+        raise FileNotFoundError(
+            f"there is no corpus {name!r}; use a text file, a .tsv file, a folder, 'hf:NAME' or one of {', '.join(BUILT_IN_CORPORA)}"
+        )
+    return _checked(_documents(path), str(path))
+
+
+def read_pairs(path: str | Path) -> list[tuple[str, str]]:
+    """Pairs from a .tsv file, `source<TAB>target` a line, blank lines left out.
+
+    Raises ValueError naming the line that does not have exactly one tab.
+    """
+    pairs = []
+    for number, line in enumerate(_lines(Path(path)), 1):
+        if not line.strip():
+            continue
+        columns = line.split("\t")
+        if len(columns) != 2:
+            raise ValueError(f"line {number} of {path} has {len(columns) - 1} tabs; every line must be source<TAB>target")
+        pairs.append((columns[0], columns[1]))
+    if not pairs:
+        raise ValueError(f"{path} is empty; it needs at least one line source<TAB>target")
+    return pairs
+
+
+def _documents(path: Path) -> Iterator[str]:
+    if path.suffix == ".tsv":
+        return (target for _, target in read_pairs(path))
+    return _lines(path)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines ended by \\n, \\r\\n or \\r (and by nothing else that Unicode calls a line end), a leading mark dropped."""
+    try:
+        with path.open(encoding="utf-8-sig", newline=None) as file:
+            for line in file:
+                yield line.rstrip("\n")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 (first wrong byte at offset {_first_wrong_byte(path)}); convert it to UTF-8") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {str(path)!r}") from None
+
+
+def _first_wrong_byte(path: Path) -> int:
+    read = 0
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as problem:
+                return read + problem.start
+            read += len(line)
+    return read
+
+
+def _texts(source: Iterable[str]) -> Iterator[str]:
+    for number, text in enumerate(source):
+        if not isinstance(text, str):
+            raise ValueError(f"document {number} is {type(text).__name__}, not text; a corpus is an iterable of str")
+        yield text
+
+
+def _checked(documents: Iterable[str], name: str) -> list[str]:
+    result = [d for d in documents if d.strip()]
+    if not result:
+        raise ValueError(f"{name} is empty; a corpus needs at least three different lines of text")
+    return result
+
+
+def _dataset(source: str) -> Iterator[str]:
+    try:
+        import datasets
+    except ImportError:
+        raise ImportError(f'{source!r} needs the library datasets; pip install "tokenlm[hf]"') from None
+    place, _, query = source.removeprefix("hf:").partition("?")
+    name, _, config = place.partition(":")
+    options = {"split": "train", "column": "text", **dict(parse_qsl(query))}
+    rows = datasets.load_dataset(name, config or None, split=options["split"])
+    if options["column"] not in rows.column_names:
+        raise ValueError(f"{source!r} has no column {options['column']!r}; add ?column= with one of {', '.join(rows.column_names)}")
+    return (line for text in rows[options["column"]] for line in str(text).splitlines())

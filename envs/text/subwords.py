@@ -1,0 +1,98 @@
+"""Subword tokenizers of the Hugging Face library `tokenizers`: a byte-level BPE of our own, or any file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .files import write_text_atomically
+from .vocabulary import Vocabulary
+
+
+class SubwordTokenizer:
+    """A Hugging Face tokenizer with our special tokens before its own ones.
+
+    Its special tokens are dropped, all its other tokens follow ours in the order of their ids. What it calls unknown
+    is `<unk>`.
+
+    Args:
+        tokenizer: a `tokenizers.Tokenizer`.
+        name: what it is called in a configuration.
+    """
+
+    def __init__(self, tokenizer: Any, name: str) -> None:
+        self.name = name
+        self._tokenizer = tokenizer
+        special = {t.content for t in tokenizer.get_added_tokens_decoder().values() if t.special}
+        model = json.loads(tokenizer.to_str())["model"]
+        unknown = model.get("unk_token") or ""
+        own = sorted(tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
+        kept = [(t, i) for t, i in own if t not in special and t != unknown]
+        first = len(Vocabulary.SPECIAL_TOKENS)
+        # A subword spelled like one of our special tokens stays an ordinary one under a name that cannot clash.
+        self.vocabulary = Vocabulary(t if t not in Vocabulary.SPECIAL_TOKENS else f"\x00{t}" for t, _ in kept)
+        self._to_own = {first + n: i for n, (_, i) in enumerate(kept)}
+        self._from_own = {i: first + n for n, (_, i) in enumerate(kept)}
+
+    @classmethod
+    def train(cls, documents: Iterable[str], vocab_size: int, min_count: int = 1) -> SubwordTokenizer:
+        """Byte-level BPE (Sennrich et al. 2016) of the documents: every text can be written, none is unknown."""
+        tokenizers = _library("bpe")
+        made = tokenizers.Tokenizer(tokenizers.models.BPE())
+        made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.decoder = tokenizers.decoders.ByteLevel()
+        trainer = tokenizers.trainers.BpeTrainer(
+            vocab_size=max(256, vocab_size - len(Vocabulary.SPECIAL_TOKENS)),
+            min_frequency=max(2, min_count),
+            initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        made.train_from_iterator(documents, trainer)
+        return cls(made, "bpe")
+
+    @classmethod
+    def from_file(cls, path: str | Path, name: str | None = None) -> SubwordTokenizer:
+        """A tokenizer.json; ValueError where it is none."""
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"there is no tokenizer file {str(path)!r}")
+        try:
+            return cls(_library(str(path)).Tokenizer.from_file(str(path)), name or str(path))
+        except ImportError:
+            raise
+        except Exception as problem:  # the library raises nothing more special
+            raise ValueError(f"{path} is not a Hugging Face tokenizer file: {problem}") from None
+
+    def encode(self, text: str) -> list[int]:
+        """See `Tokenizer`."""
+        get, unknown = self._from_own.get, Vocabulary.UNK
+        return [get(i, unknown) for i in self._tokenizer.encode(text, add_special_tokens=False).ids]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """See `Tokenizer`; exact for "bpe"."""
+        own: str = self._tokenizer.decode([self._to_own[int(i)] for i in ids if int(i) in self._to_own])
+        return own
+
+    def save(self, folder: str | Path) -> None:
+        """See `Tokenizer`."""
+        write_text_atomically(Path(folder) / "tokenizer.json", self._tokenizer.to_str())
+        write_text_atomically(Path(folder) / "settings.json", json.dumps({"name": self.name}) + "\n")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"name": self.name, "json": self._tokenizer.to_str()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(_library(state["name"]).Tokenizer.from_str(state["json"]), state["name"])  # type: ignore[misc]
+
+
+def _library(name: str) -> Any:
+    try:
+        import tokenizers
+        import tokenizers.decoders
+        import tokenizers.models
+        import tokenizers.pre_tokenizers
+        import tokenizers.trainers
+    except ImportError:
+        raise ImportError(f'the tokenizer {name!r} needs the library tokenizers; pip install "tokenlm[hf]"') from None
+    return tokenizers

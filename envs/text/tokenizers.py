@@ -1,0 +1,165 @@
+"""Tokenizers: text to ids and back, behind one small protocol."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from .files import write_text_atomically
+from .joining import join_words
+from .vocabulary import Vocabulary
+from .words import SPLITS
+
+NAMES = (*SPLITS, "bpe")
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Text to token ids and back.
+
+    Attributes:
+        name: what it is called in a configuration.
+        vocabulary: its tokens.
+    """
+
+    name: str
+    vocabulary: Vocabulary
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a cleaned text, `<unk>` for what the vocabulary does not hold; no other special token."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; special tokens are not shown."""
+        ...
+
+    def save(self, folder: str | Path) -> None:
+        """Write all that `load_tokenizer` needs into a folder, as JSON."""
+        ...
+
+
+class WordTokenizer:
+    """Cuts text into words, which a vocabulary numbers.
+
+    Args:
+        name: how to cut: "jieba", "char", "word" or "nltk".
+        vocabulary: the words.
+        stop_words: words that are left out.
+    """
+
+    def __init__(self, name: str, vocabulary: Vocabulary, stop_words: frozenset[str] = frozenset()) -> None:
+        self.name = name
+        self.vocabulary = vocabulary
+        self.stop_words = stop_words
+        self._split = SPLITS[name]
+
+    @classmethod
+    def train(
+        cls,
+        name: str,
+        documents: Iterable[str],
+        max_vocab_size: int | None = None,
+        min_count: int = 1,
+        stop_words: frozenset[str] = frozenset(),
+    ) -> WordTokenizer:
+        """A tokenizer whose vocabulary is that of the documents."""
+        kept = ([w for w in SPLITS[name](text) if w not in stop_words] for text in documents)
+        return cls(name, Vocabulary.build(kept, max_vocab_size, min_count), stop_words)
+
+    def encode(self, text: str) -> list[int]:
+        """See `Tokenizer`."""
+        words = self._split(text)
+        if self.stop_words:
+            words = [w for w in words if w not in self.stop_words]
+        return self.vocabulary.encode(words)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """See `Tokenizer`; exact for "char", readable for the others."""
+        words = [self.vocabulary.token(int(i)) for i in ids if i >= len(Vocabulary.SPECIAL_TOKENS)]
+        return "".join(words) if self.name == "char" else join_words(words)
+
+    def save(self, folder: str | Path) -> None:
+        """See `Tokenizer`."""
+        settings = {"name": self.name, "stop_words": sorted(self.stop_words)}
+        write_text_atomically(Path(folder) / "settings.json", json.dumps(settings, ensure_ascii=False) + "\n")
+        self.vocabulary.save(Path(folder) / "vocabulary.json")
+
+
+class SymbolTokenizer:
+    """The tokens of a `markov` target: numbers, written with blanks between them.
+
+    Args:
+        vocab_size: V, the five special tokens included.
+    """
+
+    name = "symbol"
+
+    def __init__(self, vocab_size: int) -> None:
+        self.vocabulary = Vocabulary(str(i) for i in range(len(Vocabulary.SPECIAL_TOKENS), vocab_size))
+
+    def encode(self, text: str) -> list[int]:
+        """See `Tokenizer`."""
+        return self.vocabulary.encode(text.split())
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """See `Tokenizer`."""
+        return " ".join(self.vocabulary.token(int(i)) for i in ids if i >= len(Vocabulary.SPECIAL_TOKENS))
+
+    def save(self, folder: str | Path) -> None:
+        """See `Tokenizer`."""
+        settings = {"name": self.name, "vocab_size": len(self.vocabulary)}
+        write_text_atomically(Path(folder) / "settings.json", json.dumps(settings) + "\n")
+
+
+def make_tokenizer(
+    name: str,
+    documents: Iterable[str],
+    *,
+    max_vocab_size: int | None = None,
+    min_count: int = 1,
+    stop_words: frozenset[str] = frozenset(),
+) -> Tokenizer:
+    """A tokenizer with the vocabulary of `documents`.
+
+    Args:
+        name: "jieba", "char", "word", "nltk", "bpe" (trained on the documents) or the path of a Hugging Face
+            tokenizer.json, whose own vocabulary is taken.
+        documents: cleaned texts.
+        max_vocab_size: most tokens, special ones included; None for no limit (8,000 for "bpe").
+        min_count: tokens seen less often become `<unk>` ("bpe": pairs seen less often are not merged).
+        stop_words: words that word tokenizers leave out.
+
+    Raises: ValueError for an unknown name, ImportError naming the extra that is missing.
+    """
+    if name in SPLITS:
+        return WordTokenizer.train(name, documents, max_vocab_size, min_count, stop_words)
+    if name == "bpe" or name.endswith(".json"):
+        if stop_words:
+            raise ValueError(f"stop words are words, and the tokenizer {name!r} has none; use one of {', '.join(SPLITS)}")
+        from .subwords import SubwordTokenizer
+
+        if name == "bpe":
+            return SubwordTokenizer.train(documents, max_vocab_size or 8_000, min_count)
+        return SubwordTokenizer.from_file(name)
+    close = difflib.get_close_matches(name, NAMES, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"tokenizer {name!r} is unknown{hint}; use one of {', '.join(NAMES)} or the path of a tokenizer.json")
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """The tokenizer that `save` wrote into `folder`."""
+    path = Path(folder) / "settings.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{folder} holds no saved tokenizer (no settings.json)")
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if settings["name"] == SymbolTokenizer.name:
+        return SymbolTokenizer(settings["vocab_size"])
+    if settings["name"] in SPLITS:
+        vocabulary = Vocabulary.load(Path(folder) / "vocabulary.json")
+        return WordTokenizer(settings["name"], vocabulary, frozenset(settings["stop_words"]))
+    from .subwords import SubwordTokenizer
+
+    return SubwordTokenizer.from_file(Path(folder) / "tokenizer.json", settings["name"])

@@ -1,0 +1,108 @@
+"""The vocabulary: tokens and their ids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from .files import write_text_atomically
+
+
+class Vocabulary:
+    """Tokens numbered from 0, the five special ones first.
+
+    A word of the corpus that is spelled like a special token never becomes that token: "<unk>" (WikiText writes its
+    rare words so) and the other four all read as `<unk>`.
+
+    Args:
+        words: the tokens that follow the special ones, in the order of their ids, each once.
+    """
+
+    PAD: ClassVar[int] = 0
+    UNK: ClassVar[int] = 1
+    BOS: ClassVar[int] = 2
+    EOS: ClassVar[int] = 3
+    SEP: ClassVar[int] = 4
+    SPECIAL_TOKENS: ClassVar[tuple[str, ...]] = ("<pad>", "<unk>", "<bos>", "<eos>", "<sep>")
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._tokens = [*self.SPECIAL_TOKENS, *words]
+        self._ids = {token: i for i, token in enumerate(self._tokens)}
+        if len(self._ids) != len(self._tokens):
+            twice = next(t for t, n in Counter(self._tokens).items() if n > 1)
+            raise ValueError(f"the token {twice!r} stands twice in the vocabulary; every token needs one id")
+        for token in self.SPECIAL_TOKENS:
+            self._ids[token] = self.UNK
+
+    @classmethod
+    def build(cls, texts: Iterable[Sequence[str]], max_size: int | None = None, min_count: int = 1) -> Vocabulary:
+        """The most frequent tokens of tokenised texts, ties in alphabetical order.
+
+        Args:
+            texts: the tokens of each text.
+            max_size: most tokens, the five special ones included.
+            min_count: tokens seen less often are left out.
+        """
+        counts: Counter[str] = Counter()
+        for tokens in texts:
+            counts.update(tokens)
+        words = sorted((t for t in counts if t not in cls.SPECIAL_TOKENS and counts[t] >= min_count), key=lambda t: (-counts[t], t))
+        if not words:
+            raise ValueError(f"no word occurs at least {min_count} time(s) in the corpus; lower min_count or check the corpus")
+        return cls(words if max_size is None else words[: max(1, max_size - len(cls.SPECIAL_TOKENS))])
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self._tokens == other._tokens
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __contains__(self, token: str) -> bool:
+        return self._ids.get(token, self.UNK) != self.UNK
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} tokens)"
+
+    def id(self, token: str) -> int:
+        """The id of a token, that of `<unk>` where there is none."""
+        return self._ids.get(token, self.UNK)
+
+    def token(self, index: int) -> str:
+        """The token of an id; ValueError where there is none."""
+        if not 0 <= index < len(self._tokens):
+            raise ValueError(f"token id {index} is out of range; ids are 0 to {len(self._tokens) - 1}")
+        return self._tokens[index]
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """Ids of tokens."""
+        get, unknown = self._ids.get, self.UNK
+        return [get(token, unknown) for token in tokens]
+
+    @property
+    def words(self) -> list[str]:
+        """The tokens that are not special, in the order of their ids."""
+        return self._tokens[len(self.SPECIAL_TOKENS) :]
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of all tokens in their order: equal for equal vocabularies only."""
+        return hashlib.blake2b("\x00".join(self._tokens).encode("utf-8"), digest_size=16).hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Write the tokens as JSON."""
+        write_text_atomically(Path(path), json.dumps(self._tokens, ensure_ascii=False, indent=0) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vocabulary:
+        """Read what `save` wrote."""
+        tokens = json.loads(Path(path).read_text(encoding="utf-8"))
+        if tokens[: len(cls.SPECIAL_TOKENS)] != list(cls.SPECIAL_TOKENS):
+            raise ValueError(f"{path} is no vocabulary: it must begin with {' '.join(cls.SPECIAL_TOKENS)}")
+        return cls(tokens[len(cls.SPECIAL_TOKENS) :])

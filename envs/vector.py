@@ -1,0 +1,193 @@
+"""`TokenLM-v0` with many episodes side by side, as arrays."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from .config import EnvConfig
+from .episodes import Episodes
+from .rendering import render_ansi
+from .single import NotRunning, TokenLMEnv, always_valid, start_episodes, token_ids
+from .spaces import TokenSpace
+from .world import World
+
+Array = npt.NDArray[Any]
+
+
+class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
+    """Many TokenLM episodes stepped as arrays; the manual is that of `TokenLMEnv`.
+
+    Args:
+        num_envs: number of episodes side by side.
+        autoreset_mode: what happens after an episode's end. NEXT_STEP: the next step ignores the action, starts a
+            new episode and pays 0. SAME_STEP: the new episode's first observation is returned at once, the old
+            one's last stands in `infos["final_obs"]`. DISABLED: call `reset(options={"reset_mask": mask})`.
+        config: the environment's arguments, or
+        settings: the same as keywords.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        config: EnvConfig | None = None,
+        *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        **settings: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, not {num_envs}")
+        if render_mode not in (None, "ansi"):
+            raise ValueError(f"render_mode {render_mode!r} is unknown; the vector environment knows 'ansi' and None")
+        if max_episode_steps is not None:  # how gymnasium.make_vec hands over a registered or given time limit
+            settings["max_new_tokens"] = max_episode_steps
+        self.config = EnvConfig.of(config, settings)
+        self.world = World.of(self.config)
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**TokenLMEnv.metadata, "autoreset_mode": self.autoreset_mode}
+        size = self.world.vocab_size
+        self.single_observation_space = Box(0, size - 1, (self.config.context_length,), np.int64)
+        self.single_action_space = TokenSpace(always_valid(self.world, self.config))
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._episodes = Episodes(self.world, self.config, num_envs)
+        self._log_probs = np.zeros((num_envs, self.config.max_new_tokens))
+        self._over = np.zeros(num_envs, np.bool_)
+        self._begun = False
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Start episodes in all environments, or in those of `options["reset_mask"]` (num_envs,) bool.
+
+        Args:
+            seed: environment i is seeded with seed + i, or with seed[i].
+            options: may hold "reset_mask", and "prompt" (and "target"): one text, or one for each that is reset.
+        """
+        rows = np.flatnonzero(self._reset_mask(options))
+        if seed is not None:
+            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else list(seed)
+            if len(seeds) != self.num_envs:
+                raise ValueError(f"seed must be one number or {self.num_envs} of them, not {len(seeds)}")
+            for row in rows:
+                own = seeds[row]
+                self._episodes.seed_row(row, secrets.randbits(62) if own is None else int(own))
+        if not self._begun and len(rows) < self.num_envs:
+            raise NotRunning("no episode has begun; call reset() without a reset_mask first")
+        start_episodes(self._episodes, rows, options)
+        self._over[rows] = False
+        self._begun = True
+        return self._episodes.observe(), self._info()
+
+    def step(self, actions: Any) -> tuple[Array, Array, Array, Array, dict[str, Any]]:
+        """Write one token in every environment."""
+        if not self._begun:
+            raise NotRunning("no episode has begun; call reset() before step()")
+        ended = self._over
+        if self.autoreset_mode == AutoresetMode.DISABLED and ended.any():
+            raise NotRunning(
+                f"the episode of environment {int(np.argmax(ended))} is over; "
+                'start a new one with reset(options={"reset_mask": mask}) before step()'
+            )
+        active = ~ended
+        ids = token_ids(actions, self.num_envs)
+        self._episodes.check(ids, active)
+        column = np.minimum(self._episodes.written, self.config.max_new_tokens - 1)
+        rewards, terminated, truncated, log_probs = self._episodes.step(ids, active)
+        self._log_probs[np.arange(self.num_envs), column] = log_probs
+        infos: dict[str, Any] = {"log_prob": np.where(active, log_probs, 0.0), "_log_prob": active}
+
+        if ended.any():
+            self._episodes.start(np.flatnonzero(ended))
+        over = terminated | truncated
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and over.any():
+            infos = self._final(infos, over)
+            self._episodes.start(np.flatnonzero(over))
+            over = np.zeros_like(over)
+        self._over = over
+        return self._episodes.observe(), rewards, terminated, truncated, {**infos, **self._info()}
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """(num_envs, V) bool, True where the action may be chosen now."""
+        return self._episodes.action_masks()
+
+    def target_log_probs(self) -> npt.NDArray[np.float64]:
+        """(num_envs, V) log p*(· | s) over the valid actions, in nats, -inf elsewhere."""
+        return self._episodes.target_log_probs()
+
+    @property
+    def prompts(self) -> list[list[int]]:
+        """Ids each running episode began with, `<bos>` included."""
+        written = self._episodes.written
+        return [self._episodes.tokens(row)[: -int(n) or None] for row, n in enumerate(written)]
+
+    @property
+    def texts(self) -> list[str]:
+        """The text so far in each environment, prompt included."""
+        return [self.world.tokenizer.decode(self._episodes.tokens(row)) for row in range(self.num_envs)]
+
+    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        """The tinted text so far of every environment, with render_mode "ansi"."""
+        if self.render_mode is None:
+            return None
+        frames = []
+        for row, count in enumerate(self._episodes.written):
+            ids = self._episodes.tokens(row)
+            cut = len(ids) - int(count)
+            frames.append(render_ansi(self.world.tokenizer, ids[:cut], ids[cut:], self._log_probs[row, :count].tolist()))
+        return tuple(frames)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes while the environment runs; `load_state_dict` continues exactly there."""
+        return {
+            "episodes": self._episodes.state_dict(),
+            "log_probs": self._log_probs.copy(),
+            "over": self._over.copy(),
+            "begun": self._begun,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        self._episodes.load_state_dict(state["episodes"])
+        self._log_probs[...] = state["log_probs"]
+        self._over = np.array(state["over"], np.bool_)
+        self._begun = bool(state["begun"])
+
+    def _reset_mask(self, options: dict[str, Any] | None) -> npt.NDArray[np.bool_]:
+        mask = (options or {}).get("reset_mask")
+        if mask is None:
+            return np.ones(self.num_envs, np.bool_)
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,) or not mask.any():
+            raise ValueError(f'options["reset_mask"] must be a ({self.num_envs},) bool array with a True in it, not {mask!r}')
+        return mask
+
+    def _info(self) -> dict[str, Any]:
+        if not self.config.mask_in_info:
+            return {}
+        masks = self.action_masks().astype(np.int8)
+        return {"action_mask": masks, "_action_mask": np.ones(self.num_envs, np.bool_)}
+
+    def _final(self, infos: dict[str, Any], over: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        """Infos with the last observation and info of the episodes that are `over`, as Gymnasium lays them out."""
+        last = self._episodes.observe()
+        final_obs = np.full(self.num_envs, None, object)
+        for row in np.flatnonzero(over):
+            final_obs[row] = last[row]
+        final_info = {**infos, **self._info()}
+        return {
+            **infos,
+            "final_obs": final_obs,
+            "_final_obs": over.copy(),
+            "final_info": {k: v & over if k.startswith("_") else v.copy() for k, v in final_info.items()},
+            "_final_info": over.copy(),
+        }

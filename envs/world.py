@@ -1,0 +1,148 @@
+"""Everything of a TokenLM environment that stays the same from episode to episode."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .config import EnvConfig, Split
+from .tasks import Documents, encode_generation
+from .targets import ConditionedTarget, MarkovTarget, NGramTarget, ReferenceTarget, Target
+from .text import BUILT_IN_CORPORA, Splits, SymbolTokenizer, Tokenizer, Vocabulary, make_tokenizer, read_splits
+
+MARKOV_DOCUMENTS = 2_000
+
+
+class World:
+    """Tokenizer, documents, target distribution and rules, shared by all episodes of an environment.
+
+    Immutable: copies of an environment share it. Build it with `World.of(config)`, which remembers the last few.
+
+    Attributes:
+        config: the arguments it was made from; those that only steer episodes stand at their defaults.
+        tokenizer: text to ids and back.
+        documents: encoded documents of each split.
+        target: p*, conditioned on the valid actions.
+        valid: (V,) bool, the tokens that may ever be chosen.
+    """
+
+    def __init__(self, config: EnvConfig) -> None:
+        self.config = config
+        if config.target == "markov":
+            self._build_markov(config)
+        else:
+            self._build_text(config)
+        context = self.target.context_size
+        if context is not None and context > config.context_length:
+            raise ValueError(
+                f"the target looks at the last {context} tokens but context_length is {config.context_length}; "
+                f"make context_length at least {context}"
+            )
+
+    @classmethod
+    def of(cls, config: EnvConfig) -> World:
+        """The world of `config`, built once for equal arguments (and an unchanged file)."""
+        rules = ("split", "min_new_tokens", "transition", "reward_every", "invalid_action", "mask_in_info")
+        defaults = {f.name: f.default for f in dataclasses.fields(config) if f.name in rules}
+        return _remembered(dataclasses.replace(config, **defaults), _fingerprint(config.corpus))
+
+    @property
+    def vocab_size(self) -> int:
+        """V, special tokens included."""
+        return len(self.vocabulary)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokenizer's vocabulary."""
+        return self.tokenizer.vocabulary
+
+    def _build_text(self, config: EnvConfig) -> None:
+        splits = read_splits(config.corpus, config.cleaning)
+        name = config.tokenizer if config.tokenizer != "auto" else _tokenizer_for(splits)
+        self.tokenizer: Tokenizer = make_tokenizer(
+            name,
+            splits.train,
+            max_vocab_size=config.max_vocab_size,
+            min_count=config.min_count,
+            stop_words=config.cleaning.stop_word_set(),
+        )
+        self.documents: dict[Split, Documents] = {}
+        for split, texts in (("train", splits.train), ("valid", splits.valid), ("test", splits.test)):
+            documents = encode_generation(texts, self.tokenizer, config.prompt_length)
+            if not len(documents):
+                raise ValueError(f"no {split} document has a token left after cleaning and tokenising; check the corpus")
+            self.documents[split] = documents  # type: ignore[index]
+        train = self.documents["train"]
+        target: Target
+        if config.target == "reference":
+            target = ReferenceTarget(self.vocab_size, config.epsilon)
+        else:
+            target = NGramTarget.fit([train[i] for i in range(len(train))], self.vocab_size, config.order)
+        self.valid = _valid_actions(self.vocab_size, config)
+        self.target = ConditionedTarget(target, self.valid)
+
+    def _build_markov(self, config: EnvConfig) -> None:
+        target = MarkovTarget(
+            config.vocab_size,
+            order=config.order,
+            seed=config.target_seed,
+            eos_probability=0.0 if config.ending == "fixed" else 1.0 / config.max_new_tokens,
+        )
+        self.tokenizer = SymbolTokenizer(config.vocab_size)
+        self.documents = {}
+        for number, split in enumerate(("train", "valid", "test")):
+            ids = target.sample_documents(
+                MARKOV_DOCUMENTS, config.max_new_tokens, seed=config.target_seed * 3 + number
+            )
+            longest = np.array([len(d) - 1 for d in ids])
+            self.documents[split] = Documents.from_ids(  # type: ignore[index]
+                ids, np.minimum(config.prompt_length[0], longest), np.minimum(config.prompt_length[1], longest)
+            )
+        self.valid = _valid_actions(config.vocab_size, config)
+        self.target = ConditionedTarget(target, self.valid)
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Ids of a prompt given as text; a token outside the vocabulary raises ValueError."""
+        ids = self.tokenizer.encode(self.config.cleaning(prompt))
+        if Vocabulary.UNK in ids:
+            raise ValueError(
+                f"the prompt {prompt!r} has words outside the vocabulary "
+                f"(it reads {self.tokenizer.decode(ids)!r} without them); use words of the corpus"
+            )
+        return ids
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> World:
+        return self
+
+
+def _valid_actions(vocab_size: int, config: EnvConfig) -> npt.NDArray[np.bool_]:
+    valid = np.ones(vocab_size, np.bool_)
+    valid[: len(Vocabulary.SPECIAL_TOKENS)] = False
+    valid[Vocabulary.EOS] = config.ending == "eos"
+    return valid
+
+
+def _tokenizer_for(splits: Splits) -> str:
+    """Jieba where at least a third of the letters of a sample are Chinese, word otherwise."""
+    sample = "".join(splits.train[:200])
+    letters = [c for c in sample if c.isalpha()]
+    chinese = sum("\u3400" <= c <= "\u9fff" for c in letters)
+    return "jieba" if 3 * chinese > len(letters) else "word"
+
+
+def _fingerprint(corpus: str | tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of the files read, so that an edited corpus is read again."""
+    if not isinstance(corpus, str) or corpus in BUILT_IN_CORPORA or not Path(corpus).exists():
+        return ()
+    files = sorted(Path(corpus).rglob("*")) if Path(corpus).is_dir() else [Path(corpus)]
+    return tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file())
+
+
+@lru_cache(maxsize=4)
+def _remembered(config: EnvConfig, fingerprint: tuple[tuple[str, int, int], ...]) -> World:
+    return World(config)

@@ -1,0 +1,162 @@
+"""The command line: train, evaluate, generate, config."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from tokenlm.agents import RunConfig
+
+USAGE = """usage: tokenlm COMMAND …
+
+  tokenlm train [CONFIG] [--FIELD VALUE …]   train, e.g. tokenlm train quickstart --agent.learning_rate 3e-4
+  tokenlm evaluate RUN [--json]              measure a trained agent on the test documents
+  tokenlm generate RUN [--prompt TEXT]       let a trained agent write
+  tokenlm config [CONFIG] [--FIELD VALUE …]  print the full resolved configuration
+
+CONFIG is a name from configs/ or the path of a YAML file, RUN the folder of a run.
+`tokenlm COMMAND --help` explains every field with its default."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the command `tokenlm`; bad input ends with one line and exit code 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE)
+        sys.exit(0 if words else 2)
+    from tokenlm.envs import nearest
+
+    commands = {"train": _train, "evaluate": _evaluate, "generate": _generate, "config": _config}
+    if words[0] == "--version":
+        from tokenlm import __version__
+
+        print(__version__)
+        return
+    if words[0] not in commands:
+        _fail(f"unknown command {words[0]!r}{nearest(words[0], commands)}; use one of {', '.join(commands)}")
+    try:
+        commands[words[0]](words[1:])
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError, ImportError) as problem:
+        _fail(str(problem))
+
+
+def config_names() -> list[str]:
+    """Names of the configurations that are shipped."""
+    return sorted(p.name.removesuffix(".yaml") for p in resources.files("tokenlm.configs").iterdir() if p.name.endswith(".yaml"))
+
+
+def config_path(name: str) -> Path:
+    """The YAML file of a configuration given by name or path."""
+    from tokenlm.envs import nearest
+
+    if Path(name).is_file():
+        return Path(name)
+    if name in config_names():
+        return Path(str(resources.files("tokenlm.configs") / f"{name}.yaml"))
+    raise FileNotFoundError(
+        f"there is no configuration {name!r}{nearest(name, config_names())}; use a YAML file or one of {', '.join(config_names())}"
+    )
+
+
+def parse_run(words: Sequence[str], command: str = "train") -> RunConfig:
+    """The run described by `[CONFIG] [--FIELD VALUE …]`."""
+    parser = _run_parser(command)
+    named = [] if not words or words[0].startswith("-") else ["--config", str(config_path(words[0]))]
+    parsed = parser.parse_args([*named, *(words[1:] if named else words)])
+    run: RunConfig = parser.instantiate_classes(parsed).run
+    return run
+
+
+def _run_parser(command: str) -> ArgumentParser:
+    from jsonargparse import ArgumentParser
+
+    from tokenlm.agents import RunConfig
+
+    parser = ArgumentParser(
+        prog=f"tokenlm {command} [CONFIG]",
+        description=f"CONFIG is the path of a YAML file or one of: {', '.join(config_names())}.",
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="a YAML file, read before the fields that follow")
+    parser.add_class_arguments(RunConfig, as_group=False)
+    return parser
+
+
+def _train(words: list[str]) -> None:
+    config = parse_run(words)
+    from tokenlm.agents.training import Run
+
+    Run(config).train()
+
+
+def _config(words: list[str]) -> None:
+    import yaml
+
+    config = parse_run(words, "config")
+    from tokenlm.agents.training import plain
+
+    print(yaml.safe_dump(plain(config), allow_unicode=True, sort_keys=False), end="")
+
+
+def _evaluate(words: list[str]) -> None:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog="tokenlm evaluate", exit_on_error=False)
+    parser.add_argument("run", type=str, help="folder of the run")
+    parser.add_argument("--split", type=str, default="test", choices=["train", "valid", "test"], help="documents to measure on")
+    parser.add_argument("--episodes", type=int, default=256, help="episodes to play")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the prompts and of the sampling")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    chosen = parser.parse_args(words)
+    from tokenlm.agents.evaluation import evaluate
+    from tokenlm.agents.training import load_run
+
+    agent, _ = load_run(chosen.run, chosen.device)
+    result = evaluate(agent, split=chosen.split, episodes=chosen.episodes, seed=chosen.seed)
+    if chosen.json:
+        print(json.dumps(result))
+    else:
+        for name, value in result.items():
+            print(f"{name:28} {'-' if value is None else f'{value:,.3f}' if isinstance(value, float) else value}")
+
+
+def _generate(words: list[str]) -> None:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog="tokenlm generate", exit_on_error=False)
+    parser.add_argument("run", type=str, help="folder of the run")
+    parser.add_argument("--prompt", type=str, default="", help="how the texts begin")
+    parser.add_argument("--count", type=int, default=5, help="texts to write")
+    parser.add_argument("--temperature", type=float | None, default=None, help="of the policy; the agent's own if not given, 0 is greedy")
+    parser.add_argument("--max_new_tokens", type=int | None, default=None, help="longest continuation; the environment's if not given")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
+    chosen = parser.parse_args(words)
+    from tokenlm.agents.training import load_run
+
+    agent, _ = load_run(chosen.run, chosen.device, with_env=False)
+    texts = agent.generate(
+        chosen.prompt,
+        chosen.count,
+        temperature=chosen.temperature,
+        max_new_tokens=chosen.max_new_tokens,
+        seed=chosen.seed,
+    )
+    print("\n".join(texts))
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"tokenlm: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
