@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not words or words[0] in ("-h", "--help"):
         print(USAGE)
         sys.exit(0 if words else 2)
+    from jsonargparse import ArgumentError
+
     from tokenlm.envs import nearest
 
     commands = {"train": _train, "evaluate": _evaluate, "generate": _generate, "config": _config}
@@ -49,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except (ValueError, OSError, ImportError) as problem:
         _fail(str(problem))
+    except ArgumentError as problem:
+        _fail(_readable(str(problem)))
 
 
 def config_names() -> list[str]:
@@ -71,11 +76,14 @@ def config_path(name: str) -> Path:
 
 def parse_run(words: Sequence[str], command: str = "train") -> RunConfig:
     """The run described by `[CONFIG] [--FIELD VALUE …]`."""
+    from tokenlm.agents import RunConfig
+
     parser = _run_parser(command)
     named = [] if not words or words[0].startswith("-") else ["--config", str(config_path(words[0]))]
     parsed = parser.parse_args([*named, *(words[1:] if named else words)])
-    run: RunConfig = parser.instantiate_classes(parsed).run
-    return run
+    values = parser.instantiate_classes(parsed).as_dict()
+    values.pop("config", None)
+    return RunConfig(**values)
 
 
 def _run_parser(command: str) -> ArgumentParser:
@@ -155,6 +163,31 @@ def _generate(words: list[str]) -> None:
         seed=chosen.seed,
     )
     print("\n".join(texts))
+
+
+def _readable(message: str) -> str:
+    """The parser's message without its own names for things, and with the nearest field for an unknown one."""
+    message = re.sub(r"Parser key ", "", message)
+    message = re.sub(r"<class '(\w+)'>", r"\1", message).replace("typing.Literal", "one of ")
+    unknown = re.search(r"unrecognized arguments: --([\w.]+)|[Kk]ey [\"']([\w.]+)[\"'] is not expected", message)
+    if unknown is None:
+        return message
+    from tokenlm.agents import RunConfig
+    from tokenlm.envs import nearest
+
+    name = unknown.group(1) or unknown.group(2)
+    return f"there is no field {name!r}{nearest(name, _field_names(RunConfig()))}; `tokenlm train --help` lists them all"
+
+
+def _field_names(config: Any, prefix: str = "") -> list[str]:
+    """All fields of a configuration, with dots."""
+    names = []
+    for field in dataclasses.fields(config):
+        names.append(prefix + field.name)
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            names += _field_names(value, f"{prefix}{field.name}.")
+    return names
 
 
 def _fail(message: str) -> NoReturn:
