@@ -25,7 +25,8 @@ from .collector import Collector, right_padded
 from .corpus_episodes import corpus_replay
 from .exploration import choose_actions
 from .learner import ActionRules, Learner
-from .replay import EpisodeBatch, EpisodeReplay, concatenate
+from .replay import EpisodeReplay
+from .sampling import BatchSampler
 
 Callback = Callable[["DQN"], bool | None]
 
@@ -78,9 +79,8 @@ class DQN:
         self.learning_seconds = 0.0
         self.last_metrics: dict[str, Tensor] = {}
         self._owed = 0.0
-        self._sampler = torch.Generator().manual_seed(seed + 1)
         self.replay: EpisodeReplay | None = None
-        self.corpus: EpisodeReplay | None = None
+        self.sampler: BatchSampler | None = None
         self.collector: Collector | None = None
 
     def learn(
@@ -235,7 +235,7 @@ class DQN:
             "replay": self.replay.state_dict() if self.replay else None,
             "collector": self.collector.state_dict() if self.collector else None,
             "generator": self.generator.get_state(),
-            "sampler": self._sampler.get_state(),
+            "sampler": self.sampler.state_dict() if self.sampler else None,
             "torch_generator": torch.get_rng_state(),
             "num_steps": self.num_steps,
             "progress": self.progress,
@@ -251,7 +251,8 @@ class DQN:
             self.replay.load_state_dict(state["replay"])
             self.collector.load_state_dict(state["collector"])
         self.generator.set_state(state["generator"])
-        self._sampler.set_state(state["sampler"])
+        if self.sampler is not None:
+            self.sampler.load_state_dict(state["sampler"])
         torch.set_rng_state(state["torch_generator"])
         self.num_steps, self.progress = int(state["num_steps"]), float(state["progress"])
         self.learning_seconds, self._owed = float(state["learning_seconds"]), float(state["owed"])
@@ -276,13 +277,12 @@ class DQN:
 
     def _prepare(self) -> None:
         """Make what only training needs: the corpus episodes, the replay and the environments."""
-        if self.corpus is not None or self.replay is not None:
+        if self.sampler is not None:
             return
         if self.world is None:
             raise ValueError("this agent has no environment to learn in; load it with DQN.load(path, env=…)")
         config = self.config
-        if config.corpus_share > 0:
-            self.corpus = corpus_replay(self.world, self.env_config, self.seed, self.device)
+        corpus = corpus_replay(self.world, self.env_config, self.seed, self.device) if config.corpus_share else None
         if config.corpus_share < 1:
             env = TokenLMVectorEnv(config.num_envs, self.env_config, autoreset_mode=AutoresetMode.SAME_STEP)
             longest = int(self.world.documents[self.env_config.split].longest_prompt.max()) + 1
@@ -295,6 +295,8 @@ class DQN:
                 device=self.device,
             )
             self.collector = Collector(env, self.network, self.replay, self.generator, self.seed)
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        self.sampler = BatchSampler(self.replay, corpus, config.batch_size, config.corpus_share, generator)
 
     def _act(self) -> None:
         if self.collector is not None:
@@ -304,22 +306,11 @@ class DQN:
             self._owed += self.config.num_envs * self.config.replay_ratio
 
     def _train(self) -> None:
-        while self._owed > 0 and (batch := self._batch()) is not None:
+        while self._owed > 0 and self.sampler and (batch := self.sampler.sample()) is not None:
             before = self.learner.transitions_trained
             metrics = self.learner.update(batch, self.progress)
             self._owed -= max(1, self.learner.transitions_trained - before)
             self.last_metrics = metrics
-
-    def _batch(self) -> EpisodeBatch | None:
-        """Episodes of the corpus and of the agent's own, in the configured shares; None while there are none."""
-        own = 0 if not self.replay else round(self.config.batch_size * (1.0 - self.config.corpus_share))
-        from_corpus = self.config.batch_size - own if self.corpus else 0
-        parts = []
-        if own and self.replay:
-            parts.append(self.replay.sample(own, self._sampler))
-        if from_corpus and self.corpus:
-            parts.append(self.corpus.sample(from_corpus, self._sampler))
-        return concatenate(parts) if parts else None
 
     def _read(
         self, windows: Tensor, state: tuple[Tensor, ...] | None, episode_start: npt.ArrayLike | None

@@ -121,10 +121,6 @@ class EpisodeReplay:
         self.added += count
         self.size = min(self.capacity, self.size + count)
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> EpisodeBatch:
-        """`batch_size` episodes drawn uniformly with replacement, cut to the longest of them."""
-        return self.rows(torch.randint(self.size, (batch_size,), generator=generator).to(self.lengths.device))
-
     def rows(self, rows: Tensor) -> EpisodeBatch:
         """The episodes in `rows` (B,) as a batch."""
         prompt, length = self.prompt_lengths[rows], self.lengths[rows]

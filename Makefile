@@ -1,0 +1,47 @@
+# Two commands for a newcomer: `make train` and `make test`. Everything is installed into .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help train test test-all lint types check benchmarks clean
+
+help:
+	@echo "make train       install, train on the built-in Chinese corpus, show what was learned (about four minutes)"
+	@echo "make test        install and run the fast tests"
+	@echo "make test-all    the slow learning tests too"
+	@echo "make lint types  style and type checks"
+	@echo "make clean       remove the environment and what was built"
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+train: $(VENV)/installed
+	$(BIN)/tokenlm train quickstart
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m "not slow" -n auto
+
+test-all: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Type checkers do not follow an editable install's finder, so they look at an ordinary one.
+types: $(VENV)/installed-dev
+	rm -rf build/types
+	$(INSTALL) --no-deps --target build/types .
+	cd build/types && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p tokenlm
+
+check: lint types test
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
