@@ -10,6 +10,7 @@ import secrets
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace, device
 
 from .config import EnvConfig
 from .counter_rng import uniform
@@ -22,6 +23,12 @@ _DOCUMENT, _PROMPT, _REPLACEMENT = range(3)  # streams of random numbers of one 
 class Episodes:
     """`num_envs` episodes of a TokenLM environment.
 
+    Args:
+        world: what stays the same from episode to episode.
+        config: the rules of an episode.
+        num_envs: B, episodes side by side.
+        like: an array of the namespace and device to compute in; NumPy's if None.
+
     Attributes:
         history: (B, L + T) int64. The first L = context_length columns are the prompt's window, newest token last;
             written token t stands in column L + t. An observation is therefore a window of L columns.
@@ -29,12 +36,13 @@ class Episodes:
         prompt_lengths: (B,) int64, tokens of the document each prompt had (more than the window may show).
     """
 
-    def __init__(self, world: World, config: EnvConfig, num_envs: int, xp: Any = np, device: Any = None) -> None:
+    def __init__(self, world: World, config: EnvConfig, num_envs: int, like: Any = None) -> None:
         self.world = world
         self.config = config
         self.num_envs = num_envs
-        self.xp = xp
-        self.device = device
+        self._rows = array_namespace(np.arange(0) if like is None else like).arange(
+            num_envs, device=None if like is None else device(like)
+        )
         documents = world.documents[config.split]
         self._tokens = self._array(documents.tokens)
         self._offsets = self._array(documents.offsets)
@@ -44,9 +52,8 @@ class Episodes:
         self._valid_ids = self._array(np.flatnonzero(world.valid & (np.arange(world.vocab_size) != Vocabulary.EOS)))
         self._needs_reference = config.transition == "teacher" or config.target == "reference"
 
-        length, horizon = config.context_length, config.max_new_tokens
-        self._rows = xp.arange(num_envs, device=device)
-        self._columns = xp.arange(length, device=device)
+        xp, length, horizon = self.xp, config.context_length, config.max_new_tokens
+        self._columns = xp.arange(length, device=self.device)
         self.history = self._zeros((num_envs, length + horizon))
         self.written = self._zeros((num_envs,))
         self.unpaid = self._zeros((num_envs,), xp.float64)
@@ -56,6 +63,16 @@ class Episodes:
         self.prompt_lengths = self._zeros((num_envs,))
         self._states = world.target.track(self.observe())
         self.seed_all([secrets.randbits(62) for _ in range(num_envs)])
+
+    @property
+    def xp(self) -> Any:
+        """The namespace of the arrays: the Python array API of NumPy or torch."""
+        return array_namespace(self._rows)
+
+    @property
+    def device(self) -> Any:
+        """Where the arrays live."""
+        return device(self._rows)
 
     def _array(self, values: Any) -> Any:
         return self.xp.asarray(values, device=self.device)

@@ -1,0 +1,27 @@
+"""Shared by all tests: one thread each (they run side by side), a small corpus, a tiny environment."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+from tokenlm.envs import EnvConfig
+
+torch.set_num_threads(1)
+
+ANIMALS = ("cat", "dog", "bird", "horse", "cow", "fish")
+VERBS = ("sees", "likes", "hears", "finds")
+
+
+@pytest.fixture(scope="session")
+def sentences() -> tuple[str, ...]:
+    """144 distinct short sentences."""
+    return tuple(f"the {a} {v} the {b}" for a in ANIMALS for v in VERBS for b in ANIMALS)
+
+
+@pytest.fixture(scope="session")
+def tiny(sentences: tuple[str, ...]) -> EnvConfig:
+    """An environment on the small corpus: 11 words, texts of five of them."""
+    return EnvConfig(corpus=sentences, tokenizer="word", max_new_tokens=8, context_length=12, prompt_length=(0, 2))

@@ -1,0 +1,158 @@
+"""Kneser-Ney against a slow implementation written from the formulas, and as a finite automaton."""
+
+import copy
+import math
+import pickle
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenlm.envs.targets import NGramTarget
+from tokenlm.envs.targets.kneser_ney import modified_discounts
+
+V = 9
+BOS, EOS = 2, 3
+PREDICTED = [t for t in range(V) if t not in (0, 2, 4)]
+corpora = st.lists(st.lists(st.integers(5, V - 1), min_size=1, max_size=7), min_size=1, max_size=12)
+
+
+class SlowKneserNey:
+    """Interpolated modified Kneser-Ney as in Chen & Goodman 1998, section 3, with dictionaries."""
+
+    def __init__(self, documents: list[list[int]], order: int) -> None:
+        self.order = order
+        raw: list[Counter] = [Counter() for _ in range(order + 1)]
+        for document in documents:
+            words = [BOS, *document, EOS]
+            for k in range(1, order + 1):
+                raw[k].update(tuple(words[i : i + k]) for i in range(len(words) - k + 1))
+        self.counts: list[dict] = [{} for _ in range(order + 1)]
+        self.counts[order] = dict(raw[order])
+        for k in range(1, order):
+            preceded = defaultdict(set)
+            for gram in raw[k + 1]:
+                preceded[gram[1:]].add(gram[0])
+            self.counts[k] = {g: n if g[0] == BOS else len(preceded[g]) for g, n in raw[k].items()}
+        self.discount = [None] * (order + 1)
+        for k in range(1, order + 1):
+            self.discount[k] = modified_discounts(np.array([n for g, n in self.counts[k].items() if g[-1] != BOS]))
+
+    def probability(self, context: tuple[int, ...], word: int) -> float:
+        k = len(context) + 1
+        lower = 1 / len(PREDICTED) if k == 1 else self.probability(context[1:], word)
+        following = {g[-1]: n for g, n in self.counts[k].items() if g[:-1] == context and g[-1] != BOS}
+        total = sum(following.values())
+        if total == 0:
+            return lower
+        taken = {w: self.discount[k][min(n, 3) - 1] for w, n in following.items()}
+        own = (following[word] - taken[word]) / total if word in following else 0.0
+        return own + sum(taken.values()) / total * lower
+
+
+@settings(max_examples=30, deadline=None)
+@given(corpora, st.integers(1, 4), st.data())
+def test_equals_the_formulas_in_every_context(documents, order, data):
+    target = NGramTarget.fit(documents, V, order)
+    slow = SlowKneserNey(documents, order)
+    context = tuple(data.draw(st.lists(st.integers(5, V - 1), min_size=order - 1, max_size=order - 1)))
+    prefix = np.array([[0, 0, 0, 0, *context]])
+    expected = [math.log(slow.probability(context, w)) if w in PREDICTED else -math.inf for w in range(V)]
+    np.testing.assert_allclose(target.log_probs(prefix)[0], expected, atol=1e-10)
+
+
+@settings(max_examples=30, deadline=None)
+@given(corpora, st.integers(1, 4))
+def test_equals_the_formulas_along_a_document(documents, order):
+    target = NGramTarget.fit(documents, V, order)
+    slow = SlowKneserNey(documents, order)
+    words = [BOS, *documents[0], EOS]
+    for i in range(1, len(words)):
+        context = tuple(words[max(0, i - order + 1) : i])
+        window = np.array([[0] * (8 - i) + words[:i]])
+        got = target.log_prob(window, np.array([words[i]]))[0]
+        assert got == pytest.approx(math.log(slow.probability(context, words[i])), abs=1e-10)
+
+
+def test_discounts_by_hand():
+    # n1 = 4, n2 = 3, n3 = 2, n4 = 1, so Y = 4/10.
+    counts = np.array([1] * 4 + [2] * 3 + [3] * 2 + [4])
+    y = 0.4
+    np.testing.assert_allclose(modified_discounts(counts), [1 - 2 * y * 3 / 4, 2 - 3 * y * 2 / 3, 3 - 4 * y * 1 / 2])
+
+
+def test_discounts_without_an_estimate_are_half_a_count():
+    np.testing.assert_allclose(modified_discounts(np.array([1, 1, 2])), [0.5, 1.0, 1.5])
+
+
+@settings(max_examples=40, deadline=None)
+@given(corpora, st.integers(1, 4), st.lists(st.integers(5, V - 1), min_size=4, max_size=4))
+def test_sums_to_one_whatever_the_context(documents, order, context):
+    target = NGramTarget.fit(documents, V, order)
+    for prefix in ([0, 0, 0, BOS], [0, BOS, context[0], context[1]], context):
+        assert np.exp(target.log_probs(np.array([prefix]))).sum() == pytest.approx(1.0, abs=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(corpora, st.integers(1, 4), st.lists(st.integers(5, V - 1), min_size=1, max_size=9))
+def test_the_automaton_agrees_with_reading_the_prefix(documents, order, words):
+    target = NGramTarget.fit(documents, V, order)
+    prefix = np.array([[0] * (10 - len(words)) + [BOS] + words])
+    state = target.state_of(np.array([[BOS]])[:, -(order - 1) :] if order > 1 else np.array([[BOS]]))
+    for word in words:
+        state = target.next_state(state, np.array([word]))
+    np.testing.assert_allclose(target.state_log_probs(state), target.log_probs(prefix), atol=1e-12)
+    every = np.arange(V)
+    stepped = target.next_state(np.repeat(state, V), every)
+    np.testing.assert_array_equal(target.next_states(state)[0, 5:], stepped[5:])
+    assert (target.next_states(state) < target.num_states).all()
+
+
+@pytest.fixture(scope="module")
+def target() -> NGramTarget:
+    rng = np.random.default_rng(0)
+    return NGramTarget.fit([rng.integers(5, 50, rng.integers(1, 12)).tolist() for _ in range(200)], 50, 3)
+
+
+@pytest.fixture(scope="module")
+def prefixes() -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return np.concatenate([np.full((64, 1), BOS), rng.integers(5, 50, (64, 5))], axis=1)
+
+
+def test_one_token_is_an_entry_of_the_row(target, prefixes):
+    rows = target.log_probs(prefixes)
+    for token in range(50):
+        got = target.log_prob(prefixes, np.full(64, token))
+        np.testing.assert_allclose(got, rows[:, token], atol=1e-12)
+
+
+def test_torch_gives_what_numpy_gives(target, prefixes):
+    tokens = np.arange(64) % 45 + 5
+    as_torch = torch.from_numpy(prefixes), torch.from_numpy(tokens)
+    np.testing.assert_allclose(target.log_prob(*as_torch).numpy(), target.log_prob(prefixes, tokens), atol=1e-14)
+    np.testing.assert_allclose(target.log_probs(as_torch[0]).numpy(), target.log_probs(prefixes), atol=1e-14)
+    states = target.state_of(prefixes)
+    assert torch.equal(target.next_states(torch.from_numpy(states)), torch.from_numpy(target.next_states(states)))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+def test_copies_are_the_same_model(target, prefixes, copied):
+    target.log_probs(torch.from_numpy(prefixes))  # so that there are mirrors to leave behind
+    np.testing.assert_array_equal(copied(target).log_probs(prefixes), target.log_probs(prefixes))
+
+
+@pytest.mark.parametrize(
+    ("documents", "order", "message"),
+    [
+        ([[5]], 0, "order of an n-gram model must be at least 1, not 0"),
+        ([], 3, "at least one document"),
+        ([[5, 99]], 3, "between 0 and 8, but the documents hold 5 to 99"),
+    ],
+)
+def test_what_cannot_be_fitted_says_why(documents, order, message):
+    with pytest.raises(ValueError, match=message):
+        NGramTarget.fit(documents, V, order)
