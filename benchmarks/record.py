@@ -1,0 +1,88 @@
+"""What every benchmark writes: a table to read and a JSON file that says how it came about."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tokenlm.envs.text import write_text_atomically
+
+PACKAGES = ("tokenlm", "torch", "numpy", "gymnasium", "stable-baselines3")
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, memory and GPU of this machine."""
+    gpu = None
+    if "torch" in sys.modules:
+        import torch
+
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "memory_gib": memory and round(memory / 2**30, 1),
+        "gpu": gpu,
+        "system": platform.platform(terse=True),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that matter."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit that is checked out, with "+" where files differ from it."""
+    here = Path(__file__).parent
+    try:
+        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def write_result(path: Path | str, rows: list[dict[str, Any]], **settings: Any) -> None:
+    """Rows of figures with command, commit, hardware, versions and settings (seeds among them)."""
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    result = {
+        "command": "python benchmarks/" + shlex.join(words),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "hardware": hardware(),
+        "versions": versions(),
+        "settings": settings,
+        "rows": rows,
+    }
+    write_text_atomically(Path(path), json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Rows as a Markdown table."""
+    names = list(rows[0])
+    cells = [[_text(row[name]) for name in names] for row in rows]
+    widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(names)]
+    for line in (names, ["-" * w for w in widths], *cells):
+        print("| " + " | ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)) + " |")
+
+
+def _text(value: Any) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}" if isinstance(value, (int, float)) else str(value)
