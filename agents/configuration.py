@@ -79,11 +79,11 @@ class AgentConfig:
     dueling: bool = True
     bound_values: bool = True
     huber_delta: float | None = None
-    learning_rate: Schedule | float = Schedule(2e-3, 1e-4)
+    learning_rate: Schedule | float = Schedule(4e-3, 1e-4)
     optimizer: Optimizer = "adam"
     weight_decay: float = 0.0
     max_grad_norm: float | None = 10.0
-    batch_size: int = 64
+    batch_size: int = 32
     replay_ratio: float = 8.0
     replay_capacity: int = 20_000
     corpus_share: float = 0.5

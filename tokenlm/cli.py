@@ -166,17 +166,19 @@ def _generate(words: list[str]) -> None:
 
 
 def _readable(message: str) -> str:
-    """The parser's message without its own names for things, and with the nearest field for an unknown one."""
-    message = re.sub(r"Parser key ", "", message)
-    message = re.sub(r"<class '(\w+)'>", r"\1", message).replace("typing.Literal", "one of ")
-    unknown = re.search(r"unrecognized arguments: --([\w.]+)|[Kk]ey [\"']([\w.]+)[\"'] is not expected", message)
-    if unknown is None:
-        return message
-    from tokenlm.agents import RunConfig
-    from tokenlm.envs import nearest
+    """The parser's message in our words, with the nearest field for an unknown one."""
+    unknown = re.search(r"unrecognized arguments: --([\w.]+)", message)
+    inside = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
+    top = re.search(r"[Kk]ey ['\"]([\w.]+)['\"] is not expected|does not accept option '([\w.]+)'", message)
+    if unknown or inside or top:
+        from tokenlm.agents import RunConfig
+        from tokenlm.envs import nearest
 
-    name = unknown.group(1) or unknown.group(2)
-    return f"there is no field {name!r}{nearest(name, _field_names(RunConfig()))}; `tokenlm train --help` lists them all"
+        found = unknown or inside or top
+        name = ".".join(part for part in found.groups() if part) if found else ""
+        return f"there is no field {name!r}{nearest(name, _field_names(RunConfig()))}; `tokenlm train --help` lists them all"
+    message = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", message.replace("Parser key ", ""))
+    return message.replace("Expected a typing.Literal", "expected one of ").replace("Expected a ", "expected ")
 
 
 def _field_names(config: Any, prefix: str = "") -> list[str]:

@@ -1,0 +1,240 @@
+"""`DQN`: the interface, saving and going on, and that it learns what it should."""
+
+import numpy as np
+import pytest
+import torch
+
+from tokenlm.agents import DQN, AgentConfig, MaximumLikelihood, Schedule, evaluate, score_text
+from tokenlm.envs import EnvConfig, TokenLMEnv, TokenLMVectorEnv, Vocabulary
+
+SMALL = {
+    "network": {"embedding_size": 8, "hidden_size": 16},
+    "num_envs": 4,
+    "batch_size": 8,
+    "learning_starts": 0,
+    "replay_capacity": 64,
+}
+TRANSFORMER = {"name": "transformer", "hidden_size": 16, "num_layers": 1, "num_heads": 2}
+
+
+@pytest.fixture(scope="module")
+def agent(tiny) -> DQN:
+    return DQN(tiny, **SMALL).learn(200)
+
+
+def weights(agent) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in agent.network.parameters()]
+
+
+def equal(a, b) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+
+
+@pytest.mark.parametrize("make", [lambda c: c, TokenLMEnv, lambda c: TokenLMVectorEnv(2, c)])
+def test_made_from_a_configuration_or_an_environment(tiny, make):
+    agent = DQN(make(tiny), **SMALL)
+    assert agent.env_config == tiny
+    assert agent.learn(8) is agent
+    assert agent.env_steps == 8
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"dueling": False},
+        {"temperature": 0.0, "epsilon": 0.2},
+        {"temperature": Schedule(1.0, 0.1), "huber_delta": 1.0, "optimizer": "adamw", "weight_decay": 0.01},
+        {"network": TRANSFORMER},
+        {"network": {**TRANSFORMER, "positions": "learned"}, "optimizer": "sgd", "max_grad_norm": None},
+        {"target_update_rate": 1.0, "target_update_interval": 5, "bound_values": False},
+        {"corpus_share": 0.0},
+        {"corpus_share": 1.0},
+        {"gamma": 0.9, "dueling": False, "temperature": 2.0},
+    ],
+)
+def test_every_setting_trains(tiny, settings):
+    agent = DQN(tiny, **{**SMALL, **settings})
+    before = weights(agent)
+    agent.learn(80)
+    assert agent.learner.transitions_trained > 0
+    assert all(torch.isfinite(w).all() for w in weights(agent))
+    assert any(not torch.equal(a, b) for a, b in zip(before, weights(agent), strict=True))
+
+
+@pytest.mark.parametrize("env", [{"ending": "fixed"}, {"transition": "teacher"}, {"target": "reference"}, {"reward_every": 0}, {"min_new_tokens": 3}, {"target": "markov", "vocab_size": 12, "order": 2}])  # fmt: skip
+def test_every_environment_trains(tiny, env):
+    agent = DQN(EnvConfig.of(tiny, env), **SMALL).learn(80)
+    assert all(torch.isfinite(w).all() for w in weights(agent))
+
+
+def test_the_target_network_follows(tiny):
+    agent = DQN(tiny, **SMALL, target_update_rate=1.0, target_update_interval=3)
+    online, target = agent.network.head.weight, agent.learner.target_network.head.weight
+    agent.learn(40)
+    while agent.learner.updates % 3:
+        agent.learn(4)
+    assert torch.equal(online, target)
+    polyak = DQN(tiny, **SMALL, target_update_rate=0.1)
+    start = polyak.network.head.weight.detach().clone()
+    polyak.learn(4)
+    while polyak.learner.updates < 1:
+        polyak.learn(4)
+    assert not torch.equal(polyak.learner.target_network.head.weight, start)
+    assert not torch.equal(polyak.learner.target_network.head.weight, polyak.network.head.weight)
+
+
+def test_predict_single_batched_and_with_state(agent, tiny):
+    env = TokenLMEnv(tiny)
+    observation, _ = env.reset(seed=0)
+    action, state = agent.predict(observation, deterministic=True)
+    assert action.shape == ()
+    assert env.action_masks()[action]
+    envs = TokenLMVectorEnv(3, tiny, autoreset_mode="SameStep")
+    observations, _ = envs.reset(seed=0)
+    state, start = None, None
+    for _ in range(20):
+        actions, state = agent.predict(observations, state, start, deterministic=True, action_masks=envs.action_masks())
+        afresh, _ = agent.predict(observations, deterministic=True, action_masks=envs.action_masks())
+        assert actions.tolist() == afresh.tolist()
+        observations, _, terminated, truncated, _ = envs.step(actions)
+        start = terminated | truncated
+
+
+def test_predict_respects_the_mask(agent, tiny):
+    observation, _ = TokenLMEnv(tiny).reset(seed=0)
+    only = np.zeros(len(agent.tokenizer.vocabulary), bool)
+    only[7] = True
+    assert agent.predict(observation, action_masks=only)[0] == 7
+
+
+def test_generate(agent):
+    texts = agent.generate("the cat", 3, seed=0)
+    assert len(texts) == 3
+    assert all(t.startswith("the cat") for t in texts)
+    assert texts == agent.generate("the cat", 3, seed=0)
+    assert len(set(agent.generate(["the", "the dog"], 2, temperature=0.0))) <= 2
+    assert agent.generate("the", max_new_tokens=1, temperature=0)[0].count(" ") <= 1
+    with pytest.raises(ValueError, match="'the zebra' has words outside the vocabulary"):
+        agent.generate("the zebra")
+
+
+@pytest.mark.parametrize("network", [SMALL["network"], TRANSFORMER])
+def test_one_seed_one_result_bit_for_bit(tiny, network):
+    settings = {**SMALL, "network": network}
+    one, other = (DQN(tiny, **settings, seed=3).learn(120) for _ in range(2))
+    assert equal(one, other)
+    assert not equal(one, DQN(tiny, **settings, seed=4).learn(120))
+
+
+@pytest.mark.parametrize("settings", [{}, {"network": TRANSFORMER}, {"corpus_share": 0.0, "dueling": False}])
+def test_an_interrupted_run_goes_on_bit_for_bit(tiny, settings, tmp_path):
+    from tokenlm.agents.checkpoints import load_state, save_state
+
+    settings = {**SMALL, **settings}
+    whole = DQN(tiny, **settings).learn(240)
+    part = DQN(tiny, **settings)
+    part.learn(240, lambda agent: agent.num_steps < 100)
+    save_state(part.state_dict(), tmp_path / "state.pt")
+    resumed = DQN(tiny, **settings, seed=0)
+    resumed.load_state_dict(load_state(tmp_path / "state.pt"))
+    resumed.learn(240, resume=True)
+    assert resumed.num_steps == whole.num_steps
+    assert equal(whole, resumed)
+    assert whole.generate("", 4) == resumed.generate("", 4)
+
+
+@pytest.mark.parametrize("kind", [DQN, MaximumLikelihood])
+def test_saved_and_loaded(tiny, kind, tmp_path):
+    agent = kind(tiny, **SMALL).learn(80)
+    agent.save(tmp_path)
+    assert not list(tmp_path.rglob("*.pt")) and not list(tmp_path.rglob("*.pkl"))
+    alone = kind.load(tmp_path)
+    assert equal(agent, alone)
+    assert alone.generate("the", 3, seed=1) == agent.generate("the", 3, seed=1)
+    with pytest.raises(ValueError, match="no environment to learn in"):
+        alone.learn(8)
+    with pytest.raises(ValueError, match="no environment to be evaluated in"):
+        evaluate(alone)
+    inside = kind.load(tmp_path, env=tiny)
+    assert inside.config == agent.config
+    inside.learn(16)
+
+
+def test_a_vocabulary_that_does_not_fit(agent, tiny, tmp_path):
+    agent.save(tmp_path)
+    other = EnvConfig.of(tiny, {"corpus": ("a b", "b c", "c d", "d e")})
+    with pytest.raises(ValueError, match="vocabulary of 16 tokens that differs from the environment's"):
+        DQN.load(tmp_path, env=other)
+    with pytest.raises(FileNotFoundError, match="holds no saved agent"):
+        DQN.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lerning_rate": 1e-3}, "no setting 'lerning_rate'; did you mean 'learning_rate'"),
+        ({"gamma": 1.5}, "gamma must lie between 0 and 1, not 1.5"),
+        ({"loss": "soft"}, "loss 'soft' is unknown; did you mean 'soft_q'"),
+        ({"optimizer": "adamm"}, "optimizer 'adamm' is unknown; did you mean 'adam'"),
+        ({"loss": "cross_entropy"}, "cross_entropy learns from the corpus alone"),
+        ({"temperature": -1.0}, "must not be negative"),
+        ({"learning_rate": {"start": 1, "end": 0, "shape": "exponential"}}, "exponential schedule needs positive ends"),
+        ({"device": "gpu"}, "device 'gpu' is unknown"),
+    ],
+)
+def test_settings_that_cannot_work_say_why(tiny, settings, message):
+    with pytest.raises(ValueError, match=message):
+        DQN(tiny, **settings)
+
+
+def test_schedules_by_hand():
+    assert [Schedule(1.0, 0.0, 0.5)(p) for p in (0.0, 0.25, 0.5, 0.9)] == [1.0, 0.5, 0.0, 0.0]
+    assert Schedule(1.0, 0.01, shape="exponential")(0.5) == pytest.approx(0.1)
+    assert Schedule(2.0, 0.0, shape="cosine")(0.5) == pytest.approx(1.0)
+    assert AgentConfig(temperature=0.5).temperature(0.3) == 0.5
+
+
+def test_soft_q_learns_the_target_from_rewards_alone():
+    """Identity 1: with τ = γ = 1 the optimal policy is p* itself, here without one corpus episode."""
+    env = EnvConfig(
+        target="markov", order=2, vocab_size=10, max_new_tokens=6, context_length=8, ending="fixed", prompt_length=(0, 0)
+    )
+    agent = DQN(
+        env, corpus_share=0.0, num_envs=16, batch_size=32, learning_starts=64, learning_rate=Schedule(2e-2, 2e-4),
+        network={"embedding_size": 16, "hidden_size": 32}, target_update_rate=0.05,
+    ).learn(6_000)  # fmt: skip
+    score = score_text(agent, "test")
+    assert score.target_perplexity <= score.perplexity < 1.02 * score.target_perplexity
+    result = evaluate(agent)
+    assert result["kl_to_target"] < 0.05
+    assert result["random_return"] < result["target_return"]
+
+
+def test_greedy_learning_finds_the_most_likely_text():
+    """Identity 4: at τ → 0 the optimum is the most likely text."""
+    env = EnvConfig(
+        target="markov", order=2, vocab_size=10, max_new_tokens=6, context_length=8, ending="fixed",
+        prompt_length=(0, 0), reward_every=0,
+    )  # fmt: skip
+    agent = DQN(
+        env, corpus_share=0.0, num_envs=16, batch_size=32, learning_starts=64, learning_rate=Schedule(1e-2, 2e-4),
+        temperature=Schedule(1.0, 0.0, 0.8), epsilon=0.05, target_update_rate=0.05,
+        network={"embedding_size": 16, "hidden_size": 32},
+    ).learn(9_000)  # fmt: skip
+    result = evaluate(agent)
+    assert result["perplexity"] is None
+    assert result["greedy_return"] == pytest.approx(result["optimal_return"], abs=1e-9)
+    assert result["normalized_score"] == pytest.approx(1.0)
+
+
+def test_maximum_likelihood_never_acts(tiny):
+    agent = MaximumLikelihood(tiny, **SMALL).learn(200)
+    assert agent.env_steps == 0
+    assert agent.learner.transitions_trained > 200 * 8 * 0.9
+    assert agent.generate("", 1, temperature=0)[0]
+
+
+def test_special_tokens_are_never_written(agent):
+    ids = agent.continue_ids([[Vocabulary.BOS]] * 200, 5.0, torch.Generator().manual_seed(0))
+    assert all(i >= 5 or i == Vocabulary.EOS for row in ids for i in row)

@@ -1,0 +1,128 @@
+"""Q-networks: causal, the same token by token as in one pass, one state for each episode."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenlm.agents.networks import make_network, put_rows
+
+V = 20
+KINDS = {
+    "lstm": ("lstm", {"embedding_size": 8, "hidden_size": 16}),
+    "deep lstm": ("lstm", {"embedding_size": 8, "hidden_size": 16, "num_layers": 2}),
+    "rotary": ("transformer", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "max_length": 16}),
+    "learned": ("transformer", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "positions": "learned", "max_length": 16}),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def network(request):
+    torch.manual_seed(0)
+    name, settings = KINDS[request.param]
+    return make_network(name, V, **settings).eval()
+
+
+def tokens(batch, width, seed=0):
+    return torch.randint(5, V, (batch, width), generator=torch.Generator().manual_seed(seed))
+
+
+def test_later_tokens_never_change_earlier_hidden_vectors(network):
+    a = tokens(3, 10)
+    b = a.clone()
+    b[:, 6:] = tokens(3, 4, seed=9)
+    with torch.no_grad():
+        one, other = network(a), network(b)
+    assert torch.allclose(one[:, :6], other[:, :6], atol=1e-6)
+    assert not torch.allclose(one[:, 6:], other[:, 6:], atol=1e-3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), more=st.integers(0, 5))
+def test_token_by_token_is_one_pass(network, lengths, more):
+    width = max(lengths)
+    text = tokens(len(lengths), width + more, seed=width)
+    full = torch.zeros(len(lengths), width + more, dtype=torch.int64)
+    for row, length in enumerate(lengths):
+        full[row, : length + more] = text[row, : length + more]
+    starts = torch.tensor(lengths)
+    rows = torch.arange(len(lengths))
+    with torch.no_grad():
+        expected = network(full)
+        prefix = full[:, :width] * (torch.arange(width) < starts[:, None])
+        hidden, state = network.encode(prefix, starts)
+        assert torch.allclose(hidden, expected[rows, starts - 1], atol=1e-5)
+        for step in range(more):
+            hidden, state = network.step(full[rows, starts + step], state)
+            assert torch.allclose(hidden, expected[rows, starts + step], atol=1e-5)
+
+
+def test_padding_changes_nothing(network):
+    text = tokens(2, 5)
+    with torch.no_grad():
+        padded = network(torch.cat([text, torch.zeros(2, 4, dtype=torch.int64)], 1))
+        assert torch.allclose(padded[:, :5], network(text), atol=1e-6)
+
+
+def test_rows_start_again_while_others_go_on(network):
+    first, second = tokens(3, 6), tokens(1, 2, seed=5)
+    with torch.no_grad():
+        _, state = network.encode(first, torch.tensor([6, 6, 6]))
+        _, fresh = network.encode(second, torch.tensor([2]))
+        put_rows(state, torch.tensor([1]), fresh)
+        hidden, _ = network.step(torch.tensor([7, 8, 9]), state)
+        went_on = network(torch.cat([first, torch.tensor([[7], [8], [9]])], 1))[:, -1]
+        began = network(torch.cat([second, torch.tensor([[8]])], 1))[:, -1]
+    assert torch.allclose(hidden, torch.stack([went_on[0], began[0], went_on[2]]), atol=1e-5)
+
+
+def test_the_value_of_one_action_is_an_entry_of_all(network):
+    hidden, actions = torch.randn(2, 3, 16), torch.randint(0, V, (2, 3))
+    expected = network.q_values(hidden).gather(-1, actions[..., None]).squeeze(-1)
+    assert torch.allclose(network.action_values(hidden, actions), expected, atol=1e-6)
+    assert network.state_values(hidden).shape == (2, 3)
+
+
+def test_every_parameter_learns(network):
+    hidden = network(tokens(2, 6))
+    (network.q_values(hidden).square().mean() + network.state_values(hidden).square().mean()).backward()
+    silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    network.zero_grad(set_to_none=True)
+    assert silent == []
+
+
+def test_bfloat16_stays_close(network):
+    text = tokens(2, 6)
+    with torch.no_grad():
+        exact = network(text)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = network(text)
+    assert torch.allclose(exact, rough.float(), atol=0.1)
+
+
+def test_initial_values_are_optimistic_where_asked():
+    network = make_network("lstm", V, initial_value=3.0)
+    values = network.q_values(network(tokens(4, 5)))
+    assert torch.allclose(values, torch.full_like(values, 3.0), atol=0.2)
+
+
+def test_a_text_beyond_the_capacity_is_refused():
+    network = make_network("transformer", V, hidden_size=16, num_layers=1, num_heads=2, max_length=4)
+    with pytest.raises(ValueError, match="5 tokens is longer than the network's max_length of 4"):
+        network(tokens(1, 5))
+    _, state = network.encode(tokens(1, 4), torch.tensor([4]))
+    with pytest.raises(ValueError, match="max_length of 4"):
+        network.step(torch.tensor([7]), state)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("gru", {}, "network 'gru' is unknown; use one of lstm, transformer"),
+        ("transformer", {"hidden_size": 10, "num_heads": 4}, "hidden_size 10 must divide by num_heads 4"),
+        ("transformer", {"positions": "none"}, "positions 'none' is unknown"),
+    ],
+)
+def test_what_cannot_be_made_says_why(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_network(name, V, **settings)

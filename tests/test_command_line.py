@@ -1,0 +1,190 @@
+"""The command `tokenlm`: a run from end to end, and one clear line for everything that is wrong."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tokenlm.agents import DQN, RunConfig
+from tokenlm.agents.training import Run, load_run
+from tokenlm.cli import config_names, main, parse_run
+
+SMALL = [
+    "--agent.network.embedding_size=8", "--agent.network.hidden_size=16", "--agent.num_envs=8", "--agent.batch_size=8",
+    "--agent.learning_starts=0", "--env.tokenizer=word", "--env.max_new_tokens=8", "--env.context_length=12",
+    "--evaluation_episodes=8", "--evaluation_documents=5", "--evaluations=2", "--total_steps=400",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(sentences, tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "animals.txt"
+    path.write_text("\n".join(sentences), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(corpus, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs")
+    main(["train", "quickstart", f"--env.corpus={corpus}", f"--output={output}", "--baseline_seconds=0.5", *SMALL])
+    return output / "quickstart"
+
+
+def test_a_run_folder_holds_everything(run):
+    names = {p.name for p in run.iterdir()}
+    assert {
+        "config.yaml", "results.jsonl", "curves.png", "samples.txt", "summary.json", "weights.safetensors", "agent.json",
+        "tokenizer", "tensorboard",
+    } == names  # fmt: skip
+    rows = [json.loads(line) for line in (run / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["num_steps"] for row in rows] == [0, 200, 400]
+    assert rows[-1]["perplexity"] < rows[0]["perplexity"]
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert len((run / "samples.txt").read_text(encoding="utf-8").splitlines()) >= 12
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_the_saved_configuration_makes_the_same_run(run):
+    _, config = load_run(run)
+    assert parse_run([str(run / "config.yaml")]) == config
+
+
+def test_evaluate_prints_one_json_object(run, capsys):
+    main(["evaluate", str(run), "--json", "--episodes=8"])
+    result = json.loads(capsys.readouterr().out)
+    for key in (
+        "perplexity", "target_perplexity", "bits_per_character", "kl_to_target", "random_return", "greedy_return",
+        "optimal_return", "normalized_score", "env_steps", "transitions_trained", "wall_seconds",
+    ):  # fmt: skip
+        assert isinstance(result[key], (int, float)), key
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    assert result["perplexity"] == pytest.approx(summary["perplexity"])
+    assert (result["env_steps"], result["transitions_trained"]) == (summary["env_steps"], summary["transitions_trained"])
+    assert result["random_return"] < result["greedy_return"] <= result["optimal_return"] + 1e-9
+    main(["evaluate", str(run), "--episodes=8"])
+    assert "perplexity" in capsys.readouterr().out
+
+
+def test_generate(run, capsys):
+    main(["generate", str(run), "--prompt", "the cat", "--count", "3", "--temperature", "0.5"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("the cat") for line in lines)
+
+
+def test_config_prints_everything_resolved(capsys):
+    main(["config", "quickstart", "--agent.learning_rate=3e-4", "--env.prompt_length=[0,1]"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["agent"]["learning_rate"] == {"start": 3e-4, "end": 3e-4, "share": 1.0, "shape": "linear"}
+    assert printed["env"]["prompt_length"] == [0, 1]
+    assert set(printed) == set(RunConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_every_shipped_configuration_is_valid(name):
+    assert parse_run([name]).name == name
+
+
+def test_help_explains_every_field_with_its_default(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for field in ("--env.max_new_tokens", "--agent.learning_rate", "--agent.network.hidden_size", "--total_steps"):
+        assert re.search(rf"{re.escape(field)} [A-Z_]+ \w[^()]*\(type: [^)]*default: ", text), field
+
+
+def test_a_finished_run_is_never_overwritten(run, corpus, capsys):
+    before = (run / "weights.safetensors").read_bytes()
+    main(["train", "quickstart", f"--env.corpus={corpus}", f"--output={run.parent}", "--baseline_seconds=0", *SMALL])
+    assert (run / "weights.safetensors").read_bytes() == before
+    assert (run.with_name("quickstart-2") / "summary.json").exists()
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(corpus, tmp_path, monkeypatch):
+    def config(name):
+        return parse_run(
+            ["quickstart", f"--env.corpus={corpus}", f"--output={tmp_path}", f"--name={name}", "--baseline_seconds=0", *SMALL]
+        )
+
+    whole = Run(config("whole"), quiet=True)
+    whole.train()
+    cut = Run(config("cut"), quiet=True)
+    learn = DQN.learn
+
+    def interrupted(agent, total, callback, resume=False):
+        def stop(agent):
+            callback(agent)
+            if agent.num_steps >= 320:
+                raise KeyboardInterrupt
+            return True
+
+        return learn(agent, total, stop, resume=resume)
+
+    monkeypatch.setattr(DQN, "learn", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cut.train()
+    monkeypatch.undo()
+    again = Run(config("cut"), quiet=True)
+    assert again.resumes
+    again.train()
+    for name in ("weights.safetensors", "samples.txt"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    rows = [
+        [{k: v for k, v in json.loads(line).items() if "second" not in k} for line in path.read_text().splitlines()]
+        for path in (tmp_path / "cut" / "results.jsonl", tmp_path / "whole" / "results.jsonl")
+    ]
+    assert rows[0] == rows[1]
+    assert not (tmp_path / "cut" / "state.pt").exists()
+
+
+MISTAKES = [
+    (["bla"], "unknown command 'bla'"),
+    (["trian"], "did you mean 'train'"),
+    (["train", "quikstart"], "no configuration 'quikstart'; did you mean 'quickstart'"),
+    (["train", "quickstart", "--agent.lerning_rate=1"], "no field 'agent.lerning_rate'; did you mean 'agent.learning_rate'"),
+    (["train", "quickstart", "--env.max_new_tokens=many"], '"env.max_new_tokens": expected int. Got value: many'),
+    (["train", "quickstart", "--env.ending=stop"], "expected one of ['eos', 'fixed']. Got value: stop"),
+    (["train", "quickstart", "--env.tokenizer=jeiba"], "tokenizer 'jeiba' is unknown; did you mean 'jieba'"),
+    (["train", "quickstart", "--env.task=generatoin"], "task 'generatoin' is unknown; did you mean 'generation'"),
+    (["train", "quickstart", "--env.target=ngrm"], "target 'ngrm' is unknown; did you mean 'ngram'"),
+    (["train", "quickstart", "--env.corpus=missing.txt"], "no corpus 'missing.txt'"),
+    (["train", "quickstart", "--agent.gamma=2"], "gamma must lie between 0 and 1, not 2"),
+    (["train", "quickstart", "--env.context_length=1"], "context_length is 1; make context_length at least 2"),
+    (["train", "quickstart", "--device=tpu"], "device 'tpu' is unknown"),
+    (["evaluate", "nowhere"], "nowhere is no run folder"),
+    (["generate"], "required: run"),
+    (["generate", "RUN", "--prompt", "zebra"], "'zebra' has words outside the vocabulary"),
+    (["config", "BAD"], "there is no field 'agent.lr'"),
+    (["train", "EMPTY"], "is empty"),
+    (["train", "WRONG"], "is not UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_mistakes_end_with_one_line_and_exit_code_2(words, message, run, tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text("agent: {lr: 3}\n", encoding="utf-8")
+    (tmp_path / "empty.txt").write_text("", encoding="utf-8")
+    (tmp_path / "wrong.txt").write_bytes("中文\n".encode("gbk"))
+    places = {
+        "RUN": [str(run)],
+        "BAD": [str(tmp_path / "bad.yaml")],
+        "EMPTY": ["quickstart", f"--env.corpus={tmp_path / 'empty.txt'}"],
+        "WRONG": ["quickstart", f"--env.corpus={tmp_path / 'wrong.txt'}"],
+    }
+    words = [w for word in words for w in places.get(word, [word])]
+    with pytest.raises(SystemExit) as ending:
+        main(words)
+    captured = capsys.readouterr()
+    assert ending.value.code == 2
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+
+
+def test_the_installed_command_exits_with_2():
+    result = subprocess.run([sys.executable, "-m", "tokenlm", "nothing"], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "tokenlm: unknown command 'nothing'; use one of train, evaluate, generate, config\n"
