@@ -40,6 +40,10 @@ def save_agent(agent: DQN, folder: Path) -> None:
         "seed": agent.seed,
         "progress": agent.progress,
         "num_steps": agent.num_steps,
+        "env_steps": agent.env_steps,
+        "learning_seconds": agent.learning_seconds,
+        "updates": agent.learner.updates,
+        "transitions_trained": agent.learner.transitions_trained,
         "agent": dataclasses.asdict(agent.config),
         "env": env,
     }
@@ -51,7 +55,9 @@ def load_agent(cls: type[DQN], folder: Path, env: Any, device: str) -> DQN:
     try:
         settings = json.loads((folder / "agent.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileNotFoundError(f"{folder} holds no saved agent (no agent.json); give the folder that save() wrote") from None
+        raise FileNotFoundError(
+            f"{folder} holds no saved agent (no agent.json); give the folder that save() wrote"
+        ) from None
     if settings.get("format") != FORMAT:
         raise ValueError(f"{folder} was saved in format {settings.get('format')}; this version reads format {FORMAT}")
     config = agent_config_of(settings["agent"])
@@ -64,12 +70,18 @@ def load_agent(cls: type[DQN], folder: Path, env: Any, device: str) -> DQN:
         agent = cls(env, config, seed=settings["seed"], device=device)
         if agent.tokenizer.vocabulary.digest != settings["vocabulary"]:
             raise ValueError(
-                f"the agent in {folder} was trained with a vocabulary of {len(tokenizer.vocabulary)} tokens that differs "
-                f"from the environment's ({len(agent.tokenizer.vocabulary)} tokens); use the corpus and tokenizer it was trained with"
+                f"the agent in {folder} was trained with a vocabulary of {len(tokenizer.vocabulary)} tokens "
+                f"that differs from the environment's ({len(agent.tokenizer.vocabulary)} tokens); "
+                "use the corpus and tokenizer it was trained with"
             )
     agent.network.load_state_dict(load_file(folder / "weights.safetensors", device=str(agent.device)))
     agent.learner.target_network.load_state_dict(agent.network.state_dict())
     agent.progress, agent.num_steps = settings["progress"], settings["num_steps"]
+    agent.env_steps_before, agent.learning_seconds = settings["env_steps"], settings["learning_seconds"]
+    agent.learner.updates, agent.learner.transitions_trained = (
+        settings["updates"],
+        settings["transitions_trained"],
+    )
     return agent
 
 
@@ -90,4 +102,8 @@ def _plain(value: Any) -> Any:
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
-    return torch.from_numpy(value) if type(value).__module__ == "numpy" and hasattr(value, "shape") and value.shape else value
+    return (
+        torch.from_numpy(value)
+        if type(value).__module__ == "numpy" and hasattr(value, "shape") and value.shape
+        else value
+    )

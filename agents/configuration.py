@@ -103,9 +103,17 @@ class AgentConfig:
         for name, choices in (("loss", get_args(Loss)), ("optimizer", get_args(Optimizer))):
             value = getattr(self, name)
             if value not in choices:
-                raise ValueError(f"{name} {value!r} is unknown{nearest(value, choices)}; use one of {', '.join(choices)}")
+                raise ValueError(
+                    f"{name} {value!r} is unknown{nearest(value, choices)}; use one of {', '.join(choices)}"
+                )
         if self.loss == "cross_entropy" and self.corpus_share < 1.0:
-            raise ValueError(f"cross_entropy learns from the corpus alone: set corpus_share to 1, not {self.corpus_share}")
+            raise ValueError(
+                f"cross_entropy learns from the corpus alone: set corpus_share to 1, not {self.corpus_share}"
+            )
+
+    def at(self, name: str, progress: float) -> float:
+        """The value of the schedule `name` at `progress`, the part of training that is done, 0 to 1."""
+        return Schedule.of(getattr(self, name))(progress)
 
     @classmethod
     def of(cls, config: AgentConfig | None, settings: dict[str, Any]) -> AgentConfig:

@@ -16,6 +16,7 @@ from ..envs.oracle import optimal_return
 from .dqn.agent import DQN
 from .dqn.collector import right_padded
 from .dqn.exploration import choose_actions
+from .networks import State
 
 _BLOCK = 256  # texts scored at a time
 
@@ -56,7 +57,12 @@ def score_text(
     count = min(limit or len(documents), len(documents))
     step = agent.env_config.max_new_tokens
     pieces = [(d, s) for d in range(count) for s in range(0, int(documents.lengths[d]) + 1, step)]
-    order = sorted(pieces, key=lambda piece: min(int(documents.lengths[piece[0]]) - piece[1], step) + min(piece[1], agent.env_config.context_length))
+    order = sorted(
+        pieces,
+        key=lambda piece: (
+            min(int(documents.lengths[piece[0]]) - piece[1], step) + min(piece[1], agent.env_config.context_length)
+        ),
+    )
     own, target, scored, unknown, characters = 0.0, 0.0, 0, 0, 0
     for first in range(0, len(order), _BLOCK):
         rows, starts = np.array(order[first : first + _BLOCK], np.int64).T
@@ -64,7 +70,9 @@ def score_text(
         target += float(forced.log_probs.sum())
         scored += int(forced.scored.sum())
         unknown += int((forced.actions == Vocabulary.UNK).sum())
-        characters += sum(len(agent.tokenizer.decode(a[s].tolist())) for a, s in zip(forced.actions, forced.scored, strict=True))
+        characters += sum(
+            len(agent.tokenizer.decode(a[s].tolist())) for a, s in zip(forced.actions, forced.scored, strict=True)
+        )
         characters += int(forced.terminated.sum())
         if tau > 0:
             own += _log_likelihood(agent, forced.tokens, forced.prompt_lengths, forced.actions, forced.scored, tau)
@@ -139,7 +147,8 @@ def play(
     prefixes = running.observe()
     generator = torch.Generator().manual_seed(seed)
     active, returns, kl = np.ones(episodes, np.bool_), np.zeros(episodes), np.zeros(episodes)
-    hidden = state = None
+    hidden = torch.empty(0)
+    state: State = ()
     if isinstance(policy, DQN):
         policy.network.eval()
         hidden, state = policy.network.encode(*(t.to(policy.device) for t in right_padded(torch.from_numpy(prefixes))))
@@ -196,9 +205,9 @@ def evaluate(
         "transitions_trained": agent.learner.transitions_trained,
         "wall_seconds": agent.learning_seconds,
     }
-    if references["optimal_return"] is not None:
-        span = references["optimal_return"] - references["random_return"]
-        result["normalized_score"] = (result["greedy_return"] - references["random_return"]) / span
+    random, best = references["random_return"], references["optimal_return"]
+    if random is not None and best is not None:
+        result["normalized_score"] = (result["greedy_return"] - random) / (best - random)
     return result
 
 

@@ -27,16 +27,26 @@ def plot_curves(
         path: the PNG to write.
     """
     seconds = [row["wall_seconds"] for row in rows]
-    with matplotlib.rc_context({"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}):
+    with matplotlib.rc_context(
+        {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
+    ):
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         returns, perplexity = figure.subplots(1, 2)
         returns.plot(seconds, [row["greedy_return"] for row in rows], "C0", label="agent, greedy")
         returns.plot(seconds, [row["sampled_return"] for row in rows], "C2", label="agent, sampled")
-        lines = (("optimal_return", "C3", "optimum"), ("target_return", "C1", "p* sampled"), ("random_return", "0.5", "random"))
+        lines = (
+            ("optimal_return", "C3", "optimum"),
+            ("target_return", "C1", "p* sampled"),
+            ("random_return", "0.5", "random"),
+        )
         for name, colour, label in lines:
             if (value := references.get(name)) is not None:
                 returns.axhline(value, color=colour, linestyle="--", linewidth=1, label=label)
-        returns.set(xlabel="seconds of training", ylabel="return of an episode (nats)", title="Return on held-out prompts")
+        returns.set(
+            xlabel="seconds of training",
+            ylabel="return of an episode (nats)",
+            title="Return on held-out prompts",
+        )
         returns.legend(frameon=False)
 
         measured = [(s, row["perplexity"]) for s, row in zip(seconds, rows, strict=True) if row["perplexity"]]
@@ -46,7 +56,9 @@ def plot_curves(
             points = [(row["wall_seconds"], row["perplexity"]) for row in baseline]
             perplexity.plot(*zip(*points, strict=True), color="C1", label="maximum likelihood, same network")
         if rows:
-            perplexity.axhline(rows[-1]["target_perplexity"], color="C3", linestyle="--", linewidth=1, label="p* itself")
+            perplexity.axhline(
+                rows[-1]["target_perplexity"], color="C3", linestyle="--", linewidth=1, label="p* itself"
+            )
         perplexity.set(xlabel="seconds of training", ylabel="perplexity", title="Held-out perplexity", yscale="log")
         perplexity.legend(frameon=False)
         write_atomically(path, lambda p: figure.savefig(p, dpi=130, format="png"))

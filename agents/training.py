@@ -133,7 +133,9 @@ class Run:
             "sampled_return": float(sampled.returns.mean()),
             "greedy_return": float(greedy.returns.mean()),
             "kl_to_target": float(sampled.kl.mean()),
-            "training_return": agent.collector.mean_return if agent.collector and agent.collector.recent_returns else None,
+            "training_return": agent.collector.mean_return
+            if agent.collector and agent.collector.recent_returns
+            else None,
             **{name: float(value) for name, value in agent.last_metrics.items()},
         }
         self.rows.append(row)

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 from record import print_table, write_result
-
 from tokenlm.envs.targets import NGramTarget
 from tokenlm.envs.text import Vocabulary
 

@@ -12,8 +12,8 @@ from .world import World
 __all__ = [
     "ConditionedTarget",
     "EnvConfig",
-    "Forced",
     "Episodes",
+    "Forced",
     "NotRunning",
     "Split",
     "TokenLMEnv",

@@ -77,7 +77,9 @@ class EnvConfig:
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                raise ValueError(f"{name} {value!r} is unknown{nearest(value, choices)}; use one of {', '.join(choices)}")
+                raise ValueError(
+                    f"{name} {value!r} is unknown{nearest(value, choices)}; use one of {', '.join(choices)}"
+                )
         if isinstance(self.corpus, Path):
             object.__setattr__(self, "corpus", str(self.corpus))
         elif not isinstance(self.corpus, str):
@@ -86,7 +88,9 @@ class EnvConfig:
             object.__setattr__(self, "prompt_length", tuple(self.prompt_length))
         shortest, longest = self.prompt_length
         if not 0 <= shortest <= longest:
-            raise ValueError(f"prompt_length must be (shortest, longest) with 0 <= shortest <= longest, not {self.prompt_length}")
+            raise ValueError(
+                f"prompt_length must be (shortest, longest) with 0 <= shortest <= longest, not {self.prompt_length}"
+            )
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
@@ -112,7 +116,7 @@ class EnvConfig:
 
 def nearest(value: Any, choices: Any) -> str:
     """'; did you mean X?' for the closest of `choices`, or nothing when none is close."""
-    close = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -124,9 +124,7 @@ class Episodes:
         self.history[rows, :length] = window
         if self.reference is not None:
             ahead = begin[:, None] + prompt[:, None] + xp.arange(self.reference.shape[1], device=self.device)
-            self.reference[rows] = xp.where(
-                ahead < end[:, None], tokens[xp.clip(ahead, 0, last)], Vocabulary.EOS
-            )
+            self.reference[rows] = xp.where(ahead < end[:, None], tokens[xp.clip(ahead, 0, last)], Vocabulary.EOS)
         self.written[rows] = 0
         self.unpaid[rows] = 0.0
         self.prompt_lengths[rows] = prompt
@@ -233,10 +231,15 @@ class Episodes:
         return {name: xp.asarray(value, copy=True) for name in self._KEPT if (value := getattr(self, name)) is not None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken; shapes that do not fit raise ValueError."""
+        """Continue exactly where `state_dict` was taken; shapes that do not fit raise ValueError.
+
+        The arrays may have become tensors on the CPU on their way through a file.
+        """
         for name, value in state.items():
             own = getattr(self, name)
             if tuple(value.shape) != tuple(own.shape):
-                raise ValueError(f"the saved {name} has shape {tuple(value.shape)}, this environment needs {tuple(own.shape)}")
-            own[...] = self._array(value)
+                raise ValueError(
+                    f"the saved {name} has shape {tuple(value.shape)}, this environment needs {tuple(own.shape)}"
+                )
+            own[...] = self._array(np.from_dlpack(value))
         self._states = self.world.target.track(self.observe())

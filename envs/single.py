@@ -86,7 +86,9 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
 
     def __init__(self, config: EnvConfig | None = None, *, render_mode: str | None = None, **settings: Any) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(f"render_mode {render_mode!r} is unknown; use one of {self.metadata['render_modes']} or None")
+            raise ValueError(
+                f"render_mode {render_mode!r} is unknown; use one of {self.metadata['render_modes']} or None"
+            )
         self.config = EnvConfig.of(config, settings)
         self.world = World.of(self.config)
         self.render_mode = render_mode
@@ -142,7 +144,7 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         """The text so far, prompt included."""
         return self.world.tokenizer.decode(self._episodes.tokens(0))
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The tinted text so far with render_mode "ansi"; "human" prints as it goes and returns None."""
         return self._tinted() if self.render_mode == "ansi" else None
 

@@ -81,7 +81,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
                 raise ValueError(f"seed must be one number or {self.num_envs} of them, not {len(seeds)}")
             for row in rows:
                 own = seeds[row]
-                self._episodes.seed_row(row, secrets.randbits(62) if own is None else int(own))
+                self._episodes.seed_row(int(row), secrets.randbits(62) if own is None else int(own))
         if not self._begun and len(rows) < self.num_envs:
             raise NotRunning("no episode has begun; call reset() without a reset_mask first")
         start_episodes(self._episodes, rows, options)
@@ -136,7 +136,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         """The text so far in each environment, prompt included."""
         return [self.world.tokenizer.decode(self._episodes.tokens(row)) for row in range(self.num_envs)]
 
-    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[str, ...] | None:
         """The tinted text so far of every environment, with render_mode "ansi"."""
         if self.render_mode is None:
             return None
@@ -144,7 +144,9 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         for row, count in enumerate(self._episodes.written):
             ids = self._episodes.tokens(row)
             cut = len(ids) - int(count)
-            frames.append(render_ansi(self.world.tokenizer, ids[:cut], ids[cut:], self._log_probs[row, :count].tolist()))
+            frames.append(
+                render_ansi(self.world.tokenizer, ids[:cut], ids[cut:], self._log_probs[row, :count].tolist())
+            )
         return tuple(frames)
 
     def state_dict(self) -> dict[str, Any]:
@@ -159,16 +161,23 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken."""
         self._episodes.load_state_dict(state["episodes"])
-        self._log_probs[...] = state["log_probs"]
-        self._over = np.array(state["over"], np.bool_)
+        self._log_probs[...] = np.from_dlpack(state["log_probs"])
+        self._over[...] = np.from_dlpack(state["over"])
         self._begun = bool(state["begun"])
 
     def _reset_mask(self, options: dict[str, Any] | None) -> npt.NDArray[np.bool_]:
         mask = (options or {}).get("reset_mask")
         if mask is None:
             return np.ones(self.num_envs, np.bool_)
-        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,) or not mask.any():
-            raise ValueError(f'options["reset_mask"] must be a ({self.num_envs},) bool array with a True in it, not {mask!r}')
+        if (
+            not isinstance(mask, np.ndarray)
+            or mask.dtype != np.bool_
+            or mask.shape != (self.num_envs,)
+            or not mask.any()
+        ):
+            raise ValueError(
+                f'options["reset_mask"] must be a ({self.num_envs},) bool array with a True in it, not {mask!r}'
+            )
         return mask
 
     def _info(self) -> dict[str, Any]:

@@ -11,9 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import EnvConfig, Split
-from .tasks import Documents, encode_generation
 from .targets import ConditionedTarget, MarkovTarget, NGramTarget, ReferenceTarget, Target
-from .text import BUILT_IN_CORPORA, Splits, SymbolTokenizer, Tokenizer, Vocabulary, make_tokenizer, read_splits
+from .tasks import Documents, encode_generation
+from .text import (
+    BUILT_IN_CORPORA,
+    Splits,
+    SymbolTokenizer,
+    Tokenizer,
+    Vocabulary,
+    make_tokenizer,
+    read_splits,
+)
 
 MARKOV_DOCUMENTS = 2_000
 
@@ -47,9 +55,16 @@ class World:
     @classmethod
     def of(cls, config: EnvConfig) -> World:
         """The world of `config`, built once for equal arguments (and an unchanged file)."""
-        rules = ("split", "min_new_tokens", "transition", "reward_every", "invalid_action", "mask_in_info")
-        defaults = {f.name: f.default for f in dataclasses.fields(config) if f.name in rules}
-        return _remembered(dataclasses.replace(config, **defaults), _fingerprint(config.corpus))
+        plain = dataclasses.replace(
+            config,
+            split="train",
+            min_new_tokens=0,
+            transition="free",
+            reward_every=1,
+            invalid_action="raise",
+            mask_in_info=False,
+        )
+        return _remembered(plain, _fingerprint(config.corpus))
 
     @property
     def vocab_size(self) -> int:
@@ -75,7 +90,9 @@ class World:
         for split, texts in (("train", splits.train), ("valid", splits.valid), ("test", splits.test)):
             documents = encode_generation(texts, self.tokenizer, config.prompt_length)
             if not len(documents):
-                raise ValueError(f"no {split} document has a token left after cleaning and tokenising; check the corpus")
+                raise ValueError(
+                    f"no {split} document has a token left after cleaning and tokenising; check the corpus"
+                )
             self.documents[split] = documents  # type: ignore[index]
         train = self.documents["train"]
         target: Target
@@ -96,12 +113,12 @@ class World:
         self.tokenizer = SymbolTokenizer(config.vocab_size)
         self.documents = {}
         for number, split in enumerate(("train", "valid", "test")):
-            ids = target.sample_documents(
-                MARKOV_DOCUMENTS, config.max_new_tokens, seed=config.target_seed * 3 + number
-            )
+            ids = target.sample_documents(MARKOV_DOCUMENTS, config.max_new_tokens, seed=config.target_seed * 3 + number)
             longest = np.array([len(d) - 1 for d in ids])
             self.documents[split] = Documents.from_ids(  # type: ignore[index]
-                ids, np.minimum(config.prompt_length[0], longest), np.minimum(config.prompt_length[1], longest)
+                ids,
+                np.minimum(config.prompt_length[0], longest),
+                np.minimum(config.prompt_length[1], longest),
             )
         self.valid = _valid_actions(config.vocab_size, config)
         self.target = ConditionedTarget(target, self.valid)

@@ -6,7 +6,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
-
 from tokenlm.envs import EnvConfig
 
 torch.set_num_threads(1)

@@ -7,15 +7,15 @@ import sys
 
 import pytest
 import yaml
-
 from tokenlm.agents import DQN, RunConfig
 from tokenlm.agents.training import Run, load_run
+
 from tokenlm.cli import config_names, main, parse_run
 
 SMALL = [
     "--agent.network.embedding_size=8", "--agent.network.hidden_size=16", "--agent.num_envs=8", "--agent.batch_size=8",
     "--agent.learning_starts=0", "--env.tokenizer=word", "--env.max_new_tokens=8", "--env.context_length=12",
-    "--evaluation_episodes=8", "--evaluation_documents=5", "--evaluations=2", "--total_steps=400",
+    "--evaluation_episodes=8", "--evaluation_documents=5", "--evaluations=2", "--total_steps=1600",
 ]  # fmt: skip
 
 
@@ -29,7 +29,16 @@ def corpus(sentences, tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(corpus, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs")
-    main(["train", "quickstart", f"--env.corpus={corpus}", f"--output={output}", "--baseline_seconds=0.5", *SMALL])
+    main(
+        [
+            "train",
+            "quickstart",
+            f"--env.corpus={corpus}",
+            f"--output={output}",
+            "--baseline_seconds=0.5",
+            *SMALL,
+        ]
+    )
     return output / "quickstart"
 
 
@@ -40,7 +49,7 @@ def test_a_run_folder_holds_everything(run):
         "tokenizer", "tensorboard",
     } == names  # fmt: skip
     rows = [json.loads(line) for line in (run / "results.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [row["num_steps"] for row in rows] == [0, 200, 400]
+    assert [row["num_steps"] for row in rows] == [0, 800, 1600]
     assert rows[-1]["perplexity"] < rows[0]["perplexity"]
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert len((run / "samples.txt").read_text(encoding="utf-8").splitlines()) >= 12
@@ -62,7 +71,10 @@ def test_evaluate_prints_one_json_object(run, capsys):
         assert isinstance(result[key], (int, float)), key
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     assert result["perplexity"] == pytest.approx(summary["perplexity"])
-    assert (result["env_steps"], result["transitions_trained"]) == (summary["env_steps"], summary["transitions_trained"])
+    assert (result["env_steps"], result["transitions_trained"]) == (
+        summary["env_steps"],
+        summary["transitions_trained"],
+    )
     assert result["random_return"] < result["greedy_return"] <= result["optimal_return"] + 1e-9
     main(["evaluate", str(run), "--episodes=8"])
     assert "perplexity" in capsys.readouterr().out
@@ -92,13 +104,27 @@ def test_help_explains_every_field_with_its_default(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for field in ("--env.max_new_tokens", "--agent.learning_rate", "--agent.network.hidden_size", "--total_steps"):
-        assert re.search(rf"{re.escape(field)} [A-Z_]+ \w[^()]*\(type: [^)]*default: ", text), field
+    for field in (
+        "--env.max_new_tokens",
+        "--agent.learning_rate",
+        "--agent.network.hidden_size",
+        "--total_steps",
+    ):
+        assert re.search(rf"{re.escape(field)} [A-Z_]+ \w[^-]+ \(type: .{{1,60}}, default: ", text), field
 
 
 def test_a_finished_run_is_never_overwritten(run, corpus, capsys):
     before = (run / "weights.safetensors").read_bytes()
-    main(["train", "quickstart", f"--env.corpus={corpus}", f"--output={run.parent}", "--baseline_seconds=0", *SMALL])
+    main(
+        [
+            "train",
+            "quickstart",
+            f"--env.corpus={corpus}",
+            f"--output={run.parent}",
+            "--baseline_seconds=0",
+            *SMALL,
+        ]
+    )
     assert (run / "weights.safetensors").read_bytes() == before
     assert (run.with_name("quickstart-2") / "summary.json").exists()
 
@@ -106,7 +132,14 @@ def test_a_finished_run_is_never_overwritten(run, corpus, capsys):
 def test_an_interrupted_run_goes_on_where_it_stopped(corpus, tmp_path, monkeypatch):
     def config(name):
         return parse_run(
-            ["quickstart", f"--env.corpus={corpus}", f"--output={tmp_path}", f"--name={name}", "--baseline_seconds=0", *SMALL]
+            [
+                "quickstart",
+                f"--env.corpus={corpus}",
+                f"--output={tmp_path}",
+                f"--name={name}",
+                "--baseline_seconds=0",
+                *SMALL,
+            ]
         )
 
     whole = Run(config("whole"), quiet=True)
@@ -117,7 +150,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(corpus, tmp_path, monkeypat
     def interrupted(agent, total, callback, resume=False):
         def stop(agent):
             callback(agent)
-            if agent.num_steps >= 320:
+            if agent.num_steps >= 1200:
                 raise KeyboardInterrupt
             return True
 
@@ -144,15 +177,27 @@ MISTAKES = [
     (["bla"], "unknown command 'bla'"),
     (["trian"], "did you mean 'train'"),
     (["train", "quikstart"], "no configuration 'quikstart'; did you mean 'quickstart'"),
-    (["train", "quickstart", "--agent.lerning_rate=1"], "no field 'agent.lerning_rate'; did you mean 'agent.learning_rate'"),
-    (["train", "quickstart", "--env.max_new_tokens=many"], '"env.max_new_tokens": expected int. Got value: many'),
+    (
+        ["train", "quickstart", "--agent.lerning_rate=1"],
+        "no field 'agent.lerning_rate'; did you mean 'agent.learning_rate'",
+    ),
+    (
+        ["train", "quickstart", "--env.max_new_tokens=many"],
+        '"env.max_new_tokens": expected int. Got value: many',
+    ),
     (["train", "quickstart", "--env.ending=stop"], "expected one of ['eos', 'fixed']. Got value: stop"),
     (["train", "quickstart", "--env.tokenizer=jeiba"], "tokenizer 'jeiba' is unknown; did you mean 'jieba'"),
-    (["train", "quickstart", "--env.task=generatoin"], "task 'generatoin' is unknown; did you mean 'generation'"),
+    (
+        ["train", "quickstart", "--env.task=generatoin"],
+        "task 'generatoin' is unknown; did you mean 'generation'",
+    ),
     (["train", "quickstart", "--env.target=ngrm"], "target 'ngrm' is unknown; did you mean 'ngram'"),
     (["train", "quickstart", "--env.corpus=missing.txt"], "no corpus 'missing.txt'"),
     (["train", "quickstart", "--agent.gamma=2"], "gamma must lie between 0 and 1, not 2"),
-    (["train", "quickstart", "--env.context_length=1"], "context_length is 1; make context_length at least 2"),
+    (
+        ["train", "quickstart", "--env.context_length=1"],
+        "context_length is 1; make context_length at least 2",
+    ),
     (["train", "quickstart", "--device=tpu"], "device 'tpu' is unknown"),
     (["evaluate", "nowhere"], "nowhere is no run folder"),
     (["generate"], "required: run"),

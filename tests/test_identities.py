@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from tokenlm.agents.dqn.losses import soft_value, value_bound
 from tokenlm.envs import EnvConfig, Episodes, World
 from tokenlm.envs.oracle import optimal_return
@@ -142,7 +141,9 @@ def test_best_text_with_eos_by_enumeration():
     world = World.of(config)
     best = -np.inf
     for length in range(T):
-        texts = np.array(list(itertools.product(WORDS, repeat=length))).reshape(-1, length)
+        texts = (
+            np.array(list(itertools.product(WORDS, repeat=length))).reshape(len(WORDS) ** length, length).astype(int)
+        )
         texts = np.concatenate([texts, np.full((len(texts), 1), 3)], axis=1)
         episodes = Episodes(world, config, len(texts))
         episodes.start_from_prompts(np.arange(len(texts)), [[] for _ in texts], None)
@@ -161,10 +162,14 @@ def test_reference_rewards_without_discount_are_affine_in_the_probability():
     valid = np.flatnonzero(world.valid)
     chance = np.array([0.5, 0.25, 0.125, 0.125])[: len(valid)]
     expected = np.array(valid)
-    rewards = np.stack([
-        world.target.log_prob(np.zeros((len(valid), 4), int), np.full(len(valid), a), np.full(len(valid), True), expected)
-        for a in valid
-    ])  # (action, y)
+    rewards = np.stack(
+        [
+            world.target.log_prob(
+                np.zeros((len(valid), 4), int), np.full(len(valid), a), np.full(len(valid), True), expected
+            )
+            for a in valid
+        ]
+    )  # (action, y)
     q_values = rewards @ chance
     low, high = np.log(0.2 / size), np.log(0.8 + 0.2 / size)
     shift = np.log(1 - 4 * 0.2 / size)

@@ -58,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def config_names() -> list[str]:
     """Names of the configurations that are shipped."""
-    return sorted(p.name.removesuffix(".yaml") for p in resources.files("tokenlm.configs").iterdir() if p.name.endswith(".yaml"))
+    return sorted(
+        p.name.removesuffix(".yaml") for p in resources.files("tokenlm.configs").iterdir() if p.name.endswith(".yaml")
+    )
 
 
 def config_path(name: str) -> Path:
@@ -70,7 +72,8 @@ def config_path(name: str) -> Path:
     if name in config_names():
         return Path(str(resources.files("tokenlm.configs") / f"{name}.yaml"))
     raise FileNotFoundError(
-        f"there is no configuration {name!r}{nearest(name, config_names())}; use a YAML file or one of {', '.join(config_names())}"
+        f"there is no configuration {name!r}{nearest(name, config_names())}; "
+        f"use a YAML file or one of {', '.join(config_names())}"
     )
 
 
@@ -81,7 +84,7 @@ def parse_run(words: Sequence[str], command: str = "train") -> RunConfig:
     parser = _run_parser(command)
     named = [] if not words or words[0].startswith("-") else ["--config", str(config_path(words[0]))]
     parsed = parser.parse_args([*named, *(words[1:] if named else words)])
-    values = parser.instantiate_classes(parsed).as_dict()
+    values = parser.instantiate(parsed).as_dict()
     values.pop("config", None)
     return RunConfig(**values)
 
@@ -122,7 +125,13 @@ def _evaluate(words: list[str]) -> None:
 
     parser = ArgumentParser(prog="tokenlm evaluate", exit_on_error=False)
     parser.add_argument("run", type=str, help="folder of the run")
-    parser.add_argument("--split", type=str, default="test", choices=["train", "valid", "test"], help="documents to measure on")
+    parser.add_argument(
+        "--split",
+        type=str,
+        default="test",
+        choices=["train", "valid", "test"],
+        help="documents to measure on",
+    )
     parser.add_argument("--episodes", type=int, default=256, help="episodes to play")
     parser.add_argument("--seed", type=int, default=0, help="seed of the prompts and of the sampling")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
@@ -147,8 +156,18 @@ def _generate(words: list[str]) -> None:
     parser.add_argument("run", type=str, help="folder of the run")
     parser.add_argument("--prompt", type=str, default="", help="how the texts begin")
     parser.add_argument("--count", type=int, default=5, help="texts to write")
-    parser.add_argument("--temperature", type=float | None, default=None, help="of the policy; the agent's own if not given, 0 is greedy")
-    parser.add_argument("--max_new_tokens", type=int | None, default=None, help="longest continuation; the environment's if not given")
+    parser.add_argument(
+        "--temperature",
+        type=float | None,
+        default=None,
+        help="of the policy; the agent's own if not given, 0 is greedy",
+    )
+    parser.add_argument(
+        "--max_new_tokens",
+        type=int | None,
+        default=None,
+        help="longest continuation; the environment's if not given",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     chosen = parser.parse_args(words)
@@ -176,7 +195,8 @@ def _readable(message: str) -> str:
 
         found = unknown or inside or top
         name = ".".join(part for part in found.groups() if part) if found else ""
-        return f"there is no field {name!r}{nearest(name, _field_names(RunConfig()))}; `tokenlm train --help` lists them all"
+        close = nearest(name, _field_names(RunConfig()))
+        return f"there is no field {name!r}{close}; `tokenlm train --help` lists them all"
     message = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", message.replace("Parser key ", ""))
     return message.replace("Expected a typing.Literal", "expected one of ").replace("Expected a ", "expected ")
 

@@ -16,5 +16,10 @@ class MaximumLikelihood(DQN):
     """
 
     def __init__(self, env: Any = "TokenLM-v0", config: AgentConfig | None = None, **settings: Any) -> None:
-        fixed = {"loss": "cross_entropy", "corpus_share": 1.0, "temperature": Schedule(1.0, 1.0), "learning_starts": 0}
+        fixed = {
+            "loss": "cross_entropy",
+            "corpus_share": 1.0,
+            "temperature": Schedule(1.0, 1.0),
+            "learning_starts": 0,
+        }
         super().__init__(env, config, **{**settings, **fixed})

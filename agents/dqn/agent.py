@@ -78,13 +78,18 @@ class DQN:
         self.progress = 0.0
         self.learning_seconds = 0.0
         self.last_metrics: dict[str, Tensor] = {}
+        self.env_steps_before = 0
         self._owed = 0.0
         self.replay: EpisodeReplay | None = None
         self.sampler: BatchSampler | None = None
         self.collector: Collector | None = None
 
     def learn(
-        self, total_steps: int, callback: Callback | None = None, progress_bar: bool = False, resume: bool = False
+        self,
+        total_steps: int,
+        callback: Callback | None = None,
+        progress_bar: bool = False,
+        resume: bool = False,
     ) -> DQN:
         """Act and train for `total_steps` environment steps; schedules run over these steps.
 
@@ -117,13 +122,13 @@ class DQN:
 
     @property
     def env_steps(self) -> int:
-        """Environment steps taken."""
-        return self.collector.steps if self.collector else 0
+        """Environment steps taken, those before the agent was saved and loaded included."""
+        return self.env_steps_before + (self.collector.steps if self.collector else 0)
 
     @property
     def temperature(self) -> float:
         """τ now: that of the value and of the policy."""
-        return self.config.temperature(self.progress)
+        return self.config.at("temperature", self.progress)
 
     def predict(
         self,
@@ -219,7 +224,10 @@ class DQN:
 
     @classmethod
     def load(
-        cls, path: str | Path, env: str | EnvConfig | gym.Env | gym.vector.VectorEnv | None = None, device: str = "auto"
+        cls,
+        path: str | Path,
+        env: str | EnvConfig | gym.Env | gym.vector.VectorEnv | None = None,
+        device: str = "auto",
     ) -> DQN:
         """The agent that `save` wrote; with `env`, one that can go on learning there.
 
@@ -259,14 +267,20 @@ class DQN:
 
     def _make_network(self) -> QNetwork:
         network = self.config.network
-        shared = {"hidden_size": network.hidden_size, "num_layers": network.num_layers, "dropout": network.dropout}
+        shared = {
+            "hidden_size": network.hidden_size,
+            "num_layers": network.num_layers,
+            "dropout": network.dropout,
+        }
         if network.name == "lstm":
             own: dict[str, Any] = {"embedding_size": network.embedding_size}
         else:
             # Corpus episodes and full windows must both fit, and one place more for the last token written.
             longest = self.env_config.context_length + self.env_config.max_new_tokens + 1
             own = {"num_heads": network.num_heads, "positions": network.positions, "max_length": longest}
-        made = make_network(network.name, len(self.tokenizer.vocabulary), initial_value=network.initial_value, **shared, **own)
+        made = make_network(
+            network.name, len(self.tokenizer.vocabulary), initial_value=network.initial_value, **shared, **own
+        )
         return made.to(self.device)
 
     def _make_rules(self) -> ActionRules:
@@ -300,7 +314,7 @@ class DQN:
 
     def _act(self) -> None:
         if self.collector is not None:
-            self.collector.step(self.temperature, self.config.epsilon(self.progress))
+            self.collector.step(self.temperature, self.config.at("epsilon", self.progress))
         self.num_steps += self.config.num_envs
         if self.num_steps >= self.config.learning_starts:
             self._owed += self.config.num_envs * self.config.replay_ratio

@@ -22,7 +22,7 @@ def corpus_replay(world: World, config: EnvConfig, seed: int, device: torch.devi
     starts = rng.integers(documents.shortest_prompt, documents.longest_prompt + 1)
     unknown = np.add.reduceat(documents.tokens == Vocabulary.UNK, documents.offsets[:-1]) > 0
     broken = unknown | (documents.lengths - starts >= config.max_new_tokens)
-    last_start = np.where(unknown, documents.lengths - 1, np.maximum(documents.lengths - config.max_new_tokens, 0))
+    last_start = np.where(unknown, documents.lengths - 1, np.maximum(documents.lengths - config.max_new_tokens + 1, 0))
     starts = np.where(broken, np.maximum(rng.integers(0, last_start + 1), documents.shortest_prompt), starts)
 
     replay = EpisodeReplay(

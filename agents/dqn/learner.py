@@ -68,7 +68,7 @@ class Learner:
 
         Returns: scalars (tensors, so that no device is waited for): loss, and for TD rules the mean value.
         """
-        temperature = self.config.temperature(progress)
+        temperature = self.config.at("temperature", progress)
         self.network.train()
         hidden = self.network(batch.tokens)  # (B, L + 1, D)
         if self.config.loss == "cross_entropy":
@@ -77,7 +77,7 @@ class Learner:
             metrics = self._td(hidden, batch, temperature)
 
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate(progress)
+            group["lr"] = self.config.at("learning_rate", progress)
         self.optimizer.zero_grad(set_to_none=True)
         metrics["loss"].backward()
         if self.config.max_grad_norm is not None:
@@ -91,7 +91,11 @@ class Learner:
 
     def _td(self, hidden: Tensor, batch: EpisodeBatch, temperature: float) -> dict[str, Tensor]:
         at = batch.is_action
-        read, actions, written = hidden[:, :-1][at], batch.actions[at], batch.written[at]  # (N, D), (N,), (N,)
+        read, actions, written = (
+            hidden[:, :-1][at],
+            batch.actions[at],
+            batch.written[at],
+        )  # (N, D), (N,), (N,)
         if self.config.dueling:
             preferences = self.rules.masked(self.network.q_values(read), written)
             preference = preferences.gather(1, actions[:, None]).squeeze(1)
@@ -141,7 +145,8 @@ class Learner:
     @torch.no_grad()
     def _update_target(self) -> None:
         rate = self.config.target_update_rate
-        online, target = list(self.network.parameters()), list(self.target_network.parameters())
+        online: list[Tensor] = list(self.network.parameters())
+        target: list[Tensor] = list(self.target_network.parameters())
         if rate == 1.0:
             torch._foreach_copy_(target, online)
         else:
@@ -167,7 +172,7 @@ class Learner:
 
 
 def _optimizer(network: nn.Module, config: AgentConfig) -> torch.optim.Optimizer:
-    rate = config.learning_rate(0.0)
+    rate = config.at("learning_rate", 0.0)
     parameters = list(network.parameters())
     # One pass over all parameters instead of several for each; not offered for every device.
     fused = parameters[0].device.type in ("cpu", "cuda")

@@ -107,7 +107,9 @@ class EpisodeReplay:
         """
         count = len(lengths)
         if count > self.capacity:
-            raise ValueError(f"{count} episodes do not fit into a replay of {self.capacity}; make replay_capacity larger")
+            raise ValueError(
+                f"{count} episodes do not fit into a replay of {self.capacity}; make replay_capacity larger"
+            )
         rows = (self.added + torch.arange(count, device=self.lengths.device)) % self.capacity
         self.num_transitions += int(lengths.sum()) - int(self.lengths[rows].sum())
         self.tokens[rows] = tokens.to(self.tokens.dtype)
@@ -165,7 +167,9 @@ class EpisodeReplay:
             raise ValueError(f"the saved replay has {self.size} episodes, this one holds {self.capacity}")
         for name, array in self._arrays().items():
             if array.shape[1:] != state[name].shape[1:]:
-                raise ValueError(f"the saved replay's {name} have shape {tuple(state[name].shape[1:])}, not {tuple(array.shape[1:])}")
+                raise ValueError(
+                    f"the saved replay's {name} have shape {tuple(state[name].shape[1:])}, not {tuple(array.shape[1:])}"
+                )
             array[: self.size] = state[name]
         self.added = int(state["added"])
         self.num_transitions = int(state["num_transitions"])

@@ -52,5 +52,3 @@ class LSTMQNetwork(QNetwork):
         h, c = (part.transpose(0, 1).contiguous() for part in state)
         out, (h, c) = self.lstm(self.dropout(self.embedding(tokens))[:, None], (h, c))
         return self.dropout(out[:, 0]), (h.transpose(0, 1), c.transpose(0, 1))
-
-

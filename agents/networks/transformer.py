@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +64,7 @@ class TransformerQNetwork(QNetwork):
         return self._read(tokens)[0]
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
-        """See `QNetwork`; the state is (keys, values, lengths), the caches (B, layers, heads, max_length, D / heads)."""
+        """See `QNetwork`; the state is (keys, values, lengths), both caches (B, layers, heads, max_length, D/heads)."""
         hidden, keys, values = self._read(tokens)
         batch, width = tokens.shape
         shape = (batch, len(self.blocks), self.num_heads, self.max_length, self.head_size)
@@ -82,7 +83,7 @@ class TransformerQNetwork(QNetwork):
         x = self._embed(tokens[:, None], lengths[:, None])  # (B, 1, D)
         rows = torch.arange(len(tokens), device=tokens.device)
         visible = torch.arange(used, device=tokens.device) <= lengths[:, None]  # (B, used)
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(self._blocks()):
             query, key, value = self._heads(block, x, lengths[:, None])
             keys[rows, layer, :, lengths] = key[:, :, 0]
             values[rows, layer, :, lengths] = value[:, :, 0]
@@ -94,25 +95,30 @@ class TransformerQNetwork(QNetwork):
     def _read(self, tokens: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Hidden vectors (B, T, D) and each layer's keys and values (B, heads, T, D / heads)."""
         if tokens.shape[1] > self.max_length:
-            raise ValueError(f"a text of {tokens.shape[1]} tokens is longer than the network's max_length of {self.max_length}")
+            raise ValueError(
+                f"a text of {tokens.shape[1]} tokens is longer than the network's max_length of {self.max_length}"
+            )
         place = torch.arange(tokens.shape[1], device=tokens.device)[None]
         x = self._embed(tokens, place)
         keys, values = [], []
-        for block in self.blocks:
+        for block in self._blocks():
             query, key, value = self._heads(block, x, place)
             x = block.finish(x, F.scaled_dot_product_attention(query, key, value, is_causal=True))
             keys.append(key)
             values.append(value)
         return self.norm(x), keys, values
 
+    def _blocks(self) -> Iterator[_Block]:
+        return (block for block in self.blocks if isinstance(block, _Block))
+
     def _embed(self, tokens: Tensor, place: Tensor) -> Tensor:
         x = self.embedding(tokens)
         return self.dropout(x if self.positions is None else x + self.positions(place))
 
-    def _heads(self, block: nn.Module, x: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(self, block: _Block, x: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value (B, heads, T, D / heads) of a block."""
         batch, width, _ = x.shape
-        parts = block.mix(block.norm_mix(x)).view(batch, width, 3, self.num_heads, self.head_size)  # type: ignore[operator]
+        parts = block.mix(block.norm_mix(x)).view(batch, width, 3, self.num_heads, self.head_size)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         if self.rotary:
             query, key = _rotate(query, place), _rotate(key, place)

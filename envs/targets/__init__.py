@@ -6,4 +6,11 @@ from .ngram import NGramTarget
 from .protocol import FiniteStateTarget, Target
 from .reference import ReferenceTarget
 
-__all__ = ["ConditionedTarget", "FiniteStateTarget", "MarkovTarget", "NGramTarget", "ReferenceTarget", "Target"]
+__all__ = [
+    "ConditionedTarget",
+    "FiniteStateTarget",
+    "MarkovTarget",
+    "NGramTarget",
+    "ReferenceTarget",
+    "Target",
+]

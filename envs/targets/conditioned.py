@@ -49,7 +49,7 @@ class ConditionedTarget:
         return self.automaton.state_of(prefixes) if self.tracks_states else prefixes
 
     def log_prob(self, states: Any, tokens: Any, eos_valid: Any, expected: Any = None) -> Any:
-        """log p*(token | state, valid), in nats, of one token each.
+        """Log p*(token | state, valid), in nats, of one token each.
 
         Args:
             states: from `track`.
@@ -64,7 +64,7 @@ class ConditionedTarget:
         return self.target.log_prob(states, tokens, expected) - self._mass(states, eos_valid, expected)
 
     def log_probs(self, states: Any, eos_valid: Any, expected: Any = None) -> Any:
-        """log p*(· | state, valid), (B, V) in nats, -inf where not valid."""
+        """Log p*(· | state, valid), (B, V) in nats, -inf where not valid."""
         xp = array_namespace(states)
         if self.tracks_states:
             every = self.automaton.state_log_probs(states)

@@ -109,4 +109,6 @@ class MarkovTarget:
             tokens[:, step] = (cumulative[states] <= drawn).sum(1)
             states = self.next_state(states, tokens[:, step])
         ended = np.where((tokens == EOS).any(1), (tokens == EOS).argmax(1), length)
-        return [row[: max(1, end)].tolist() if row[0] != EOS else [SPECIAL] for row, end in zip(tokens, ended, strict=True)]
+        return [
+            row[: max(1, end)].tolist() if row[0] != EOS else [SPECIAL] for row, end in zip(tokens, ended, strict=True)
+        ]

@@ -46,7 +46,9 @@ class NGramTarget:
         )
 
     @classmethod
-    def fit(cls, documents: Iterable[Sequence[int] | npt.NDArray[np.int64]], vocab_size: int, order: int = 3) -> NGramTarget:
+    def fit(
+        cls, documents: Iterable[Sequence[int] | npt.NDArray[np.int64]], vocab_size: int, order: int = 3
+    ) -> NGramTarget:
         """Fit on documents of token ids (without `<bos>` and `<eos>`, which are added).
 
         Raises ValueError for an order below 1, no documents, ids outside the vocabulary, or a vocabulary and corpus
@@ -61,10 +63,14 @@ class NGramTarget:
         if len(longest):
             low, high = min(int(t.min()) for t in texts if len(t)), max(int(t.max()) for t in texts if len(t))
             if low < 0 or high >= vocab_size:
-                raise ValueError(f"token ids must lie between 0 and {vocab_size - 1}, but the documents hold {low} to {high}")
+                raise ValueError(
+                    f"token ids must lie between 0 and {vocab_size - 1}, but the documents hold {low} to {high}"
+                )
         total = sum(len(t) + 2 for t in texts) * order
         if total * vocab_size >= 2**63:
-            raise ValueError(f"{total} n-grams over {vocab_size} tokens need keys of more than 64 bits; use a lower order")
+            raise ValueError(
+                f"{total} n-grams over {vocab_size} tokens need keys of more than 64 bits; use a lower order"
+            )
         return cls(fit(texts, vocab_size, order), vocab_size)
 
     def log_prob(self, prefixes: Any, tokens: Any, expected: Any = None) -> Any:
@@ -116,8 +122,9 @@ class NGramTarget:
     def state_log_probs(self, states: Any) -> Any:
         """(B, V) log p*(· | state), nats: the uniform row, then every context's own words from the shortest on."""
         xp = array_namespace(states)
-        contexts, log_backoff, log_prob, keys = self._contexts(states), *(
-            self._tables.like(states, name) for name in ("log_backoff", "log_prob", "keys")
+        contexts, log_backoff, log_prob, keys = (
+            self._contexts(states),
+            *(self._tables.like(states, name) for name in ("log_backoff", "log_prob", "keys")),
         )
         rows = xp.tile(self._tables.like(states, "uniform"), (states.shape[0], 1))
         shorter = None
@@ -169,5 +176,3 @@ class NGramTarget:
         row = xp.repeat(xp.arange(nodes.shape[0], device=device(nodes)), count)
         before = xp.cumulative_sum(count) - count
         return row, begin[row] + xp.arange(row.shape[0], device=device(nodes)) - before[row] + 1
-
-

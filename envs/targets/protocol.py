@@ -22,7 +22,7 @@ class Target(Protocol):
     context_size: int | None
 
     def log_prob(self, prefixes: Any, tokens: Any, expected: Any = None) -> Any:
-        """log p*(token | prefix).
+        """Log p*(token | prefix).
 
         Args:
             prefixes: (B, L) token ids, newest last, left-padded with 0, beginning with `<bos>` unless it slid out.
@@ -34,7 +34,7 @@ class Target(Protocol):
         ...
 
     def log_probs(self, prefixes: Any, expected: Any = None) -> Any:
-        """log p*(· | prefix) of every token, (B, V) float64."""
+        """Log p*(· | prefix) of every token, (B, V) float64."""
         ...
 
 

@@ -76,7 +76,9 @@ def _half_width(character: str) -> str:
 
 def _keeps(character: str) -> bool:
     # U+200D joins the parts of an emoji and U+200C shapes Persian and Indic words; both are text.
-    return character in "\u200c\u200d" or unicodedata.category(character) not in ("Cc", "Cf", "Cs") or character in _TAGS
+    return (
+        character in "\u200c\u200d" or unicodedata.category(character) not in ("Cc", "Cf", "Cs") or character in _TAGS
+    )
 
 
 _TAGS = frozenset(chr(c) for c in range(0xE0020, 0xE0080))  # spell out regional flags

@@ -6,7 +6,23 @@ import unicodedata
 from collections.abc import Iterable
 
 _OPENING = frozenset("([{“‘«<#@$£€¥")
-_APOSTROPHES = ("'s", "'re", "'ve", "'ll", "'d", "'m", "'t", "n't", "’s", "’re", "’ve", "’ll", "’d", "’m", "’t")
+_APOSTROPHES = (
+    "'s",
+    "'re",
+    "'ve",
+    "'ll",
+    "'d",
+    "'m",
+    "'t",
+    "n't",
+    "’s",
+    "’re",
+    "’ve",
+    "’ll",
+    "’d",
+    "’m",
+    "’t",
+)
 _TIGHT = frozenset("-/_'’")
 
 

@@ -38,7 +38,8 @@ def read_documents(source: str | Path | Iterable[str]) -> list[str]:
         return _checked((d for f in files for d in _documents(f)), f"the folder {path}")
     if not path.exists():
         raise FileNotFoundError(
-            f"there is no corpus {name!r}; use a text file, a .tsv file, a folder, 'hf:NAME' or one of {', '.join(BUILT_IN_CORPORA)}"
+            f"there is no corpus {name!r}; use a text file, a .tsv file, a folder, 'hf:NAME' "
+            f"or one of {', '.join(BUILT_IN_CORPORA)}"
         )
     return _checked(_documents(path), str(path))
 
@@ -54,7 +55,9 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
             continue
         columns = line.split("\t")
         if len(columns) != 2:
-            raise ValueError(f"line {number} of {path} has {len(columns) - 1} tabs; every line must be source<TAB>target")
+            raise ValueError(
+                f"line {number} of {path} has {len(columns) - 1} tabs; every line must be source<TAB>target"
+            )
         pairs.append((columns[0], columns[1]))
     if not pairs:
         raise ValueError(f"{path} is empty; it needs at least one line source<TAB>target")
@@ -68,13 +71,15 @@ def _documents(path: Path) -> Iterator[str]:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Lines ended by \\n, \\r\\n or \\r (and by nothing else that Unicode calls a line end), a leading mark dropped."""
+    """Lines, ended by line feed, carriage return or both and by nothing else that Unicode calls a line end."""
     try:
         with path.open(encoding="utf-8-sig", newline=None) as file:
             for line in file:
                 yield line.rstrip("\n")
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 (first wrong byte at offset {_first_wrong_byte(path)}); convert it to UTF-8") from None
+        raise ValueError(
+            f"{path} is not UTF-8 (first wrong byte at offset {_first_wrong_byte(path)}); convert it to UTF-8"
+        ) from None
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {str(path)!r}") from None
 
@@ -115,5 +120,7 @@ def _dataset(source: str) -> Iterator[str]:
     options = {"split": "train", "column": "text", **dict(parse_qsl(query))}
     rows = datasets.load_dataset(name, config or None, split=options["split"])
     if options["column"] not in rows.column_names:
-        raise ValueError(f"{source!r} has no column {options['column']!r}; add ?column= with one of {', '.join(rows.column_names)}")
+        raise ValueError(
+            f"{source!r} has no column {options['column']!r}; add ?column= with one of {', '.join(rows.column_names)}"
+        )
     return (line for text in rows[options["column"]] for line in str(text).splitlines())

@@ -41,7 +41,9 @@ def read_splits(source: str | Path | Iterable[str], clean: Callable[[str], str])
         splits = split_documents(_cleaned(read_documents(source), clean))
     for name in _NAMES:
         if not getattr(splits, name):
-            raise ValueError(f"no {name} document is left in {source}; each split needs documents that the others do not hold")
+            raise ValueError(
+                f"no {name} document is left in {source}; each split needs documents that the others do not hold"
+            )
     return splits
 
 
@@ -50,11 +52,16 @@ def split_documents(documents: list[str]) -> Splits:
     place = {d: hashlib.blake2b(d.encode("utf-8"), digest_size=8).digest() for d in documents}
     if len(place) < 3:
         raise ValueError(
-            f"the corpus has {len(place)} different document(s); at least three are needed, one each to train, validate and test"
+            f"the corpus has {len(place)} different document(s); at least three are needed, "
+            "one each to train, validate and test"
         )
     split = {d: _split_of(int.from_bytes(h, "big") / 2**64) for d, h in place.items()}
     ranked = sorted(place, key=lambda d: place[d], reverse=True)
-    for name in ("test", "valid", "train"):  # a small corpus may leave a split empty; the largest hash moves there
+    for name in (
+        "test",
+        "valid",
+        "train",
+    ):  # a small corpus may leave a split empty; the largest hash moves there
         if name not in split.values():
             counts = {n: sum(s == n for s in split.values()) for n in _NAMES}
             largest = max(_NAMES, key=lambda n: counts[n])

@@ -138,7 +138,9 @@ def make_tokenizer(
         return WordTokenizer.train(name, documents, max_vocab_size, min_count, stop_words)
     if name == "bpe" or name.endswith(".json"):
         if stop_words:
-            raise ValueError(f"stop words are words, and the tokenizer {name!r} has none; use one of {', '.join(SPLITS)}")
+            raise ValueError(
+                f"stop words are words, and the tokenizer {name!r} has none; use one of {', '.join(SPLITS)}"
+            )
         from .subwords import SubwordTokenizer
 
         if name == "bpe":
@@ -146,7 +148,9 @@ def make_tokenizer(
         return SubwordTokenizer.from_file(name)
     close = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"tokenizer {name!r} is unknown{hint}; use one of {', '.join(NAMES)} or the path of a tokenizer.json")
+    raise ValueError(
+        f"tokenizer {name!r} is unknown{hint}; use one of {', '.join(NAMES)} or the path of a tokenizer.json"
+    )
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:

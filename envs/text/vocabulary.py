@@ -50,9 +50,14 @@ class Vocabulary:
         counts: Counter[str] = Counter()
         for tokens in texts:
             counts.update(tokens)
-        words = sorted((t for t in counts if t not in cls.SPECIAL_TOKENS and counts[t] >= min_count), key=lambda t: (-counts[t], t))
+        words = sorted(
+            (t for t in counts if t not in cls.SPECIAL_TOKENS and counts[t] >= min_count),
+            key=lambda t: (-counts[t], t),
+        )
         if not words:
-            raise ValueError(f"no word occurs at least {min_count} time(s) in the corpus; lower min_count or check the corpus")
+            raise ValueError(
+                f"no word occurs at least {min_count} time(s) in the corpus; lower min_count or check the corpus"
+            )
         return cls(words if max_size is None else words[: max(1, max_size - len(cls.SPECIAL_TOKENS))])
 
     def __len__(self) -> int:

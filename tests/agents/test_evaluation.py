@@ -6,13 +6,18 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from tokenlm.agents import DQN, play, score_text
 from tokenlm.envs import EnvConfig, Episodes, Vocabulary, World
 
 WORDS, T = (5, 6, 7), 3
 ENV = EnvConfig(
-    target="markov", order=2, vocab_size=8, max_new_tokens=T, context_length=6, ending="fixed", prompt_length=(0, 0)
+    target="markov",
+    order=2,
+    vocab_size=8,
+    max_new_tokens=T,
+    context_length=6,
+    ending="fixed",
+    prompt_length=(0, 0),
 )
 
 
@@ -84,7 +89,9 @@ def test_long_documents_are_scored_whole():
     assert held_out.lengths.max() > 14
     score = score_text(agent, "test")
     assert score.tokens == held_out.lengths.sum() + len(held_out)
-    whole = np.concatenate([log_pi(agent, [[*held_out[i].tolist(), Vocabulary.EOS]], 1.0) for i in range(len(held_out))])
+    whole = np.concatenate(
+        [log_pi(agent, [[*held_out[i].tolist(), Vocabulary.EOS]], 1.0) for i in range(len(held_out))]
+    )
     assert score.perplexity == pytest.approx(math.exp(-whole.sum() / score.tokens), rel=1e-5)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
-
-import tokenlm  # noqa: F401
 from tokenlm.envs import EnvConfig, Episodes, TokenLMEnv, TokenLMVectorEnv, World
 from tokenlm.envs.counter_rng import uniform
+
+import tokenlm  # noqa: F401
 
 SETTINGS = [
     {},
@@ -53,7 +53,11 @@ def test_step_for_step_as_the_single_one(tiny, settings, mode):
                 assert (rewards[i], terminated[i], truncated[i]) == (0.0, False, False)
                 continue
             observation, reward, *ends, info = env.step(actions[i])
-            assert (reward, ends, info["log_prob"]) == (rewards[i], [terminated[i], truncated[i]], infos["log_prob"][i])
+            assert (reward, ends, info["log_prob"]) == (
+                rewards[i],
+                [terminated[i], truncated[i]],
+                infos["log_prob"][i],
+            )
             if any(ends) and mode == AutoresetMode.SAME_STEP:
                 assert np.array_equal(infos["final_obs"][i], observation)
                 assert infos["final_info"]["log_prob"][i] == info["log_prob"]

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
 from tokenlm.agents import DQN, AgentConfig, MaximumLikelihood, Schedule, evaluate, score_text
 from tokenlm.envs import EnvConfig, TokenLMEnv, TokenLMVectorEnv, Vocabulary
 
@@ -148,7 +147,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tiny, settings, tmp_path):
 def test_saved_and_loaded(tiny, kind, tmp_path):
     agent = kind(tiny, **SMALL).learn(80)
     agent.save(tmp_path)
-    assert not list(tmp_path.rglob("*.pt")) and not list(tmp_path.rglob("*.pkl"))
+    assert {p.suffix for p in tmp_path.rglob("*.*")} == {".json", ".safetensors"}
     alone = kind.load(tmp_path)
     assert equal(agent, alone)
     assert alone.generate("the", 3, seed=1) == agent.generate("the", 3, seed=1)
@@ -179,7 +178,10 @@ def test_a_vocabulary_that_does_not_fit(agent, tiny, tmp_path):
         ({"optimizer": "adamm"}, "optimizer 'adamm' is unknown; did you mean 'adam'"),
         ({"loss": "cross_entropy"}, "cross_entropy learns from the corpus alone"),
         ({"temperature": -1.0}, "must not be negative"),
-        ({"learning_rate": {"start": 1, "end": 0, "shape": "exponential"}}, "exponential schedule needs positive ends"),
+        (
+            {"learning_rate": {"start": 1, "end": 0, "shape": "exponential"}},
+            "exponential schedule needs positive ends",
+        ),
         ({"device": "gpu"}, "device 'gpu' is unknown"),
     ],
 )
@@ -192,30 +194,35 @@ def test_schedules_by_hand():
     assert [Schedule(1.0, 0.0, 0.5)(p) for p in (0.0, 0.25, 0.5, 0.9)] == [1.0, 0.5, 0.0, 0.0]
     assert Schedule(1.0, 0.01, shape="exponential")(0.5) == pytest.approx(0.1)
     assert Schedule(2.0, 0.0, shape="cosine")(0.5) == pytest.approx(1.0)
-    assert AgentConfig(temperature=0.5).temperature(0.3) == 0.5
+    assert AgentConfig(temperature=0.5).at("temperature", 0.3) == 0.5
 
 
 def test_soft_q_learns_the_target_from_rewards_alone():
     """Identity 1: with τ = γ = 1 the optimal policy is p* itself, here without one corpus episode."""
     env = EnvConfig(
-        target="markov", order=2, vocab_size=10, max_new_tokens=6, context_length=8, ending="fixed", prompt_length=(0, 0)
+        target="markov",
+        order=2,
+        vocab_size=10,
+        max_new_tokens=6,
+        context_length=8,
+        ending="fixed",
+        prompt_length=(0, 0),
     )
     agent = DQN(
         env, corpus_share=0.0, num_envs=16, batch_size=32, learning_starts=64, learning_rate=Schedule(2e-2, 2e-4),
         network={"embedding_size": 16, "hidden_size": 32}, target_update_rate=0.05,
     ).learn(6_000)  # fmt: skip
     score = score_text(agent, "test")
-    assert score.target_perplexity <= score.perplexity < 1.02 * score.target_perplexity
+    assert score.perplexity == pytest.approx(score.target_perplexity, rel=1e-3)
     result = evaluate(agent)
-    assert result["kl_to_target"] < 0.05
-    assert result["random_return"] < result["target_return"]
+    assert 0 <= result["kl_to_target"] < 1e-2
 
 
 def test_greedy_learning_finds_the_most_likely_text():
     """Identity 4: at τ → 0 the optimum is the most likely text."""
     env = EnvConfig(
         target="markov", order=2, vocab_size=10, max_new_tokens=6, context_length=8, ending="fixed",
-        prompt_length=(0, 0), reward_every=0,
+        prompt_length=(0, 0),
     )  # fmt: skip
     agent = DQN(
         env, corpus_share=0.0, num_envs=16, batch_size=32, learning_starts=64, learning_rate=Schedule(1e-2, 2e-4),
@@ -232,7 +239,8 @@ def test_maximum_likelihood_never_acts(tiny):
     agent = MaximumLikelihood(tiny, **SMALL).learn(200)
     assert agent.env_steps == 0
     assert agent.learner.transitions_trained > 200 * 8 * 0.9
-    assert agent.generate("", 1, temperature=0)[0]
+    score = score_text(agent, "valid")
+    assert score.perplexity < 0.6 * len(agent.tokenizer.vocabulary)
 
 
 def test_special_tokens_are_never_written(agent):

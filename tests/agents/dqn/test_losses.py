@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tokenlm.agents.dqn import losses
 
 T = torch.tensor
@@ -69,10 +68,17 @@ def test_dueling_by_hand():
     assert torch.allclose(losses.dueling(T([-2.0]), a[:, 0], a, 0.0), T([-2.0 - math.log(3.0)]))
 
 
-@given(st.lists(st.floats(-5, 5), min_size=2, max_size=6), st.floats(-9, 9), st.sampled_from([0.0, 0.3, 1.0, 4.0]))
+@given(
+    st.lists(st.floats(-5, 5), min_size=2, max_size=6),
+    st.floats(-9, 9),
+    st.sampled_from([0.0, 0.3, 1.0, 4.0]),
+)
 def test_the_soft_value_of_a_dueling_head_is_its_state_value(preferences, value, temperature):
     a = T([preferences], dtype=torch.float64)
-    q = torch.stack([losses.dueling(T([value], dtype=torch.float64), a[:, i], a, temperature) for i in range(a.shape[1])], -1)
+    q = torch.stack(
+        [losses.dueling(T([value], dtype=torch.float64), a[:, i], a, temperature) for i in range(a.shape[1])],
+        -1,
+    )
     assert losses.soft_value(q, temperature).item() == pytest.approx(value, abs=1e-9)
 
 

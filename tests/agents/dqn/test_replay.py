@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
 from tokenlm.agents.dqn.corpus_episodes import corpus_replay
 from tokenlm.agents.dqn.exploration import choose_actions
 from tokenlm.agents.dqn.replay import EpisodeReplay, concatenate
@@ -134,11 +133,13 @@ def test_long_documents_are_seen_all_over():
 
 def test_an_unknown_word_ends_a_corpus_episode():
     documents = tuple(f"a{i % 9} b{i % 7} rare{i} c{i % 5}" for i in range(80))
-    config = EnvConfig(corpus=documents, tokenizer="word", min_count=3, max_new_tokens=6, context_length=8, reward_every=0)
+    config = EnvConfig(
+        corpus=documents, tokenizer="word", min_count=3, max_new_tokens=6, context_length=8, reward_every=0
+    )
     corpus = corpus_replay(World.of(config), config, seed=0)
     batch = corpus.rows(torch.arange(len(corpus)))
     assert not (batch.actions[batch.is_action] == Vocabulary.UNK).any()
-    broken = ~corpus.terminated
+    broken = ~corpus.terminated[: len(corpus)]
     assert broken.any()
     # With the reward at the end only, what was written is paid by the last action there is.
     assert (batch.rewards[broken].sum(1) < 0).all()

@@ -4,7 +4,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tokenlm.agents.networks import make_network, put_rows
 
 V = 20

@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tokenlm.envs.targets import NGramTarget
 from tokenlm.envs.targets.kneser_ney import modified_discounts
 

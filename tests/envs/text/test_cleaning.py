@@ -5,7 +5,6 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tokenlm.envs.text import Cleaning, make_tokenizer
 
 
@@ -15,7 +14,10 @@ from tokenlm.envs.text import Cleaning, make_tokenizer
         ("  a \t b\u3000\u3000c\n", "a b c"),
         ("e\u0301te\u0301", "\u00e9t\u00e9"),
         ("\ufeffa\u200bb\u00adc\x07", "abc"),
-        ("👨\u200d👩\u200d👧 🏴\U000e0067\U000e0062\U000e007f ❤\ufe0f", "👨\u200d👩\u200d👧 🏴\U000e0067\U000e0062\U000e007f ❤\ufe0f"),
+        (
+            "👨\u200d👩\u200d👧 🏴\U000e0067\U000e0062\U000e007f ❤\ufe0f",
+            "👨\u200d👩\u200d👧 🏴\U000e0067\U000e0062\U000e007f ❤\ufe0f",
+        ),
         ("one\r\ntwo", "one two"),
         ("今天，天气好。", "今天，天气好。"),
     ],
@@ -59,5 +61,5 @@ def test_stop_words_from_a_file(tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("\ufeffuno\r\n\n dos \n", encoding="utf-8")
     assert Cleaning(stop_words=str(path)).stop_word_set() == {"uno", "dos"}
-    with pytest.raises(FileNotFoundError, match="no stop-word list 'nothing.txt'; use 'zh', 'en'"):
+    with pytest.raises(FileNotFoundError, match=r"no stop-word list 'nothing\.txt'; use 'zh', 'en'"):
         Cleaning(stop_words="nothing.txt").stop_word_set()

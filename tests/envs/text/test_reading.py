@@ -5,7 +5,6 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tokenlm.envs.text import Cleaning, read_documents, read_pairs, read_splits, split_documents
 
 
@@ -76,7 +75,11 @@ def test_a_large_file_is_read_line_by_line(tmp_path):
         (lambda p: p / "missing.txt", FileNotFoundError, "there is no corpus .*missing.txt.*zh, en"),
         (lambda p: write(p / "empty.txt", b""), ValueError, "empty.txt is empty"),
         (lambda p: write(p / "blank.txt", b"\n \n"), ValueError, "blank.txt is empty"),
-        (lambda p: write(p / "gbk.txt", "ok\n中文".encode("gbk")), ValueError, "gbk.txt is not UTF-8 .*offset 3"),
+        (
+            lambda p: write(p / "gbk.txt", "ok\n中文".encode("gbk")),
+            ValueError,
+            "gbk.txt is not UTF-8 .*offset 3",
+        ),
         (lambda p: write(p / "a.tsv", "a\tb\nno tab\n"), ValueError, "line 2 of .*a.tsv has 0 tabs"),
         (lambda p: p, FileNotFoundError, "holds no .txt or .tsv file"),
         (lambda p: ["a", 3], ValueError, "document 1 is int, not text"),
@@ -94,7 +97,9 @@ def test_a_dataset_without_the_library_names_the_extra(monkeypatch):
         read_documents("hf:some/name")
 
 
-texts = st.lists(st.text("abcdefgh", min_size=1, max_size=4), min_size=3, max_size=80).filter(lambda t: len(set(t)) >= 3)
+texts = st.lists(st.text("abcdefgh", min_size=1, max_size=4), min_size=3, max_size=80).filter(
+    lambda t: len(set(t)) >= 3
+)
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,7 +9,6 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tokenlm.envs.text import Cleaning, SymbolTokenizer, Vocabulary, load_tokenizer, make_tokenizer
 
 CORPUS = [
@@ -17,7 +16,7 @@ CORPUS = [
     "我喜欢吃苹果，不喜欢吃辣椒！",
     "Hello, world. It's a fine day.",
     "我用 Python 3.11 写程序 🙂",
-    "He said \"yes\" (twice) and left; she didn't.",
+    'He said "yes" (twice) and left; she didn\'t.',
     "the cat sees the dog and the dog sees the cat",
 ]
 NAMES = ["jieba", "char", "word", "nltk", "bpe"]
@@ -58,7 +57,7 @@ def test_char_gives_back_any_text_it_was_made_from(texts):
         ("jieba", "今天的天气很好。"),
         ("jieba", "我用 Python 3.11 写程序 🙂".replace(" ", "")),
         ("word", "Hello, world. It's a fine day."),
-        ("word", "He said \"yes\" (twice) and left; she didn't."),
+        ("word", 'He said "yes" (twice) and left; she didn\'t.'),
         ("word", "今天的天气很好。"),
         ("nltk", "Hello, world. It's a fine day."),
         ("nltk", "the cat sees the dog and the dog sees the cat"),
@@ -77,7 +76,14 @@ def test_jieba_joins_mixed_text_readably():
 
 def test_jieba_cuts_words(tokenizers):
     tokenizer = tokenizers["jieba"]
-    assert [tokenizer.vocabulary.token(i) for i in tokenizer.encode("今天的天气很好。")] == ["今天", "的", "天气", "很", "好", "。"]
+    assert [tokenizer.vocabulary.token(i) for i in tokenizer.encode("今天的天气很好。")] == [
+        "今天",
+        "的",
+        "天气",
+        "很",
+        "好",
+        "。",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -145,7 +151,11 @@ def test_special_words_of_the_corpus_stay_unknown():
         (lambda p: make_tokenizer("word", ["a"], min_count=9), ValueError, "no word occurs at least 9"),
         (lambda p: make_tokenizer(str(p / "no.json"), []), FileNotFoundError, "no tokenizer file"),
         (lambda p: load_tokenizer(p), FileNotFoundError, "holds no saved tokenizer"),
-        (lambda p: make_tokenizer("bpe", ["a"], stop_words=frozenset("a")), ValueError, "stop words are words"),
+        (
+            lambda p: make_tokenizer("bpe", ["a"], stop_words=frozenset("a")),
+            ValueError,
+            "stop words are words",
+        ),
         (lambda p: Vocabulary(["a", "a"]), ValueError, "'a' stands twice"),
         (lambda p: Vocabulary(["a"]).token(9), ValueError, "token id 9 is out of range; ids are 0 to 5"),
     ],
@@ -173,7 +183,11 @@ def test_jieba_starts_silently_and_leaves_nothing_behind(tmp_path):
     code = "from tokenlm.envs.text import make_tokenizer; make_tokenizer('jieba', ['今天天气好'])"
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-W", "error", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert (result.stdout, result.stderr) == ("", "")
     assert list(tmp_path.iterdir()) == []
