@@ -64,7 +64,7 @@ def plot_curves(
         write_atomically(path, lambda p: figure.savefig(p, dpi=130, format="png"))
 
 
-def summary_text(summary: dict[str, Any], before: list[str], after: list[str], folder: Path) -> str:
+def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder: Path) -> str:
     """The table and the samples that a run ends with."""
 
     def number(value: float | None) -> str:
@@ -73,7 +73,7 @@ def summary_text(summary: dict[str, Any], before: list[str], after: list[str], f
     table = [
         ("held-out perplexity", summary["perplexity"]),
         ("  of p* itself", summary["target_perplexity"]),
-        ("  of maximum likelihood (valid)", summary.get("baseline_valid_perplexity")),
+        ("  of maximum likelihood", summary["baseline_perplexity"]),
         ("bits per character", summary["bits_per_character"]),
         ("KL(agent || p*), nats a text", summary["kl_to_target"]),
         ("return, greedy", summary["greedy_return"]),
@@ -88,5 +88,5 @@ def summary_text(summary: dict[str, Any], before: list[str], after: list[str], f
     ]
     width = max(len(name) for name, _ in table)
     lines = [f"{name:<{width}}  {number(value):>14}" for name, value in table]
-    samples = ["before training:", *(f"  {t}" for t in before), "after training:", *(f"  {t}" for t in after)]
-    return "\n".join(["", *lines, "", *samples, "", f"plots, samples, weights and log: {folder}"])
+    texts = [line for title, group in samples.items() for line in (f"{title}:", *(f"  {t}" for t in group), "")]
+    return "\n".join(["", *lines, "", *texts, f"plots, samples, weights and log: {folder}"])

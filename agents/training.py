@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -20,6 +21,8 @@ from .dqn.agent import DQN
 from .evaluation import evaluate, play, reference_returns, score_text
 
 STATE = "state.pt"
+BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
+SHARP = 0.5  # temperature at which samples show the policy's favourites
 
 
 class Run:
@@ -58,9 +61,8 @@ class Run:
         except KeyboardInterrupt:
             self._checkpoint()
             raise
-        if self.config.baseline_seconds and self.config.agent.loss != "cross_entropy" and not self.baseline:
-            self._train_baseline()
-        summary = self._summarise()
+        wants_baseline = self.config.baseline_seconds > 0 and self.config.agent.loss != "cross_entropy"
+        summary = self._summarise(self._train_baseline() if wants_baseline else None)
         (self.folder / STATE).unlink(missing_ok=True)
         return summary
 
@@ -71,8 +73,7 @@ class Run:
         if self.resumes:
             saved = checkpoints.load_state(self.folder / STATE)
             self.agent.load_state_dict(saved["agent"])
-            self.rows, self.baseline = saved["rows"], saved["baseline"]
-            self.before, self.references = saved["before"], saved["references"]
+            self.rows, self.before, self.references = saved["rows"], saved["before"], saved["references"]
             # Evaluations after the last checkpoint are made again.
             lines = "".join(json.dumps(row) + "\n" for row in self.rows)
             write_text_atomically(self.folder / "results.jsonl", lines)
@@ -151,53 +152,58 @@ class Run:
         state = {
             "agent": self.agent.state_dict(),
             "rows": self.rows,
-            "baseline": self.baseline,
             "before": self.before,
             "references": self.references,
         }
         checkpoints.save_state(state, self.folder / STATE)
 
-    def _train_baseline(self) -> None:
-        """Maximum likelihood on the same network, until its time is over or its validation perplexity rises."""
-        config = self.config
+    def _train_baseline(self) -> float | None:
+        """Test perplexity of maximum likelihood on the same network, as it was when its validation one was best."""
+        config, limit = self.config, self.config.baseline_seconds
         baseline = MaximumLikelihood(config.env, config.agent, seed=config.seed, device=config.device)
-        limit = config.baseline_seconds
-        best, checks = [float("inf"), 0.0], 12
-        with tqdm(total=round(limit), unit="s", desc="maximum likelihood", disable=self.quiet) as bar:
+        best, best_weights = float("inf"), baseline.network.state_dict()
+        with tqdm(
+            total=round(limit), unit="s", desc="maximum likelihood", disable=self.quiet, dynamic_ncols=True
+        ) as bar:
 
             def after_step(agent: DQN) -> bool:
-                seconds = agent.learning_seconds
-                if seconds < best[1]:
+                nonlocal best, best_weights
+                if agent.learning_seconds < len(self.baseline) * limit / BASELINE_CHECKS:
                     return True
-                best[1] += limit / checks
                 perplexity = score_text(agent, "valid", config.evaluation_documents).perplexity or float("inf")
-                self.baseline.append({
-                    "wall_seconds": seconds,
-                    "transitions_trained": agent.learner.transitions_trained,
-                    "perplexity": perplexity,
-                })  # fmt: skip
-                bar.update(min(round(limit), round(seconds)) - bar.n)
+                trained = agent.learner.transitions_trained
+                row = {"wall_seconds": agent.learning_seconds, "transitions_trained": trained, "perplexity": perplexity}
+                self.baseline.append(row)
                 bar.set_postfix(perplexity=f"{perplexity:.1f}", refresh=False)
-                best[0] = min(best[0], perplexity)
-                return seconds < limit and perplexity < 1.1 * best[0]
+                bar.update(min(round(limit), round(agent.learning_seconds)) - bar.n)
+                if perplexity < best:
+                    best, best_weights = perplexity, copy.deepcopy(agent.network.state_dict())
+                # Once it overfits for good, more time would only blur the picture.
+                return agent.learning_seconds < limit and perplexity < 1.2 * best
 
             baseline.learn(config.total_steps, after_step)
+        baseline.network.load_state_dict(best_weights)
+        return score_text(baseline, "test").perplexity
 
-    def _samples(self) -> list[str]:
-        return self.agent.generate("", self.config.samples, seed=self.config.seed)
+    def _samples(self, temperature: float | None = None) -> list[str]:
+        return self.agent.generate("", self.config.samples, temperature=temperature, seed=self.config.seed)
 
-    def _summarise(self) -> dict[str, Any]:
+    def _summarise(self, baseline_perplexity: float | None) -> dict[str, Any]:
         agent = self.agent
         summary = evaluate(agent, split="test", episodes=self.config.evaluation_episodes, seed=self.config.seed)
-        summary["baseline_valid_perplexity"] = min((row["perplexity"] for row in self.baseline), default=None)
+        summary["baseline_perplexity"] = baseline_perplexity
         agent.save(self.folder)
         checkpoints.write_json(self.folder / "summary.json", summary)
-        after = self._samples()
-        text = "before training\n" + "\n".join(self.before) + "\n\nafter training\n" + "\n".join(after) + "\n"
+        samples = {
+            "before training": self.before,
+            f"after training, the policy itself (temperature {agent.temperature:g})": self._samples(),
+            f"after training, sharpened (temperature {SHARP:g})": self._samples(SHARP),
+        }
+        text = "\n\n".join("\n".join([title, *texts]) for title, texts in samples.items()) + "\n"
         write_text_atomically(self.folder / "samples.txt", text)
         reports.plot_curves(self.rows, self.baseline, self.references, self.folder / "curves.png")
         if not self.quiet:
-            print(reports.summary_text(summary, self.before, after, self.folder))
+            print(reports.summary_text(summary, samples, self.folder))
         return summary
 
 

@@ -1,13 +1,14 @@
 """The world: text generation as a decision process. Knows nothing of agents."""
 
-from .config import EnvConfig, Split, nearest
+from .config import EnvConfig, Split
 from .episodes import Episodes
 from .forced import Forced, force
 from .single import NotRunning, TokenLMEnv
+from .suggestions import nearest
 from .targets import ConditionedTarget
 from .text import Vocabulary
 from .vector import TokenLMVectorEnv
-from .world import World
+from .world import World, encode_prompt, valid_actions
 
 __all__ = [
     "ConditionedTarget",
@@ -20,6 +21,8 @@ __all__ = [
     "TokenLMVectorEnv",
     "Vocabulary",
     "World",
+    "encode_prompt",
     "force",
     "nearest",
+    "valid_actions",
 ]

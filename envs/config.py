@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from .suggestions import nearest
 from .text import Cleaning
 
 Ending = Literal["eos", "fixed"]
@@ -112,12 +112,6 @@ class EnvConfig:
         if isinstance(settings.get("cleaning"), dict):
             settings = {**settings, "cleaning": Cleaning(**settings["cleaning"])}
         return dataclasses.replace(config or cls(), **settings)
-
-
-def nearest(value: Any, choices: Any) -> str:
-    """'; did you mean X?' for the closest of `choices`, or nothing when none is close."""
-    close = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

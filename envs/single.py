@@ -16,7 +16,7 @@ from .episodes import Episodes
 from .rendering import render_ansi
 from .spaces import TokenSpace
 from .text import Vocabulary
-from .world import World
+from .world import World, encode_prompt
 
 Observation = npt.NDArray[np.int64]
 
@@ -198,7 +198,10 @@ def start_episodes(episodes: Episodes, rows: npt.NDArray[np.int64], options: dic
     if prompt is None:
         episodes.start(rows)
         return
-    encode = episodes.world.encode_prompt
+
+    def encode(text: str) -> list[int]:
+        return encode_prompt(text, episodes.world.tokenizer, episodes.config)
+
     prompts = [encode(p) for p in _texts(prompt, len(rows), "prompt")]
     target = (options or {}).get("target")
     targets = [encode(t) for t in _texts(target, len(rows), "target")] if target is not None else None
@@ -206,7 +209,7 @@ def start_episodes(episodes: Episodes, rows: npt.NDArray[np.int64], options: dic
 
 
 def _texts(value: Any, count: int, name: str) -> list[str]:
-    texts = [value] * count if isinstance(value, str) else list(value)
+    texts = [value] * count if isinstance(value, str) else value if isinstance(value, (list, tuple)) else []
     if len(texts) != count or not all(isinstance(t, str) for t in texts):
         raise ValueError(f'options["{name}"] must be a text, or a list of {count} texts, not {value!r}')
-    return texts
+    return list(texts)

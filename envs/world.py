@@ -100,7 +100,7 @@ class World:
             target = ReferenceTarget(self.vocab_size, config.epsilon)
         else:
             target = NGramTarget.fit([train[i] for i in range(len(train))], self.vocab_size, config.order)
-        self.valid = _valid_actions(self.vocab_size, config)
+        self.valid = valid_actions(self.vocab_size, config)
         self.target = ConditionedTarget(target, self.valid)
 
     def _build_markov(self, config: EnvConfig) -> None:
@@ -120,24 +120,26 @@ class World:
                 np.minimum(config.prompt_length[0], longest),
                 np.minimum(config.prompt_length[1], longest),
             )
-        self.valid = _valid_actions(config.vocab_size, config)
+        self.valid = valid_actions(config.vocab_size, config)
         self.target = ConditionedTarget(target, self.valid)
-
-    def encode_prompt(self, prompt: str) -> list[int]:
-        """Ids of a prompt given as text; a token outside the vocabulary raises ValueError."""
-        ids = self.tokenizer.encode(self.config.cleaning(prompt))
-        if Vocabulary.UNK in ids:
-            raise ValueError(
-                f"the prompt {prompt!r} has words outside the vocabulary "
-                f"(it reads {self.tokenizer.decode(ids)!r} without them); use words of the corpus"
-            )
-        return ids
 
     def __deepcopy__(self, memo: dict[int, Any]) -> World:
         return self
 
 
-def _valid_actions(vocab_size: int, config: EnvConfig) -> npt.NDArray[np.bool_]:
+def encode_prompt(prompt: str, tokenizer: Tokenizer, config: EnvConfig) -> list[int]:
+    """Ids of a prompt given as text; one with a word outside the vocabulary raises ValueError."""
+    ids = tokenizer.encode(config.cleaning(prompt))
+    if Vocabulary.UNK in ids:
+        raise ValueError(
+            f"the prompt {prompt!r} has words outside the vocabulary "
+            f"(it reads {tokenizer.decode(ids)!r} without them); use words of the corpus"
+        )
+    return ids
+
+
+def valid_actions(vocab_size: int, config: EnvConfig) -> npt.NDArray[np.bool_]:
+    """(V,) bool, the tokens that may ever be chosen: all words, and `<eos>` where it ends a text."""
     valid = np.ones(vocab_size, np.bool_)
     valid[: len(Vocabulary.SPECIAL_TOKENS)] = False
     valid[Vocabulary.EOS] = config.ending == "eos"

@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 from tqdm import tqdm
 
-from ...envs import EnvConfig, TokenLMVectorEnv, Vocabulary, World
+from ...envs import EnvConfig, TokenLMVectorEnv, Vocabulary, World, encode_prompt, valid_actions
 from ...envs.text import Tokenizer
 from .. import checkpoints
 from ..configuration import AgentConfig
@@ -182,7 +182,9 @@ class DQN:
             seed: of the sampling; None goes on with the agent's own generator.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        ids = [[Vocabulary.BOS, *self._encode(p)] for p in prompts for _ in range(count)]
+        ids = [
+            [Vocabulary.BOS, *encode_prompt(p, self.tokenizer, self.env_config)] for p in prompts for _ in range(count)
+        ]
         generator = self.generator if seed is None else torch.Generator(self.device).manual_seed(seed)
         chosen = self.temperature if temperature is None else temperature
         written = self.continue_ids(ids, chosen, generator, max_new_tokens)
@@ -284,9 +286,7 @@ class DQN:
         return made.to(self.device)
 
     def _make_rules(self) -> ActionRules:
-        valid = torch.ones(len(self.tokenizer.vocabulary), dtype=torch.bool, device=self.device)
-        valid[: len(Vocabulary.SPECIAL_TOKENS)] = False
-        valid[Vocabulary.EOS] = self.env_config.ending == "eos"
+        valid = torch.from_numpy(valid_actions(len(self.tokenizer.vocabulary), self.env_config)).to(self.device)
         return ActionRules(valid, Vocabulary.EOS, self.env_config.min_new_tokens, self.env_config.max_new_tokens)
 
     def _prepare(self) -> None:
@@ -338,15 +338,6 @@ class DQN:
             hidden[rows] = fresh
             put_rows(state, rows, new)
         return hidden, state
-
-    def _encode(self, prompt: str) -> list[int]:
-        ids = self.tokenizer.encode(self.env_config.cleaning(prompt))
-        if Vocabulary.UNK in ids:
-            raise ValueError(
-                f"the prompt {prompt!r} has words outside the vocabulary "
-                f"(it reads {self.tokenizer.decode(ids)!r} without them); use words of the corpus"
-            )
-        return ids
 
 
 def _env_config(env: str | EnvConfig | gym.Env | gym.vector.VectorEnv) -> EnvConfig:

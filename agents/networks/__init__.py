@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...envs import nearest
 from .base import QNetwork, State, put_rows
 from .lstm import LSTMQNetwork
 from .transformer import TransformerQNetwork
@@ -14,7 +15,7 @@ NETWORKS: dict[str, type[QNetwork]] = {"lstm": LSTMQNetwork, "transformer": Tran
 def make_network(name: str, vocab_size: int, **settings: Any) -> QNetwork:
     """The network called `name`, "lstm" or "transformer"; `settings` are its constructor's."""
     if name not in NETWORKS:
-        raise ValueError(f"network {name!r} is unknown; use one of {', '.join(NETWORKS)}")
+        raise ValueError(f"network {name!r} is unknown{nearest(name, NETWORKS)}; use one of {', '.join(NETWORKS)}")
     return NETWORKS[name](vocab_size, **settings)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from ..suggestions import nearest
 from .files import write_text_atomically
 from .joining import join_words
 from .vocabulary import Vocabulary
@@ -146,10 +146,9 @@ def make_tokenizer(
         if name == "bpe":
             return SubwordTokenizer.train(documents, max_vocab_size or 8_000, min_count)
         return SubwordTokenizer.from_file(name)
-    close = difflib.get_close_matches(name, NAMES, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(
-        f"tokenizer {name!r} is unknown{hint}; use one of {', '.join(NAMES)} or the path of a tokenizer.json"
+        f"tokenizer {name!r} is unknown{nearest(name, NAMES)}; "
+        f"use one of {', '.join(NAMES)} or the path of a tokenizer.json"
     )
 
 

@@ -133,3 +133,11 @@ def test_given_splits_are_taken_less_what_they_share(tmp_path):
 def test_too_few_documents():
     with pytest.raises(ValueError, match=r"2 different document\(s\); at least three"):
         read_splits(["a", "b", "a"], Cleaning())
+
+
+def test_a_hugging_face_dataset(tmp_path):
+    write(tmp_path / "data.jsonl", '{"sentence": "一行"}\n{"sentence": "two\\nlines"}\n')
+    source = f"hf:{tmp_path}"
+    assert read_documents(f"{source}?column=sentence&split=train") == ["一行", "two", "lines"]
+    with pytest.raises(ValueError, match="no column 'text'; add .column= with one of sentence"):
+        read_documents(source)

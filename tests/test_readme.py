@@ -1,0 +1,40 @@
+"""What the README shows runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tokenlm.envs import EnvConfig
+
+from tokenlm.cli import config_names
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_examples_run(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(EXAMPLES[number], f"README example {number}", "exec"), names)
+    if "agent" in names:
+        assert names["agent"].generate("今天", 2)
+    if "best" in names:
+        assert names["env"].action_space.contains(names["best"])
+
+
+def test_every_argument_is_in_the_table_with_its_default():
+    table = README.split("## Arguments of the environment")[1].split("## ")[0]
+    rows = {}
+    for line in table.splitlines():
+        cells = [c.strip() for c in line.strip("|").split("|")]
+        for name in re.findall(r"`(\w+)`", cells[0]):
+            rows[name] = cells[1]
+    assert set(rows) == set(EnvConfig.__dataclass_fields__)
+    for name in ("context_length", "reward_every", "epsilon", "ending", "split", "invalid_action"):
+        assert rows[name].strip('`"') == str(getattr(EnvConfig(), name))
+    assert rows["prompt_length"] == f"`{EnvConfig().prompt_length}`"
+
+
+def test_every_configuration_named_there_is_shipped():
+    assert set(re.findall(r"tokenlm train (\w+)", README)) <= set(config_names())
