@@ -14,8 +14,8 @@ import shutil
 from pathlib import Path
 
 from record import print_table, write_result
-
 from tokenlm.agents.training import Run
+
 from tokenlm.cli import parse_run
 
 

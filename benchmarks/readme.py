@@ -33,7 +33,8 @@ def quickstart_table() -> str:
         f"| {summary['baseline_perplexity']:.2f} | | |",
         f"| return of an episode, sampled (nats) | {summary['sampled_return']:.1f} | {summary['target_return']:.1f} "
         f"| | {summary['random_return']:.1f} | |",
-        f"| return of an episode, greedy (nats) | {summary['greedy_return']:.2f} | | | | {summary['optimal_return']:.2f} |",
+        f"| return of an episode, greedy (nats) | {summary['greedy_return']:.2f} "
+        f"| | | | {summary['optimal_return']:.2f} |",
     ]
     share = summary["perplexity"] / summary["target_perplexity"]
     return "\n".join(lines) + (

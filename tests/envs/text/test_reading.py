@@ -139,5 +139,5 @@ def test_a_hugging_face_dataset(tmp_path):
     write(tmp_path / "data.jsonl", '{"sentence": "一行"}\n{"sentence": "two\\nlines"}\n')
     source = f"hf:{tmp_path}"
     assert read_documents(f"{source}?column=sentence&split=train") == ["一行", "two", "lines"]
-    with pytest.raises(ValueError, match="no column 'text'; add .column= with one of sentence"):
+    with pytest.raises(ValueError, match=r"no column 'text'; add \?column= with one of sentence"):
         read_documents(source)
