@@ -45,7 +45,7 @@ def fit(documents: Sequence[Sequence[int] | Ints], vocab_size: int, order: int) 
     """The trie of the documents, each with `<bos>` before and `<eos>` behind it.
 
     Unigrams are interpolated with the uniform distribution over all tokens but `<pad>`, `<bos>` and `<sep>`, so that
-    every other token has a probability in every context and each context's sum to 1.
+    every other token has a probability in every context and each context's sum to 1. Those three are context only.
     """
     words, document = _flatten(documents)
     keys, counts, node, level = _count(words, document, vocab_size, order)
@@ -68,7 +68,7 @@ def fit(documents: Sequence[Sequence[int] | Ints], vocab_size: int, order: int) 
             longer = np.arange(level[k + 1], level[k + 2])
             different = np.bincount(link[longer], minlength=size)[here]
             count = np.where(begins[here], count, different)
-        predicted = word[here] != BOS
+        predicted = ~np.isin(word[here], NEVER_PREDICTED)
         discounts[k - 1] = modified_discounts(count[predicted])
         discount = np.concatenate([[0.0], discounts[k - 1]])[np.minimum(count, 3)] * predicted
         count = count * predicted

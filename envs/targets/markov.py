@@ -100,15 +100,18 @@ class MarkovTarget:
         return self.next_state(states[:, None], tokens[None, :]) + xp.zeros_like(tokens)[None, :]
 
     def sample_documents(self, count: int, length: int, seed: int) -> list[list[int]]:
-        """`count` documents drawn from the chain, each of `length` words or ended earlier by `<eos>` (left out)."""
+        """`count` documents drawn from the chain, each of `length` words or ended earlier by `<eos>` (left out).
+
+        A document has one word at least: the first is drawn given that it is not `<eos>`.
+        """
         rng = np.random.default_rng(seed)
         cumulative = np.exp(self._tables["log_prob"]).cumsum(1)
         states, tokens = np.zeros(count, np.int64), np.full((count, length), EOS)
         for step in range(length):
-            drawn = rng.random((count, 1)) * cumulative[states, -1:]
+            # <eos> is the lowest token that has any mass, so drawing above its share leaves it out.
+            least = cumulative[states, EOS : EOS + 1] if step == 0 else 0.0
+            drawn = least + rng.random((count, 1)) * (cumulative[states, -1:] - least)
             tokens[:, step] = (cumulative[states] <= drawn).sum(1)
             states = self.next_state(states, tokens[:, step])
         ended = np.where((tokens == EOS).any(1), (tokens == EOS).argmax(1), length)
-        return [
-            row[: max(1, end)].tolist() if row[0] != EOS else [SPECIAL] for row, end in zip(tokens, ended, strict=True)
-        ]
+        return [row[:end].tolist() for row, end in zip(tokens, ended, strict=True)]

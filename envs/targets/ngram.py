@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from array_api_compat import array_namespace, device
 
-from .kneser_ney import NEVER_PREDICTED, Trie, fit
+from .kneser_ney import NEVER_PREDICTED, PAD, Trie, fit
 from .tables import Tables
 
 
@@ -51,8 +51,8 @@ class NGramTarget:
     ) -> NGramTarget:
         """Fit on documents of token ids (without `<bos>` and `<eos>`, which are added).
 
-        Raises ValueError for an order below 1, no documents, ids outside the vocabulary, or a vocabulary and corpus
-        too large for 64-bit keys.
+        Raises ValueError for an order below 1, no documents, ids outside the vocabulary, `<pad>` in a document, or
+        a vocabulary and corpus too large for 64-bit keys.
         """
         texts = [np.asarray(d, np.int64) for d in documents]
         if order < 1:
@@ -66,6 +66,8 @@ class NGramTarget:
                 raise ValueError(
                     f"token ids must lie between 0 and {vocab_size - 1}, but the documents hold {low} to {high}"
                 )
+            if low == PAD:  # a prefix's padding would then be read as context
+                raise ValueError(f"documents to fit hold words, but one has <pad> (id {PAD}) in it; strip the padding")
         total = sum(len(t) + 2 for t in texts) * order
         if total * vocab_size >= 2**63:
             raise ValueError(

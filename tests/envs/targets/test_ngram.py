@@ -95,6 +95,15 @@ def test_sums_to_one_whatever_the_context(documents, order, context):
         assert np.exp(target.log_probs(np.array([prefix]))).sum() == pytest.approx(1.0, abs=1e-12)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(1, V - 1), min_size=1, max_size=7), min_size=1, max_size=12), st.integers(1, 4))
+def test_special_tokens_in_a_document_are_context_only(documents, order):
+    target = NGramTarget.fit(documents, V, order)
+    rows = np.exp(target.state_log_probs(np.arange(target.num_states)))
+    np.testing.assert_allclose(rows.sum(1), 1.0, atol=1e-12)
+    assert (rows[:, [0, 2, 4]] == 0).all()
+
+
 @settings(max_examples=30, deadline=None)
 @given(corpora, st.integers(1, 4), st.lists(st.integers(5, V - 1), min_size=1, max_size=9))
 def test_the_automaton_agrees_with_reading_the_prefix(documents, order, words):
@@ -150,6 +159,7 @@ def test_copies_are_the_same_model(target, prefixes, copied):
         ([[5]], 0, "order of an n-gram model must be at least 1, not 0"),
         ([], 3, "at least one document"),
         ([[5, 99]], 3, "between 0 and 8, but the documents hold 5 to 99"),
+        ([[5, 6], [0, 5]], 3, "<pad>"),
     ],
 )
 def test_what_cannot_be_fitted_says_why(documents, order, message):

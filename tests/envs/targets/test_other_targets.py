@@ -54,6 +54,20 @@ def test_markov_documents_follow_the_chain():
     assert (np.abs(counted - expected) <= 5 * standard_error + 1e-12).all()
 
 
+def test_markov_documents_begin_as_the_chain_does_where_it_does_not_end_at_once():
+    target = MarkovTarget(10, order=2, seed=3, eos_probability=0.25)
+    documents = target.sample_documents(20_000, 4, seed=0)
+    first = np.bincount([d[0] for d in documents], minlength=10) / len(documents)
+    expected = np.exp(target.log_probs(np.array([[2]]))[0])
+    expected[3] = 0.0
+    expected /= expected.sum()
+    assert (np.abs(first - expected) <= 5 * np.sqrt(expected * (1 - expected) / len(documents)) + 1e-12).all()
+    # After the first word each next one exists with probability 3/4.
+    for length in range(1, 4):
+        reached = np.mean([len(d) > length for d in documents])
+        assert abs(reached - 0.75**length) < 5 * 0.5 / np.sqrt(len(documents))
+
+
 def test_the_race_of_the_design_is_about_as_hard_as_designed():
     # design: a uniformly random policy earns about -7.8 nats a token on V = 200.
     target = MarkovTarget(200, order=2, seed=0)
