@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from ..envs import EnvConfig, nearest
 from ..envs.text import Cleaning
+from ..envs.typed import check_types
 from .schedules import Schedule
 
 Loss = Literal["soft_q", "cross_entropy"]
@@ -96,6 +97,7 @@ class AgentConfig:
         """Refuse values that cannot work, each with one sentence."""
         for name in SCHEDULES:
             object.__setattr__(self, name, Schedule.of(getattr(self, name)))
+        check_types(self)
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:

@@ -86,7 +86,7 @@ class Run:
     def _learn(self) -> None:
         config, agent = self.config, self.agent
         every = max(1, config.total_steps // max(1, config.evaluations))
-        due = [every * (len(self.rows) + 1) if self.rows else 0]
+        due = [every * len(self.rows)]
         first = agent.num_steps
         with (
             SummaryWriter(str(self.folder / "tensorboard")) as board,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from .suggestions import nearest
 from .text import Cleaning
+from .typed import check_types
 
 Ending = Literal["eos", "fixed"]
 Transition = Literal["free", "teacher"]
@@ -50,7 +52,7 @@ class EnvConfig:
         mask_in_info: put the action mask into info["action_mask"] at every step.
     """
 
-    corpus: Any = "zh"
+    corpus: str | tuple[str, ...] = "zh"
     tokenizer: str = "auto"
     max_vocab_size: int | None = None
     min_count: int = 1
@@ -74,18 +76,18 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, each with one sentence."""
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(
-                    f"{name} {value!r} is unknown{nearest(value, choices)}; use one of {', '.join(choices)}"
-                )
         if isinstance(self.corpus, Path):
             object.__setattr__(self, "corpus", str(self.corpus))
-        elif not isinstance(self.corpus, str):
+        elif not isinstance(self.corpus, str) and isinstance(self.corpus, Iterable):
             object.__setattr__(self, "corpus", tuple(self.corpus))
         if isinstance(self.prompt_length, list):  # YAML has no tuples
             object.__setattr__(self, "prompt_length", tuple(self.prompt_length))
+        check_types(self)
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                close = nearest(value, choices)
+                raise ValueError(f"{name} {value!r} is unknown{close}; use one of {', '.join(choices)}")
         shortest, longest = self.prompt_length
         if not 0 <= shortest <= longest:
             raise ValueError(

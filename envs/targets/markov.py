@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from .automaton import Automaton
 from .kneser_ney import EOS
 from .tables import Tables
 
@@ -15,7 +16,7 @@ MAX_BYTES = 2 << 30
 EXPONENTS = (0.5, 2.5)
 
 
-class MarkovTarget:
+class MarkovTarget(Automaton):
     """p*(a | last n - 1 tokens) ∝ rank^-s, with the ranks a random permutation and s drawn anew in every context.
 
     With s uniform between 0.5 and 2.5 some contexts are almost flat and some have one nearly certain successor, so
@@ -43,7 +44,6 @@ class MarkovTarget:
         self._symbols = words + 1
         self.vocab_size = vocab_size
         self.order = order
-        self.context_size: int | None = order - 1
         self.num_states = self._symbols ** (order - 1)
         size = self.num_states * vocab_size * 8
         if size > MAX_BYTES:
@@ -61,22 +61,6 @@ class MarkovTarget:
         if eos_probability > 0:
             table[:, EOS] = np.log(eos_probability)
         self._tables = Tables(log_prob=table)
-
-    def log_prob(self, prefixes: Any, tokens: Any, expected: Any = None) -> Any:
-        """(B,) log p*(token | prefix); see `Target`."""
-        return self.state_log_prob(self.state_of(prefixes), tokens)
-
-    def log_probs(self, prefixes: Any, expected: Any = None) -> Any:
-        """(B, V) log p*(· | prefix); see `Target`."""
-        return self.state_log_probs(self.state_of(prefixes))
-
-    def state_of(self, prefixes: Any) -> Any:
-        """(B, L) prefixes to (B,) states."""
-        xp = array_namespace(prefixes)
-        states = xp.zeros(prefixes.shape[0], dtype=xp.int64, device=device(prefixes))
-        for column in range(max(0, prefixes.shape[1] - self.order + 1), prefixes.shape[1]):
-            states = self.next_state(states, prefixes[:, column])
-        return states
 
     def next_state(self, states: Any, tokens: Any) -> Any:
         """(B,) states after (B,) tokens."""

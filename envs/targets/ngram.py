@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from array_api_compat import array_namespace, device
 
+from .automaton import Automaton
 from .kneser_ney import NEVER_PREDICTED, PAD, Trie, fit
 from .tables import Tables
 
 
-class NGramTarget:
+class NGramTarget(Automaton):
     """p* of an n-gram model; make it with `NGramTarget.fit`.
 
     The automaton's states are the stored n-grams shorter than the order: what of a prefix can still matter is its
@@ -23,14 +24,12 @@ class NGramTarget:
     Attributes:
         vocab_size: V, special tokens included.
         order: n.
-        context_size: n - 1.
         num_states: number of states; state 0 knows nothing, and so on with longer contexts.
     """
 
     def __init__(self, trie: Trie, vocab_size: int) -> None:
         self.vocab_size = vocab_size
         self.order = len(trie.level) - 2
-        self.context_size: int | None = self.order - 1
         self.num_states = int(trie.level[self.order])
         self.discounts = trie.discounts
         uniform = np.full(vocab_size, -np.log(vocab_size - len(NEVER_PREDICTED)))
@@ -74,22 +73,6 @@ class NGramTarget:
                 f"{total} n-grams over {vocab_size} tokens need keys of more than 64 bits; use a lower order"
             )
         return cls(fit(texts, vocab_size, order), vocab_size)
-
-    def log_prob(self, prefixes: Any, tokens: Any, expected: Any = None) -> Any:
-        """(B,) log p*(token | prefix); see `Target`."""
-        return self.state_log_prob(self.state_of(prefixes), tokens)
-
-    def log_probs(self, prefixes: Any, expected: Any = None) -> Any:
-        """(B, V) log p*(· | prefix); see `Target`."""
-        return self.state_log_probs(self.state_of(prefixes))
-
-    def state_of(self, prefixes: Any) -> Any:
-        """(B, L) prefixes to (B,) states, by reading the last n - 1 tokens."""
-        xp = array_namespace(prefixes)
-        states = xp.zeros(prefixes.shape[0], dtype=xp.int64, device=device(prefixes))
-        for column in range(max(0, prefixes.shape[1] - self.order + 1), prefixes.shape[1]):
-            states = self.next_state(states, prefixes[:, column])
-        return states
 
     def next_state(self, states: Any, tokens: Any) -> Any:
         """(B,) states after (B,) tokens."""

@@ -19,7 +19,11 @@ class Target(Protocol):
     """
 
     vocab_size: int
-    context_size: int | None
+
+    @property
+    def context_size(self) -> int | None:
+        """How many last tokens matter."""
+        ...
 
     def log_prob(self, prefixes: Any, tokens: Any, expected: Any = None) -> Any:
         """Log p*(token | prefix).

@@ -43,8 +43,14 @@ CONFIGURATION = [
     ({"context_length": 1}, "looks at the last 2 tokens but context_length is 1; make context_length at least 2"),
     ({"render_mode": "rgb"}, "render_mode 'rgb' is unknown"),
     ({"corpus": ["a", "b"]}, "at least three are needed"),
-    ({"corpus": ["a", 1, "c"]}, "document 1 is int, not text"),
+    ({"corpus": ["a", 1, "c"]}, "corpus must be text or a tuple of text, not"),
     ({"corpus": "nowhere.txt"}, "no corpus 'nowhere.txt'"),
+    ({"corpus": 3}, "corpus must be text or a tuple of text, not 3"),
+    ({"max_new_tokens": "8"}, "max_new_tokens must be a whole number, not '8'"),
+    ({"order": 2.5}, "order must be a whole number, not 2.5"),
+    ({"prompt_length": (1, 2, 3)}, "prompt_length must be a tuple of a whole number and a whole number"),
+    ({"mask_in_info": 1}, "mask_in_info must be True or False, not 1"),
+    ({"min_count": None}, "min_count must be a whole number, not None"),
     ({"max_vocab_size": 5}, "max_vocab_size must be at least 6, not 5"),
 ]
 

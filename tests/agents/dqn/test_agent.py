@@ -177,6 +177,8 @@ def test_a_vocabulary_that_does_not_fit(agent, tiny, tmp_path):
         ({"loss": "soft"}, "loss 'soft' is unknown; did you mean 'soft_q'"),
         ({"optimizer": "adamm"}, "optimizer 'adamm' is unknown; did you mean 'adam'"),
         ({"loss": "cross_entropy"}, "cross_entropy learns from the corpus alone"),
+        ({"batch_size": "8"}, "batch_size must be a whole number, not '8'"),
+        ({"dueling": "no"}, "dueling must be True or False, not 'no'"),
         ({"temperature": -1.0}, "must not be negative"),
         (
             {"learning_rate": {"start": 1, "end": 0, "shape": "exponential"}},
