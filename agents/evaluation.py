@@ -106,7 +106,7 @@ def _log_likelihood(
     # Scoring asks what the policy thinks of a text, so no minimum length hides its <eos>.
     for h, a in zip(at.split(4096), chosen.split(4096), strict=True):
         q_values = agent.network.q_values(h).masked_fill(~agent.rules.valid, -torch.inf)
-        total += float(torch.log_softmax(q_values / temperature, -1).gather(1, a[:, None]).double().sum())
+        total += float(torch.log_softmax(q_values / temperature, -1).gather(1, a[:, None]).cpu().double().sum())
     return total
 
 

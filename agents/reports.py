@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from ..envs.text import write_atomically
 
@@ -47,6 +48,10 @@ def plot_curves(
             ylabel="return of an episode (nats)",
             title="Return on held-out prompts",
         )
+        # The first evaluations lie far below all others; what matters happens near the top.
+        returns.set_yscale("symlog", linthresh=10)
+        returns.set_ylim(top=0)
+        returns.yaxis.set_major_formatter(ScalarFormatter())
         returns.legend(frameon=False)
 
         measured = [(s, row["perplexity"]) for s, row in zip(seconds, rows, strict=True) if row["perplexity"]]
@@ -56,10 +61,13 @@ def plot_curves(
             points = [(row["wall_seconds"], row["perplexity"]) for row in baseline]
             perplexity.plot(*zip(*points, strict=True), color="C1", label="maximum likelihood, same network")
         if rows:
-            perplexity.axhline(
-                rows[-1]["target_perplexity"], color="C3", linestyle="--", linewidth=1, label="p* itself"
-            )
-        perplexity.set(xlabel="seconds of training", ylabel="perplexity", title="Held-out perplexity", yscale="log")
+            best = rows[-1]["target_perplexity"]
+            perplexity.axhline(best, color="C3", linestyle="--", linewidth=1, label="p* itself")
+            perplexity.set_yscale("log")
+            perplexity.set_ylim(0.9 * best, 10 * best)
+            perplexity.yaxis.set_major_formatter(ScalarFormatter())
+            perplexity.yaxis.set_minor_formatter(ScalarFormatter())
+        perplexity.set(xlabel="seconds of training", ylabel="perplexity", title="Held-out perplexity")
         perplexity.legend(frameon=False)
         write_atomically(path, lambda p: figure.savefig(p, dpi=130, format="png"))
 

@@ -1,0 +1,1 @@
+"""One YAML a run, shipped in the wheel."""

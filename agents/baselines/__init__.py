@@ -1,0 +1,1 @@
+"""What the DQN is compared with, on the same world."""

@@ -1,0 +1,1 @@
+"""The DQN agent: learner, losses, replay, exploration."""

@@ -137,7 +137,7 @@ class Collector:
         for name in self._KEPT:
             getattr(self, name).copy_(state[name])
         self.env.load_state_dict(state["env"])
-        self.state = tuple(t.clone() for t in state["state"])
+        self.state = tuple(t.to(self.device, copy=True) for t in state["state"])
         self.generator.set_state(state["generator"])
         self.steps, self.episodes = int(state["steps"]), int(state["episodes"])
         self.recent_returns = list(state["recent_returns"])
