@@ -67,13 +67,16 @@ def commit() -> str | None:
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
+COMMIT = commit()  # as the script began; what it writes may change files under version control
+
+
 def write_result(path: Path | str, rows: list[dict[str, Any]], **settings: Any) -> None:
     """Rows of figures with command, commit, hardware, versions and settings (seeds among them)."""
     words = [Path(sys.argv[0]).name, *sys.argv[1:]]
     result = {
         "command": "python benchmarks/" + shlex.join(words),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": commit(),
+        "commit": COMMIT,
         "hardware": hardware(),
         "versions": versions(),
         "settings": settings,
