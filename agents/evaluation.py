@@ -16,6 +16,7 @@ from ..envs.oracle import optimal_return
 from .dqn.agent import DQN
 from .dqn.collector import right_padded
 from .dqn.exploration import choose_actions
+from .dqn.learner import CHUNK
 from .networks import State
 
 _BLOCK = 256  # texts scored at a time
@@ -104,7 +105,8 @@ def _log_likelihood(
     chosen = torch.from_numpy(actions[rows, steps]).to(agent.device)
     total = 0.0
     # Scoring asks what the policy thinks of a text, so no minimum length hides its <eos>.
-    for h, a in zip(at.split(4096), chosen.split(4096), strict=True):
+    rows_at_once = max(1, CHUNK // agent.network.vocab_size)
+    for h, a in zip(at.split(rows_at_once), chosen.split(rows_at_once), strict=True):
         q_values = agent.network.q_values(h).masked_fill(~agent.rules.valid, -torch.inf)
         total += float(torch.log_softmax(q_values / temperature, -1).gather(1, a[:, None]).cpu().double().sum())
     return total

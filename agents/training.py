@@ -30,7 +30,7 @@ class Run:
 
     The folder holds config.yaml, results.jsonl (a line for each evaluation), TensorBoard events, curves.png,
     samples.txt, summary.json, weights.safetensors, agent.json, tokenizer/ and, until the run is done, state.pt,
-    from which the same command goes on exactly where it stopped.
+    from which the same command goes on, bit for bit on the CPU, as it was at its last evaluation.
 
     Args:
         config: what to train and how long.
@@ -56,11 +56,7 @@ class Run:
         text = yaml.safe_dump(plain(self.config), allow_unicode=True, sort_keys=False)
         write_text_atomically(self.folder / "config.yaml", text)
         self._open()
-        try:
-            self._learn()
-        except KeyboardInterrupt:
-            self._checkpoint()
-            raise
+        self._learn()
         wants_baseline = self.config.baseline_seconds > 0 and self.config.agent.loss != "cross_entropy"
         summary = self._summarise(self._train_baseline() if wants_baseline else None)
         (self.folder / STATE).unlink(missing_ok=True)
@@ -107,6 +103,7 @@ class Run:
 
             if not self.rows:
                 self._evaluate(board)
+                self._checkpoint()
                 due[0] = every
             agent.learn(config.total_steps, after_step, resume=self.resumes)
             if self.rows[-1]["num_steps"] < agent.num_steps:
@@ -225,10 +222,10 @@ def _folder(config: RunConfig) -> tuple[Path, bool]:
         if not folder.exists() or not any(folder.iterdir()):
             return folder, False
         written = folder / "config.yaml"
-        if (folder / STATE).exists() and written.exists():
+        if written.exists() and not (folder / "summary.json").exists():
             saved = yaml.safe_load(written.read_text(encoding="utf-8"))
             if saved == plain(config):
-                return folder, True
+                return folder, (folder / STATE).exists()
     raise ValueError(f"{base} and 10,000 numbered folders beside it are taken; choose another --name")
 
 

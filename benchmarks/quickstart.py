@@ -1,6 +1,6 @@
 """The run of `make train`, recorded: figures, curve and samples for the README.
 
-    python benchmarks/quickstart.py [--output benchmarks/results/quickstart] [--runs FOLDER]
+    python benchmarks/quickstart.py [--output FOLDER]
 
 Runs `tokenlm train quickstart` as shipped and keeps its summary, curve and samples.
 """
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import shutil
+import tempfile
 from pathlib import Path
 
 from record import print_table, write_result
@@ -23,15 +23,14 @@ def main() -> None:
     """Train, then copy what the README shows."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "quickstart")
-    parser.add_argument("--runs", default="runs")
     chosen = parser.parse_args()
-    run = Run(dataclasses.replace(parse_run(["quickstart"]), output=chosen.runs))
-    summary = run.train()
-    chosen.output.mkdir(parents=True, exist_ok=True)
-    for name in ("curves.png", "samples.txt"):
-        shutil.copy(run.folder / name, chosen.output / name)
-    curve = [json.loads(line) for line in (run.folder / "results.jsonl").read_text(encoding="utf-8").splitlines()]
-    write_result(chosen.output / "result.json", [summary], seed=run.config.seed, curve=curve, baseline=run.baseline)
+    with tempfile.TemporaryDirectory() as runs:
+        run = Run(dataclasses.replace(parse_run(["quickstart"]), output=runs))
+        summary = run.train()
+        chosen.output.mkdir(parents=True, exist_ok=True)
+        for name in ("curves.png", "samples.txt"):
+            shutil.copy(run.folder / name, chosen.output / name)
+    write_result(chosen.output / "result.json", [summary], seed=run.config.seed, curve=run.rows, baseline=run.baseline)
     print_table([{"figure": name, "value": value} for name, value in summary.items() if value is not None])
 
 

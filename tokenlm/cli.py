@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         commands[words[0]](words[1:])
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("\ninterrupted; the same command goes on from the last evaluation", file=sys.stderr)
         sys.exit(130)
     except (ValueError, OSError, ImportError) as problem:
         _fail(str(problem))

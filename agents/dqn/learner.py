@@ -14,7 +14,7 @@ from ..networks import QNetwork
 from . import losses
 from .replay import EpisodeBatch
 
-_CHUNK = 1 << 22  # entries of a (positions, V) block that may live in memory at once
+CHUNK = 1 << 22  # entries of a (positions, V) block that may live in memory at once
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Learner:
 
     @property
     def _rows(self) -> int:
-        return max(1, _CHUNK // self.network.vocab_size)
+        return max(1, CHUNK // self.network.vocab_size)
 
     @torch.no_grad()
     def _update_target(self) -> None:
