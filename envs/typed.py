@@ -7,7 +7,6 @@ import numbers
 import reprlib
 import types
 import typing
-from functools import cache
 from typing import Any
 
 
@@ -22,7 +21,6 @@ def check_types(config: Any) -> None:
             raise ValueError(f"{name} must be {_readable(hint)}, not {reprlib.repr(value)}")
 
 
-@cache
 def _hints(kind: type) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
