@@ -10,6 +10,8 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
+from .reading import read_lines
+
 _BUILT_IN = ("zh", "en")
 _SPACES = re.compile(r"\s+")
 
@@ -23,7 +25,8 @@ class Cleaning:
 
     Args:
         remove_punctuation: drop punctuation marks of every script and the ASCII symbols; emoji stay.
-        stop_words: "zh", "en", "zh+en" or a file with a word a line: words that word tokenizers leave out.
+        stop_words: "zh", "en", "zh+en" or a file with a word a line: words that word tokenizers leave out where
+            they are written as in the list, both cleaned by the other switches ("The" needs lower_case).
         lower_case: lower case.
         full_width_to_half: full-width Latin letters, digits and marks to their ordinary forms.
     """
@@ -49,19 +52,24 @@ class Cleaning:
         return unicodedata.normalize("NFC", _SPACES.sub(" ", text).strip())
 
     def stop_word_set(self) -> frozenset[str]:
-        """The words to leave out; none where the switch is off."""
+        """The words to leave out, cleaned as the text is; none where the switch is off.
+
+        Raises: FileNotFoundError for a list that does not exist, ValueError for one that cannot be read.
+        """
         if self.stop_words is None:
             return frozenset()
         names = self.stop_words.split("+")
         if all(name in _BUILT_IN for name in names):
-            return frozenset().union(*(_built_in_stop_words(name) for name in names))
-        try:
-            lines = Path(self.stop_words).read_text(encoding="utf-8-sig").splitlines()
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"there is no stop-word list {self.stop_words!r}; use 'zh', 'en', 'zh+en' or a file with a word a line"
-            ) from None
-        return frozenset(word for line in lines if (word := line.strip()))
+            words = [word for name in names for word in _built_in_stop_words(name)]
+        else:
+            try:
+                words = list(read_lines(Path(self.stop_words)))
+            except FileNotFoundError:
+                raise FileNotFoundError(
+                    f"there is no stop-word list {self.stop_words!r}; "
+                    "use 'zh', 'en', 'zh+en' or a file with a word a line"
+                ) from None
+        return frozenset(word for line in words if (word := self(line)))
 
 
 def _is_punctuation(character: str) -> bool:

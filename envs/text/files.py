@@ -1,7 +1,8 @@
-"""Writing files so that nothing is ever half written."""
+"""Writing files so that nothing is ever half written, and reading them back."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -26,3 +27,13 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 def write_text_atomically(path: Path, text: str) -> None:
     """`text` as UTF-8."""
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds; FileNotFoundError where there is none, ValueError where it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {str(path)!r}") from None
+    except ValueError as problem:  # wrong JSON and wrong UTF-8 alike
+        raise ValueError(f"{path} is not a JSON file: {problem}") from None

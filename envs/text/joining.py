@@ -6,54 +6,68 @@ import unicodedata
 from collections.abc import Iterable
 
 _OPENING = frozenset("([{“‘«<#@$£€¥")
-_APOSTROPHES = (
-    "'s",
-    "'re",
-    "'ve",
-    "'ll",
-    "'d",
-    "'m",
-    "'t",
-    "n't",
-    "’s",
-    "’re",
-    "’ve",
-    "’ll",
-    "’d",
-    "’m",
-    "’t",
-)
-_TIGHT = frozenset("-/_'’")
+_TIGHT = frozenset("-–—/_'’·‧~")
+_CHINESE_STYLE = frozenset("“”‘’…—·")  # marks that Chinese and Latin text share and space differently
+_ENDINGS = ("s", "re", "ve", "ll", "d", "m", "t")
+_CONTRACTIONS = frozenset(("n't", "n’t", *(mark + e for mark in "'’" for e in _ENDINGS)))
 
 
 def join_words(words: Iterable[str]) -> str:
-    """Words as text: Chinese without blanks, others with one between them, punctuation where it belongs."""
-    text = ""
-    quoted = False
+    """Words as text: Chinese without blanks, others with one between them, punctuation where it belongs.
+
+    Text grows from left to right: more words never change what stands before them.
+    """
+    text, before = "", ""
+    quoted = chinese = False
     for word in words:
-        opens = word == '"' and not quoted
-        if text and word and _wants_blank(text, word, quoted):
+        if not word:
+            continue
+        if before and _wants_blank(before, word, quoted, chinese):
             text += " "
         text += word
         if word == '"':
-            quoted = opens
+            quoted = not quoted
+        chinese = chinese or any(_is_ideographic(c) for c in word)
+        before = word
     return text
 
 
-def _wants_blank(text: str, word: str, quoted: bool) -> bool:
-    left, right = text[-1], word[0]
-    if _is_wide(left) or _is_wide(right) or left.isspace() or right.isspace():
+def close_up(text: str) -> str:
+    """The same without the blanks beside Chinese characters and Japanese kana."""
+    parts = text.split(" ")
+    result = parts[0]
+    for part in parts[1:]:
+        beside = bool(result and part) and (_is_ideographic(result[-1]) or _is_ideographic(part[0]))
+        result += part if beside else " " + part
+    return result
+
+
+def _wants_blank(before: str, word: str, quoted: bool, chinese: bool) -> bool:
+    left, right = before[-1], word[0]
+    if _is_ideographic(left) or _is_ideographic(right) or left.isspace() or right.isspace():
         return False
-    if word.lower() in _APOSTROPHES or left in _OPENING or (word in _TIGHT) or left in _TIGHT:
+    if chinese and (left in _CHINESE_STYLE or right in _CHINESE_STYLE):
         return False
-    if word == '"' or left == '"':
+    if _is_emoji(before) and _is_emoji(word):
+        return False
+    if word.lower() in _CONTRACTIONS or left in _OPENING or _TIGHT.issuperset(word) or _TIGHT.issuperset(before):
+        return False
+    if word == '"' or before == '"':
         # Inside the quotes their marks stand close, outside they keep a distance.
         return not quoted
-    if right in _OPENING or unicodedata.category(right)[0] != "P":
-        return True
-    return right in "&*"
+    return right in _OPENING or right in "&*" or unicodedata.category(right)[0] != "P"
 
 
-def _is_wide(character: str) -> bool:
-    """Whether a character belongs to scripts that are written without blanks, or to their punctuation."""
-    return unicodedata.east_asian_width(character) in "WF" or character in "“”‘’…—·"
+def _is_emoji(word: str) -> bool:
+    return unicodedata.category(word[0]) == "So" and not _is_ideographic(word[0])
+
+
+def _is_ideographic(character: str) -> bool:
+    """Whether a character is written without blanks: Chinese, kana and their full-width marks; not Hangul or emoji."""
+    if character < "\u2e80" or unicodedata.east_asian_width(character) not in "WF":
+        return False
+    return not any(first <= character <= last for first, last in _SPACED)
+
+
+# Hangul (compatibility letters, old letters, syllables) and emoji are as wide as Chinese but stand between blanks.
+_SPACED = (("\u3130", "\u318f"), ("\ua960", "\ua97f"), ("\uac00", "\ud7ff"), ("\U0001f000", "\U0001fbff"))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from ..suggestions import nearest
+
 BUILT_IN_CORPORA = ("zh", "en")
 SUFFIXES = (".txt", ".tsv")
+_SOURCES = f"use a text file, a .tsv file, a folder, 'hf:NAME' or one of {', '.join(BUILT_IN_CORPORA)}"
+_HF_OPTIONS = {"split": "train", "column": "text"}
 
 
 def read_documents(source: str | Path | Iterable[str]) -> list[str]:
@@ -19,12 +24,14 @@ def read_documents(source: str | Path | Iterable[str]) -> list[str]:
             document; a folder, all its .txt and .tsv files in the order of their names; "hf:NAME[:CONFIG]" with
             "?split=train&column=text" behind it where needed, a Hugging Face dataset; or an iterable of texts.
 
-    Raises: FileNotFoundError for a missing file, ValueError for one that is empty, not UTF-8 or not text, ImportError
-        naming the extra for a dataset without the library.
+    Raises: FileNotFoundError for a missing file, ValueError for one that is empty, not UTF-8 or not text and for a
+        source of another kind, ImportError naming the extra for a dataset without the library.
     """
     if not isinstance(source, (str, Path)):
         return _checked(_texts(source), "the iterable of texts")
     name = str(source)
+    if source == "":
+        raise ValueError(f"the name of the corpus is empty; {_SOURCES}")
     if name in BUILT_IN_CORPORA:
         text = (resources.files(__package__) / "data" / f"{name}.txt").read_text(encoding="utf-8")
         return text.split("\n")[:-1]
@@ -32,15 +39,12 @@ def read_documents(source: str | Path | Iterable[str]) -> list[str]:
         return _checked(_dataset(name), name)
     path = Path(source)
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if not files:
             raise FileNotFoundError(f"the folder {path} holds no .txt or .tsv file")
         return _checked((d for f in files for d in _documents(f)), f"the folder {path}")
     if not path.exists():
-        raise FileNotFoundError(
-            f"there is no corpus {name!r}; use a text file, a .tsv file, a folder, 'hf:NAME' "
-            f"or one of {', '.join(BUILT_IN_CORPORA)}"
-        )
+        raise FileNotFoundError(f"there is no corpus {name!r}; {_SOURCES}")
     return _checked(_documents(path), str(path))
 
 
@@ -50,7 +54,7 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
     Raises ValueError naming the line that does not have exactly one tab.
     """
     pairs = []
-    for number, line in enumerate(_lines(Path(path)), 1):
+    for number, line in enumerate(read_lines(Path(path)), 1):
         if not line.strip():
             continue
         columns = line.split("\t")
@@ -65,13 +69,16 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
 
 
 def _documents(path: Path) -> Iterator[str]:
-    if path.suffix == ".tsv":
+    if path.suffix.lower() == ".tsv":
         return (target for _, target in read_pairs(path))
-    return _lines(path)
+    return read_lines(path)
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Lines, ended by line feed, carriage return or both and by nothing else that Unicode calls a line end."""
+def read_lines(path: Path) -> Iterator[str]:
+    """Lines, ended by line feed, carriage return or both and by nothing else that Unicode calls a line end.
+
+    Raises: FileNotFoundError for a missing file, ValueError for a folder and for a file that is not UTF-8.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline=None) as file:
             for line in file:
@@ -82,6 +89,8 @@ def _lines(path: Path) -> Iterator[str]:
         ) from None
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {str(path)!r}") from None
+    except IsADirectoryError:
+        raise ValueError(f"{str(path)!r} is a folder; name a file in it") from None
 
 
 def _first_wrong_byte(path: Path) -> int:
@@ -97,6 +106,8 @@ def _first_wrong_byte(path: Path) -> int:
 
 
 def _texts(source: Iterable[str]) -> Iterator[str]:
+    if not isinstance(source, Iterable) or isinstance(source, (bytes, bytearray)):
+        raise ValueError(f"a corpus cannot be of type {type(source).__name__}; {_SOURCES}, or an iterable of texts")
     for number, text in enumerate(source):
         if not isinstance(text, str):
             raise ValueError(f"document {number} is {type(text).__name__}, not text; a corpus is an iterable of str")
@@ -117,10 +128,15 @@ def _dataset(source: str) -> Iterator[str]:
         raise ImportError(f'{source!r} needs the library datasets; pip install "tokenlm[hf]"') from None
     place, _, query = source.removeprefix("hf:").partition("?")
     name, _, config = place.partition(":")
-    options = {"split": "train", "column": "text", **dict(parse_qsl(query))}
+    options = {**_HF_OPTIONS, **dict(parse_qsl(query))}
+    for option in options:
+        if option not in _HF_OPTIONS:
+            raise ValueError(
+                f"{source!r} has the unknown option {option!r}{nearest(option, _HF_OPTIONS)}; use split and column"
+            )
     rows = datasets.load_dataset(name, config or None, split=options["split"])
     if options["column"] not in rows.column_names:
         raise ValueError(
             f"{source!r} has no column {options['column']!r}; add ?column= with one of {', '.join(rows.column_names)}"
         )
-    return (line for text in rows[options["column"]] for line in str(text).splitlines())
+    return (line for text in rows[options["column"]] if text is not None for line in re.split(r"\r\n?|\n", str(text)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import write_text_atomically
+from .joining import close_up
 from .vocabulary import Vocabulary
 
 
@@ -25,9 +26,13 @@ class SubwordTokenizer:
     def __init__(self, tokenizer: Any, name: str) -> None:
         self.name = name
         self._tokenizer = tokenizer
+        tokenizer.no_truncation()  # a file made for a classifier may cut and fill texts to its own length
+        tokenizer.no_padding()
         special = {t.content for t in tokenizer.get_added_tokens_decoder().values() if t.special}
-        model = json.loads(tokenizer.to_str())["model"]
-        unknown = model.get("unk_token") or ""
+        settings = json.loads(tokenizer.to_str())
+        unknown = _unknown(settings["model"])
+        # These two put a blank between any two tokens, Chinese ones too; the other decoders know where blanks were.
+        self._blanks_between_all = (settings["decoder"] or {}).get("type") in (None, "WordPiece")
         own = sorted(tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
         kept = [(t, i) for t, i in own if t not in special and t != unknown]
         first = len(Vocabulary.SPECIAL_TOKENS)
@@ -38,13 +43,22 @@ class SubwordTokenizer:
 
     @classmethod
     def train(cls, documents: Iterable[str], vocab_size: int, min_count: int = 1) -> SubwordTokenizer:
-        """Byte-level BPE (Sennrich et al. 2016) of the documents: every text can be written, none is unknown."""
+        """Byte-level BPE (Sennrich et al. 2016) of the documents: every text can be written, none is unknown.
+
+        Raises ValueError where `vocab_size` does not hold the 256 bytes and the special tokens.
+        """
         tokenizers = _library("bpe")
+        first = len(Vocabulary.SPECIAL_TOKENS)
+        if vocab_size < 256 + first:
+            raise ValueError(
+                f"the tokenizer 'bpe' needs a vocabulary of at least {256 + first} tokens "
+                f"(every byte and the special ones), not {vocab_size}"
+            )
         made = tokenizers.Tokenizer(tokenizers.models.BPE())
         made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
         made.decoder = tokenizers.decoders.ByteLevel()
         trainer = tokenizers.trainers.BpeTrainer(
-            vocab_size=max(256, vocab_size - len(Vocabulary.SPECIAL_TOKENS)),
+            vocab_size=vocab_size - first,
             min_frequency=max(2, min_count),
             initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
@@ -71,8 +85,8 @@ class SubwordTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`; exact for "bpe"."""
-        own: str = self._tokenizer.decode([self._to_own[int(i)] for i in ids if int(i) in self._to_own])
-        return own
+        text: str = self._tokenizer.decode([self._to_own[int(i)] for i in ids if int(i) in self._to_own])
+        return close_up(text) if self._blanks_between_all else text
 
     def save(self, folder: str | Path) -> None:
         """See `Tokenizer`."""
@@ -84,6 +98,13 @@ class SubwordTokenizer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(_library(state["name"]).Tokenizer.from_str(state["json"]), state["name"])  # type: ignore[misc]
+
+
+def _unknown(model: dict[str, Any]) -> str:
+    """The piece that a model of any kind calls unknown; empty where it has none."""
+    if model.get("unk_id") is not None:  # Unigram: a list of pieces with their scores
+        return str(model["vocab"][model["unk_id"]][0])
+    return model.get("unk_token") or ""
 
 
 def _library(name: str) -> Any:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ..suggestions import nearest
-from .files import write_text_atomically
+from .files import read_json, write_text_atomically
+from .jieba_words import JiebaSplit, OwnWords, read_own_words
 from .joining import join_words
 from .vocabulary import Vocabulary
-from .words import SPLITS
+from .words import SPLITS, Split
 
 NAMES = (*SPLITS, "bpe")
 
@@ -48,13 +49,21 @@ class WordTokenizer:
         name: how to cut: "jieba", "char", "word" or "nltk".
         vocabulary: the words.
         stop_words: words that are left out.
+        own_words: words of the user that "jieba" shall know, with their frequencies.
     """
 
-    def __init__(self, name: str, vocabulary: Vocabulary, stop_words: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        name: str,
+        vocabulary: Vocabulary,
+        stop_words: frozenset[str] = frozenset(),
+        own_words: OwnWords = (),
+    ) -> None:
         self.name = name
         self.vocabulary = vocabulary
         self.stop_words = stop_words
-        self._split = SPLITS[name]
+        self.own_words = own_words
+        self._split = _split(name, own_words)
 
     @classmethod
     def train(
@@ -64,10 +73,12 @@ class WordTokenizer:
         max_vocab_size: int | None = None,
         min_count: int = 1,
         stop_words: frozenset[str] = frozenset(),
+        own_words: OwnWords = (),
     ) -> WordTokenizer:
         """A tokenizer whose vocabulary is that of the documents."""
-        kept = ([w for w in SPLITS[name](text) if w not in stop_words] for text in documents)
-        return cls(name, Vocabulary.build(kept, max_vocab_size, min_count), stop_words)
+        split = _split(name, own_words)
+        kept = ([w for w in split(text) if w not in stop_words] for text in documents)
+        return cls(name, Vocabulary.build(kept, max_vocab_size, min_count), stop_words, own_words)
 
     def encode(self, text: str) -> list[int]:
         """See `Tokenizer`."""
@@ -83,9 +94,13 @@ class WordTokenizer:
 
     def save(self, folder: str | Path) -> None:
         """See `Tokenizer`."""
-        settings = {"name": self.name, "stop_words": sorted(self.stop_words)}
+        settings = {"name": self.name, "stop_words": sorted(self.stop_words), "own_words": self.own_words}
         write_text_atomically(Path(folder) / "settings.json", json.dumps(settings, ensure_ascii=False) + "\n")
         self.vocabulary.save(Path(folder) / "vocabulary.json")
+
+
+def _split(name: str, own_words: OwnWords) -> Split:
+    return JiebaSplit(own_words) if name == "jieba" else SPLITS[name]
 
 
 class SymbolTokenizer:
@@ -115,12 +130,13 @@ class SymbolTokenizer:
 
 
 def make_tokenizer(
-    name: str,
+    name: str | Path,
     documents: Iterable[str],
     *,
     max_vocab_size: int | None = None,
     min_count: int = 1,
     stop_words: frozenset[str] = frozenset(),
+    user_dictionary: str | Path | None = None,
 ) -> Tokenizer:
     """A tokenizer with the vocabulary of `documents`.
 
@@ -131,11 +147,20 @@ def make_tokenizer(
         max_vocab_size: most tokens, special ones included; None for no limit (8,000 for "bpe").
         min_count: tokens seen less often become `<unk>` ("bpe": pairs seen less often are not merged).
         stop_words: words that word tokenizers leave out.
+        user_dictionary: file of own words for "jieba", a word a line, its frequency behind it if wanted. The words
+            are saved with the tokenizer.
 
-    Raises: ValueError for an unknown name, ImportError naming the extra that is missing.
+    Raises: ValueError for an unknown name or settings that do not fit it, FileNotFoundError for a missing file,
+        ImportError naming the extra that is missing.
     """
+    name = str(name)
+    own_words: OwnWords = ()
+    if user_dictionary is not None:
+        if name != "jieba":
+            raise ValueError(f"only the tokenizer 'jieba' takes a user dictionary, not {name!r}")
+        own_words = read_own_words(user_dictionary)
     if name in SPLITS:
-        return WordTokenizer.train(name, documents, max_vocab_size, min_count, stop_words)
+        return WordTokenizer.train(name, documents, max_vocab_size, min_count, stop_words, own_words)
     if name == "bpe" or name.endswith(".json"):
         if stop_words:
             raise ValueError(
@@ -157,12 +182,19 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     path = Path(folder) / "settings.json"
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no saved tokenizer (no settings.json)")
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    if settings["name"] == SymbolTokenizer.name:
-        return SymbolTokenizer(settings["vocab_size"])
-    if settings["name"] in SPLITS:
-        vocabulary = Vocabulary.load(Path(folder) / "vocabulary.json")
-        return WordTokenizer(settings["name"], vocabulary, frozenset(settings["stop_words"]))
+    settings = read_json(path)
+    name = settings.get("name") if isinstance(settings, dict) else None
+    try:
+        if name == SymbolTokenizer.name:
+            return SymbolTokenizer(settings["vocab_size"])
+        if name in SPLITS:
+            vocabulary = Vocabulary.load(Path(folder) / "vocabulary.json")
+            own_words = tuple((word, frequency) for word, frequency in settings.get("own_words", ()))
+            return WordTokenizer(name, vocabulary, frozenset(settings["stop_words"]), own_words)
+    except (KeyError, TypeError):
+        name = None
+    if not isinstance(name, str):
+        raise ValueError(f"{path} does not describe a tokenizer; save one there with its method `save`")
     from .subwords import SubwordTokenizer
 
-    return SubwordTokenizer.from_file(Path(folder) / "tokenizer.json", settings["name"])
+    return SubwordTokenizer.from_file(Path(folder) / "tokenizer.json", name)

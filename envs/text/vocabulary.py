@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from .files import write_text_atomically
+from .files import read_json, write_text_atomically
 
 
 class Vocabulary:
@@ -46,7 +46,12 @@ class Vocabulary:
             texts: the tokens of each text.
             max_size: most tokens, the five special ones included.
             min_count: tokens seen less often are left out.
+
+        Raises ValueError where no word would be left.
         """
+        least = len(cls.SPECIAL_TOKENS) + 1
+        if max_size is not None and max_size < least:
+            raise ValueError(f"max_size must be at least {least}, the special tokens and one word, not {max_size}")
         counts: Counter[str] = Counter()
         for tokens in texts:
             counts.update(tokens)
@@ -58,7 +63,7 @@ class Vocabulary:
             raise ValueError(
                 f"no word occurs at least {min_count} time(s) in the corpus; lower min_count or check the corpus"
             )
-        return cls(words if max_size is None else words[: max(1, max_size - len(cls.SPECIAL_TOKENS))])
+        return cls(words if max_size is None else words[: max_size - len(cls.SPECIAL_TOKENS)])
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -106,8 +111,15 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Read what `save` wrote."""
-        tokens = json.loads(Path(path).read_text(encoding="utf-8"))
-        if tokens[: len(cls.SPECIAL_TOKENS)] != list(cls.SPECIAL_TOKENS):
-            raise ValueError(f"{path} is no vocabulary: it must begin with {' '.join(cls.SPECIAL_TOKENS)}")
-        return cls(tokens[len(cls.SPECIAL_TOKENS) :])
+        """Read what `save` wrote; FileNotFoundError where there is no file, ValueError where it is another one."""
+        tokens = read_json(Path(path))
+        first = len(cls.SPECIAL_TOKENS)
+        if (
+            not isinstance(tokens, list)
+            or not all(isinstance(token, str) for token in tokens)
+            or tuple(tokens[:first]) != cls.SPECIAL_TOKENS
+        ):
+            raise ValueError(
+                f"{path} is no vocabulary; it must be a list of tokens that begins with {' '.join(cls.SPECIAL_TOKENS)}"
+            )
+        return cls(tokens[first:])

@@ -1,17 +1,16 @@
-"""Ways to cut text into words: characters, a regular expression, jieba, NLTK."""
+"""Ways to cut text into words: characters, a regular expression, NLTK, and jieba beside them."""
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-Split = Callable[[str], list[str]]
+from .jieba_words import JiebaSplit
+from .patterns import UNKNOWN, word_pattern
 
-_CJK = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3040-\u30ff\U00020000-\U0003134f"
-_WORD = re.compile(rf"[{_CJK}]|(?:(?![{_CJK}])\w)+(?:['’](?:(?![{_CJK}])\w)+)*|\d+(?:[.,]\d+)+|[^\w\s]")
+Split = Callable[[str], list[str]]
 
 
 def split_characters(text: str) -> list[str]:
@@ -21,30 +20,23 @@ def split_characters(text: str) -> list[str]:
 
 def split_words(text: str) -> list[str]:
     """Words (with inner apostrophes), numbers, Chinese characters and Japanese kana one by one, single marks."""
-    return _WORD.findall(text)
-
-
-def split_jieba(text: str) -> list[str]:
-    """Chinese words by jieba's dictionary and hidden Markov model, blanks left out."""
-    return [word for word in _jieba().cut(text) if not word.isspace()]
+    return word_pattern().findall(text)
 
 
 def split_nltk(text: str) -> list[str]:
-    """English words as NLTK's word tokenizer cuts them, which needs no downloaded data."""
-    return list(_nltk().tokenize(text))
+    """English words as NLTK's word tokenizer cuts them, which needs no downloaded data; quotes stay as written."""
+    words: list[str] = []
+    for part in re.split(f"({UNKNOWN})", text):
+        if part == UNKNOWN:
+            words.append(part)
+            continue
+        # NLTK turns " into `` and ''; what stood there is put back, in order.
+        quotes = iter(re.findall(r"\"|``|''", part))
+        words += [next(quotes, word) if word in _QUOTES else word for word in _nltk().tokenize(part)]
+    return words
 
 
-@lru_cache(maxsize=1)
-def _jieba() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # jieba's own source has invalid escapes and uses deprecated packages
-        import jieba
-    tokenizer = jieba.Tokenizer()
-    # jieba would keep its parsed dictionary in a file of the shared temporary folder that anybody may write, and load
-    # that file again; parsing takes a second and trusts nobody.
-    tokenizer.FREQ, tokenizer.total = tokenizer.gen_pfdict(tokenizer.get_dict_file())
-    tokenizer.initialized = True
-    return tokenizer
+_QUOTES = frozenset(('"', "``", "''"))
 
 
 @lru_cache(maxsize=1)
@@ -57,7 +49,7 @@ def _nltk() -> Any:
 
 
 SPLITS: dict[str, Split] = {
-    "jieba": split_jieba,
+    "jieba": JiebaSplit(),
     "char": split_characters,
     "word": split_words,
     "nltk": split_nltk,

@@ -63,3 +63,19 @@ def test_stop_words_from_a_file(tmp_path):
     assert Cleaning(stop_words=str(path)).stop_word_set() == {"uno", "dos"}
     with pytest.raises(FileNotFoundError, match=r"no stop-word list 'nothing\.txt'; use 'zh', 'en'"):
         Cleaning(stop_words="nothing.txt").stop_word_set()
+
+
+def test_stop_words_are_cleaned_as_the_text_is(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("e\u0301te\u0301\nＴｈｅ\n", encoding="utf-8")
+    clean = Cleaning(stop_words=str(path), lower_case=True, full_width_to_half=True)
+    assert clean.stop_word_set() == {"\u00e9t\u00e9", "the"}
+
+
+@pytest.mark.parametrize(("data", "message"), [("中".encode("gbk"), "is not UTF-8"), (None, "is a folder")])
+def test_a_stop_word_list_that_cannot_be_read_says_why(tmp_path, data, message):
+    path = tmp_path if data is None else tmp_path / "words.txt"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        Cleaning(stop_words=str(path)).stop_word_set()

@@ -84,6 +84,9 @@ def test_a_large_file_is_read_line_by_line(tmp_path):
         (lambda p: p, FileNotFoundError, "holds no .txt or .tsv file"),
         (lambda p: ["a", 3], ValueError, "document 1 is int, not text"),
         (lambda p: [], ValueError, "the iterable of texts is empty"),
+        (lambda p: 3, ValueError, "a corpus cannot be of type int; use a text file"),
+        (lambda p: b"abc", ValueError, "a corpus cannot be of type bytes"),
+        (lambda p: "", ValueError, "the name of the corpus is empty; use a text file"),
     ],
 )
 def test_what_cannot_be_read_says_why(tmp_path, make, error, message):
@@ -135,9 +138,47 @@ def test_too_few_documents():
         read_splits(["a", "b", "a"], Cleaning())
 
 
+@pytest.mark.parametrize("there", ["valid", "test"])
+def test_a_missing_split_is_taken_from_train_and_never_from_the_others(tmp_path, there):
+    write(tmp_path / "train.txt", "\n".join(f"t{i}" for i in range(400)))
+    write(tmp_path / f"{there}.txt", "own\nt3\n")
+    splits = read_splits(tmp_path, Cleaning())
+    missing = splits.test if there == "valid" else splits.valid
+    assert set(missing).isdisjoint(splits.train)
+    assert len(missing) == pytest.approx(20, abs=12)
+    assert set(getattr(splits, there)) == {"own"}
+    assert set(splits.train) | set(missing) == {f"t{i}" for i in range(400)}
+
+
+def test_a_missing_split_of_a_tiny_folder_gets_one_document(tmp_path):
+    write(tmp_path / "train.txt", "a\nb\nc\na\n")
+    write(tmp_path / "test.txt", "d\n")
+    splits = read_splits(tmp_path, Cleaning())
+    assert len(set(splits.valid)) == 1
+    assert set(splits.train) | set(splits.valid) == {"a", "b", "c"}
+    assert splits.test == ["d"]
+
+
+def test_a_folder_with_nothing_left_for_a_split_says_so(tmp_path):
+    for name in ("train", "valid", "test"):
+        write(tmp_path / f"{name}.txt", "a\nb\n")
+    with pytest.raises(ValueError, match="no valid document is left"):
+        read_splits(tmp_path, Cleaning())
+
+
+def test_pairs_are_in_a_file_not_in_a_folder(tmp_path):
+    with pytest.raises(ValueError, match="is a folder; name a file in it"):
+        read_pairs(tmp_path)
+
+
 def test_a_hugging_face_dataset(tmp_path):
-    write(tmp_path / "data.jsonl", '{"sentence": "一行"}\n{"sentence": "two\\nlines"}\n')
+    write(
+        tmp_path / "data.jsonl",
+        '{"sentence": "一行"}\n{"sentence": null}\n{"sentence": "two\\nlines\\u2028here"}\n',
+    )
     source = f"hf:{tmp_path}"
-    assert read_documents(f"{source}?column=sentence&split=train") == ["一行", "two", "lines"]
+    assert read_documents(f"{source}?column=sentence&split=train") == ["一行", "two", "lines\u2028here"]
     with pytest.raises(ValueError, match=r"no column 'text'; add \?column= with one of sentence"):
         read_documents(source)
+    with pytest.raises(ValueError, match="unknown option 'colum'; did you mean 'column'"):
+        read_documents(f"{source}?colum=sentence")

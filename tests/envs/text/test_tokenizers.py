@@ -111,19 +111,18 @@ def test_symbols(tmp_path):
     assert tokenizer.decode([2, 7, 6, 3]) == "7 6"
 
 
-def test_a_hugging_face_file_keeps_its_words_and_loses_its_special_tokens(tmp_path):
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-
-    made = Tokenizer(WordLevel({"[UNK]": 0, "[CLS]": 1, "hello": 2, "world": 3, "<eos>": 4}, unk_token="[UNK]"))
-    made.pre_tokenizer = Whitespace()
-    made.add_special_tokens(["[CLS]", "[UNK]"])
-    made.save(str(tmp_path / "tokenizer.json"))
-    tokenizer = make_tokenizer(str(tmp_path / "tokenizer.json"), [])
-    assert tokenizer.vocabulary.words == ["hello", "world", "\x00<eos>"]
-    assert tokenizer.encode("world hello unheard") == [6, 5, Vocabulary.UNK]
-    assert tokenizer.decode([6, 5, 1]) == "world hello"
+def test_jieba_with_own_words(tmp_path):
+    dictionary = tmp_path / "own.txt"
+    dictionary.write_text("\ufeff云计算平台\r\n韩玉赏鉴 3 nz\n\n", encoding="utf-8")
+    text = "云计算平台和韩玉赏鉴很好"
+    tokenizer = make_tokenizer("jieba", [text], user_dictionary=dictionary)
+    dictionary.unlink()
+    assert {"云计算平台", "韩玉赏鉴"} <= set(tokenizer.vocabulary.words)
+    assert "云计算平台" not in make_tokenizer("jieba", [text]).vocabulary.words
+    tokenizer.save(tmp_path / "saved")
+    for other in (load_tokenizer(tmp_path / "saved"), pickle.loads(pickle.dumps(tokenizer)), copy.deepcopy(tokenizer)):
+        assert other.encode(text) == tokenizer.encode(text)
+        assert Vocabulary.UNK not in other.encode(text)
 
 
 def test_vocabulary_by_hand():
@@ -144,6 +143,11 @@ def test_special_words_of_the_corpus_stay_unknown():
     assert vocabulary.words == ["a"]
 
 
+def text(folder, content):
+    (folder / "settings.json").write_text(content, encoding="utf-8")
+    return folder / "settings.json"
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -156,6 +160,18 @@ def test_special_words_of_the_corpus_stay_unknown():
             ValueError,
             "stop words are words",
         ),
+        (lambda p: make_tokenizer("bpe", ["a"], max_vocab_size=260), ValueError, "at least 261 tokens .*not 260"),
+        (lambda p: make_tokenizer("char", ["a"], user_dictionary="x"), ValueError, "only .* 'jieba' takes .*'char'"),
+        (lambda p: make_tokenizer("jieba", ["a"], user_dictionary=p / "x"), FileNotFoundError, "no file .*x"),
+        (lambda p: make_tokenizer("jieba", ["a"], user_dictionary=text(p, "a\na 0\n")), ValueError, "line 2 .*'a 0'"),
+        (lambda p: make_tokenizer("jieba", ["a"], user_dictionary=text(p, "")), ValueError, "is empty; a dictionary"),
+        (lambda p: load_tokenizer(text(p, "{").parent), ValueError, "settings.json is not a JSON file"),
+        (lambda p: load_tokenizer(text(p, "[]").parent), ValueError, "does not describe a tokenizer"),
+        (lambda p: load_tokenizer(text(p, '{"name": "symbol"}').parent), ValueError, "does not describe a tokenizer"),
+        (lambda p: Vocabulary.load(p / "x.json"), FileNotFoundError, "no file .*x.json"),
+        (lambda p: Vocabulary.load(text(p, "{}")), ValueError, "is no vocabulary; it must be a list"),
+        (lambda p: Vocabulary.load(text(p, '["a"]')), ValueError, "begins with <pad> <unk> <bos> <eos> <sep>"),
+        (lambda p: Vocabulary.build([["a"]], max_size=5), ValueError, "max_size must be at least 6, .*not 5"),
         (lambda p: Vocabulary(["a", "a"]), ValueError, "'a' stands twice"),
         (lambda p: Vocabulary(["a"]).token(9), ValueError, "token id 9 is out of range; ids are 0 to 5"),
     ],
@@ -163,12 +179,6 @@ def test_special_words_of_the_corpus_stay_unknown():
 def test_what_cannot_be_made_says_why(tmp_path, call, error, message):
     with pytest.raises(error, match=message):
         call(tmp_path)
-
-
-def test_a_file_that_is_no_tokenizer(tmp_path):
-    (tmp_path / "x.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(ValueError, match="not a Hugging Face tokenizer file"):
-        make_tokenizer(str(tmp_path / "x.json"), [])
 
 
 @pytest.mark.parametrize(("library", "name", "extra"), [("tokenizers", "bpe", "hf"), ("nltk", "nltk", "nltk")])

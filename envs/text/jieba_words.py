@@ -1,0 +1,91 @@
+"""Chinese words by jieba, without its warnings and without its cache file."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .patterns import foreign_pattern
+from .reading import read_lines
+
+OwnWords = tuple[tuple[str, int | None], ...]
+
+_ENTRY = re.compile(r"(\S+)(?:\s+(\d+))?(?:\s+[A-Za-z]+)?")
+
+
+@dataclass(frozen=True)
+class JiebaSplit:
+    """Chinese words by jieba's dictionary and hidden Markov model; blanks are left out.
+
+    Words that jieba would cut to single letters or code points (café, emoji of several parts) stay whole.
+
+    Args:
+        own_words: words beside those of jieba's dictionary, each with how often it occurs; None: often enough to
+            be kept whole.
+    """
+
+    own_words: OwnWords = ()
+
+    def __call__(self, text: str) -> list[str]:
+        """The words of a text."""
+        cut = _jieba(self.own_words).cut
+        words: list[str] = []
+        for number, piece in enumerate(foreign_pattern().split(text)):
+            if number % 2:
+                words.append(piece)
+            elif piece:
+                words += [word for word in cut(piece) if not word.isspace()]
+        return words
+
+
+def read_own_words(path: str | Path) -> OwnWords:
+    """Own words from a file in jieba's format: a word a line, its frequency and word class behind it if wanted.
+
+    Raises: FileNotFoundError for a missing file, ValueError naming the line that is none.
+    """
+    words: list[tuple[str, int | None]] = []
+    for number, line in enumerate(read_lines(Path(path)), 1):
+        if not line.strip():
+            continue
+        entry = _ENTRY.fullmatch(line.strip())
+        if entry is None or (entry[2] is not None and int(entry[2]) < 1):
+            raise ValueError(
+                f"line {number} of {path} is {line!r}; it must be a word, with a frequency of at least 1 "
+                "and a word class behind it if wanted"
+            )
+        words.append((entry[1], None if entry[2] is None else int(entry[2])))
+    if not words:
+        raise ValueError(f"{path} is empty; a dictionary of own words needs at least one")
+    return tuple(words)
+
+
+@lru_cache(maxsize=4)
+def _jieba(own_words: OwnWords) -> Any:
+    tokenizer = _library().Tokenizer()
+    frequencies, total = _dictionary()
+    tokenizer.FREQ, tokenizer.total = (dict(frequencies) if own_words else frequencies), total
+    tokenizer.initialized = True
+    for word, frequency in own_words:
+        tokenizer.add_word(word, frequency)
+    return tokenizer
+
+
+@lru_cache(maxsize=1)
+def _dictionary() -> tuple[dict[str, int], int]:
+    # jieba would keep its parsed dictionary in a file of the shared temporary folder that anybody may write, and load
+    # that file again; parsing takes a second and trusts nobody.
+    tokenizer = _library().Tokenizer()
+    frequencies, total = tokenizer.gen_pfdict(tokenizer.get_dict_file())
+    return frequencies, total
+
+
+@lru_cache(maxsize=1)
+def _library() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # jieba's own source has invalid escapes and uses deprecated packages
+        import jieba
+    return jieba

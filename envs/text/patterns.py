@@ -1,0 +1,57 @@
+"""Regular expressions for words of every script."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+UNKNOWN = "<unk>"  # how WikiText writes its rare words
+
+_CJK = r"\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+_THOUSANDS = r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)"
+_ASCII = r"[\x00-\x7f]"
+_FLAG = r"[\U0001f1e6-\U0001f1ff]{2}"
+
+
+@lru_cache(maxsize=1)
+def word_pattern() -> re.Pattern[str]:
+    """One word: "<unk>", a Chinese character or kana, a number, letters with inner apostrophes, or a single mark.
+
+    Accents and vowel signs belong to their letter, the parts of an emoji to each other.
+    """
+    letter, rest, changes = _letters()
+    number = rf"{_THOUSANDS}|\d+(?:[.:]\d+)+"
+    return re.compile(rf"{UNKNOWN}|[{_CJK}][{_marks()}]*|{number}|{letter}{rest}|{_FLAG}|[^\w\s](?:{changes})*")
+
+
+@lru_cache(maxsize=1)
+def foreign_pattern() -> re.Pattern[str]:
+    """What jieba would cut to single code points and is one word: a group, so that `split` keeps it.
+
+    "<unk>", words with letters beyond ASCII and Chinese, emoji of several code points, and 1,000.
+    """
+    letter, rest, changes = _letters()
+    beyond = rf"(?:(?!{_ASCII}){letter}|[A-Za-z][{_marks()}])"
+    # From the start of a run of letters only: a search from each of them would take quadratic time.
+    word = rf"(?<![A-Za-z])[A-Za-z]*{beyond}{rest}"
+    return re.compile(rf"({UNKNOWN}|{word}|{_FLAG}|\S(?:{changes})+|{_THOUSANDS})")
+
+
+def _letters() -> tuple[str, str, str]:
+    """A letter that is not Chinese, what may follow it inside a word, and what changes the symbol before it."""
+    letter = rf"(?![{_CJK}])\w"
+    inside = rf"(?:(?![{_CJK}])[\w{_marks()}\u200c\u200d])"
+    # Accents, emoji variants, skin tones, the letters of regional flags, and emoji that are joined on.
+    changes = rf"[{_marks()}\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]|\u200d[^\w\s]"
+    return letter, rf"{inside}*(?:['’]{letter}{inside}*)*", changes
+
+
+@lru_cache(maxsize=1)
+def _marks() -> str:
+    """Combining marks as ranges of a character class; the planes between hold ideographs alone."""
+    codes = [c for c in (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)) if unicodedata.category(chr(c))[0] == "M"]
+    known = set(codes)
+    starts = [c for c in codes if c - 1 not in known]
+    ends = [c for c in codes if c + 1 not in known]
+    return "".join(f"{chr(a)}-{chr(b)}" for a, b in zip(starts, ends, strict=True))
