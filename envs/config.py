@@ -27,6 +27,7 @@ class EnvConfig:
             in Python, any iterable of strings. Not used by the target "markov", which samples its own.
         tokenizer: "auto" (jieba for mostly Chinese text, word otherwise), "jieba", "char", "word", "nltk", "bpe",
             or the path of a Hugging Face tokenizer.json.
+        user_dictionary: a file of own words for jieba, one a line, a frequency behind it if wanted.
         max_vocab_size: largest vocabulary, special tokens included; None for no limit. Rarer words become <unk>.
         min_count: words seen less often than this in the training documents become <unk>.
         cleaning: switches for the text cleaning (Unicode NFC and white space always).
@@ -54,6 +55,7 @@ class EnvConfig:
 
     corpus: str | tuple[str, ...] = "zh"
     tokenizer: str = "auto"
+    user_dictionary: str | None = None
     max_vocab_size: int | None = None
     min_count: int = 1
     cleaning: Cleaning = field(default_factory=Cleaning)

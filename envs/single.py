@@ -58,8 +58,8 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     `ending="fixed"`: `<eos>` is masked and token number `max_new_tokens` terminates.
 
     ## Arguments
-    Those of `EnvConfig`, as keywords: `corpus, tokenizer, max_vocab_size, min_count, cleaning, task, split,
-    prompt_length, context_length, max_new_tokens, min_new_tokens, ending, transition, reward_every, target, order,
+    Those of `EnvConfig`, as keywords: `corpus, tokenizer, user_dictionary, max_vocab_size, min_count, cleaning, task,
+    split, prompt_length, context_length, max_new_tokens, min_new_tokens, ending, transition, reward_every, target, order,
     epsilon, vocab_size, target_seed, invalid_action, mask_in_info`; and `render_mode`: "ansi" (`render()` returns
     the text so far, each token tinted by its log-likelihood) or "human" (prints it as it grows).
 

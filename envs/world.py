@@ -85,6 +85,7 @@ class World:
             max_vocab_size=config.max_vocab_size,
             min_count=config.min_count,
             stop_words=config.cleaning.stop_word_set(),
+            user_dictionary=config.user_dictionary,
         )
         self.documents: dict[Split, Documents] = {}
         for split, texts in (("train", splits.train), ("valid", splits.valid), ("test", splits.test)):

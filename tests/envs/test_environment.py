@@ -309,3 +309,13 @@ def test_sub_processes_can_use_it(tiny):
 def test_importing_it_does_not_import_torch():
     code = "import sys, gymnasium, tokenlm; gymnasium.spec('TokenLM-v0'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_own_words_for_jieba(tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("深度强化学习\n", encoding="utf-8")
+    corpus = ("我喜欢深度强化学习", "他喜欢深度强化学习", "我们学习", "他们喜欢学习")
+    env = TokenLMEnv(corpus=corpus, tokenizer="jieba", user_dictionary=str(words))
+    assert [env.world.vocabulary.token(i) for i in env.world.tokenizer.encode("我喜欢深度强化学习")][
+        -1
+    ] == "深度强化学习"
