@@ -59,9 +59,9 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
 
     ## Arguments
     Those of `EnvConfig`, as keywords: `corpus, tokenizer, user_dictionary, max_vocab_size, min_count, cleaning, task,
-    split, prompt_length, context_length, max_new_tokens, min_new_tokens, ending, transition, reward_every, target, order,
-    epsilon, vocab_size, target_seed, invalid_action, mask_in_info`; and `render_mode`: "ansi" (`render()` returns
-    the text so far, each token tinted by its log-likelihood) or "human" (prints it as it grows).
+    split, prompt_length, context_length, max_new_tokens, min_new_tokens, ending, transition, reward_every, target,
+    order, epsilon, vocab_size, target_seed, invalid_action, mask_in_info`; and `render_mode`: "ansi" (`render()`
+    returns the text so far, each token tinted by its log-likelihood) or "human" (prints it as it grows).
 
     With `transition="teacher"` the document's own token is appended whatever was chosen: actions do not influence
     states, the problem is a contextual bandit and shows nothing about sequential decisions.
