@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
-from tokenlm.envs import TokenLMEnv, Vocabulary
+from tokenlm.envs import EnvConfig, TokenLMEnv, Vocabulary
 
 import tokenlm  # noqa: F401
 
@@ -319,3 +320,14 @@ def test_own_words_for_jieba(tmp_path):
     assert [env.world.vocabulary.token(i) for i in env.world.tokenizer.encode("我喜欢深度强化学习")][
         -1
     ] == "深度强化学习"
+
+
+def test_the_manual_names_every_argument_under_gymnasiums_headings():
+    manual = TokenLMEnv.__doc__ or ""
+    for heading in (
+        "Description", "Action Space", "Observation Space", "Rewards", "Starting State", "Episode End", "Arguments",
+        "Vectorized environment", "Version History",
+    ):  # fmt: skip
+        assert f"## {heading}\n" in manual
+    named = set(re.findall(r"\w+", manual.split("## Arguments")[1].split("## Vectorized")[0]))
+    assert set(EnvConfig.__dataclass_fields__) <= named
