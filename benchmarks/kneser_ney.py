@@ -18,9 +18,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from record import print_table, write_result
+
 from tokenlm.envs.targets import NGramTarget
 from tokenlm.envs.text import Vocabulary
+
+from record import print_table, write_result
 
 PUBLISHED = {"train": 2_088_628, "valid": 217_646, "test": 245_569}
 

@@ -13,10 +13,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from record import print_table, write_result
 from tokenlm.agents.training import Run
-
 from tokenlm.cli import parse_run
+
+from record import print_table, write_result
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from tokenlm.agents.dqn.losses import soft_value, value_bound
 from tokenlm.envs import EnvConfig, Episodes, World
 from tokenlm.envs.oracle import optimal_return

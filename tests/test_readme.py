@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tokenlm.envs import EnvConfig
 
 from tokenlm.cli import config_names
+from tokenlm.envs import EnvConfig
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from tokenlm.agents import DQN, play, score_text
 from tokenlm.envs import EnvConfig, Episodes, Vocabulary, World
 

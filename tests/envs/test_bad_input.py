@@ -3,9 +3,9 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from tokenlm.envs import EnvConfig, NotRunning, TokenLMEnv, TokenLMVectorEnv, Vocabulary
 
 import tokenlm  # noqa: F401
+from tokenlm.envs import EnvConfig, NotRunning, TokenLMEnv, TokenLMVectorEnv, Vocabulary
 
 
 def env(tiny, **settings) -> TokenLMEnv:

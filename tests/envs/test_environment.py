@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
-from tokenlm.envs import EnvConfig, TokenLMEnv, Vocabulary
 
 import tokenlm  # noqa: F401
+from tokenlm.envs import EnvConfig, TokenLMEnv, Vocabulary
 
 SETTINGS = [
     {},

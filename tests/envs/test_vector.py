@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
-from tokenlm.envs import EnvConfig, Episodes, TokenLMEnv, TokenLMVectorEnv, World
-from tokenlm.envs.counter_rng import uniform
 
 import tokenlm  # noqa: F401
+from tokenlm.envs import EnvConfig, Episodes, TokenLMEnv, TokenLMVectorEnv, World
+from tokenlm.envs.counter_rng import uniform
 
 SETTINGS = [
     {},

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from tokenlm.agents import DQN, AgentConfig, MaximumLikelihood, Schedule, evaluate, score_text
 from tokenlm.envs import EnvConfig, TokenLMEnv, TokenLMVectorEnv, Vocabulary
 

@@ -3,8 +3,8 @@
 import dataclasses
 
 import pytest
-from tokenlm.agents import DQN, evaluate
 
+from tokenlm.agents import DQN, evaluate
 from tokenlm.cli import parse_run
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tokenlm.agents.dqn import losses
 
 T = torch.tensor

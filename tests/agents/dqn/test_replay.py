@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from tokenlm.agents.dqn.corpus_episodes import corpus_replay
 from tokenlm.agents.dqn.exploration import choose_actions
 from tokenlm.agents.dqn.replay import EpisodeReplay, concatenate

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tokenlm.agents.networks import make_network, put_rows
 
 V = 20
@@ -36,7 +37,7 @@ def test_later_tokens_never_change_earlier_hidden_vectors(network):
     assert not torch.allclose(one[:, 6:], other[:, 6:], atol=1e-3)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), more=st.integers(0, 5))
 def test_token_by_token_is_one_pass(network, lengths, more):
     width = max(lengths)

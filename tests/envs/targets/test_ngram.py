@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tokenlm.envs.targets import NGramTarget
 from tokenlm.envs.targets.kneser_ney import modified_discounts
 
@@ -52,7 +53,7 @@ class SlowKneserNey:
         return own + sum(taken.values()) / total * lower
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(corpora, st.integers(1, 4), st.data())
 def test_equals_the_formulas_in_every_context(documents, order, data):
     target = NGramTarget.fit(documents, V, order)
@@ -63,7 +64,7 @@ def test_equals_the_formulas_in_every_context(documents, order, data):
     np.testing.assert_allclose(target.log_probs(prefix)[0], expected, atol=1e-10)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(corpora, st.integers(1, 4))
 def test_equals_the_formulas_along_a_document(documents, order):
     target = NGramTarget.fit(documents, V, order)
@@ -87,7 +88,7 @@ def test_discounts_without_an_estimate_are_half_a_count():
     np.testing.assert_allclose(modified_discounts(np.array([1, 1, 2])), [0.5, 1.0, 1.5])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(corpora, st.integers(1, 4), st.lists(st.integers(5, V - 1), min_size=4, max_size=4))
 def test_sums_to_one_whatever_the_context(documents, order, context):
     target = NGramTarget.fit(documents, V, order)
@@ -95,7 +96,7 @@ def test_sums_to_one_whatever_the_context(documents, order, context):
         assert np.exp(target.log_probs(np.array([prefix]))).sum() == pytest.approx(1.0, abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.integers(1, V - 1), min_size=1, max_size=7), min_size=1, max_size=12), st.integers(1, 4))
 def test_special_tokens_in_a_document_are_context_only(documents, order):
     target = NGramTarget.fit(documents, V, order)
@@ -104,7 +105,7 @@ def test_special_tokens_in_a_document_are_context_only(documents, order):
     assert (rows[:, [0, 2, 4]] == 0).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(corpora, st.integers(1, 4), st.lists(st.integers(5, V - 1), min_size=1, max_size=9))
 def test_the_automaton_agrees_with_reading_the_prefix(documents, order, words):
     target = NGramTarget.fit(documents, V, order)

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+
 from tokenlm.envs.targets import ConditionedTarget, MarkovTarget, NGramTarget, ReferenceTarget
 
 

@@ -5,6 +5,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tokenlm.envs.text import Cleaning, read_documents, read_pairs, read_splits, split_documents
 
 
@@ -105,7 +106,7 @@ texts = st.lists(st.text("abcdefgh", min_size=1, max_size=4), min_size=3, max_si
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts, st.randoms())
 def test_splits_hold_everything_once_whatever_the_order(documents, random):
     splits = split_documents(documents)

@@ -5,6 +5,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import WordPiece as WordPieceDecoder
 from tokenizers.models import Unigram, WordLevel, WordPiece
 from tokenizers.pre_tokenizers import BertPreTokenizer, Whitespace
+
 from tokenlm.envs.text import Vocabulary, make_tokenizer
 
 

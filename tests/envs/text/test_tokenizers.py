@@ -9,6 +9,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tokenlm.envs.text import Cleaning, SymbolTokenizer, Vocabulary, load_tokenizer, make_tokenizer
 
 CORPUS = [
@@ -35,7 +36,7 @@ def test_char_and_bpe_give_the_text_back(tokenizers, name, text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(words)
 def test_bpe_writes_any_text(tokenizers, text):
     text = Cleaning()(text)
@@ -44,7 +45,7 @@ def test_bpe_writes_any_text(tokenizers, text):
     assert all(i >= 5 for i in ids)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(words.map(Cleaning()).filter(bool), min_size=1, max_size=5))
 def test_char_gives_back_any_text_it_was_made_from(texts):
     tokenizer = make_tokenizer("char", texts)

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tokenlm.envs.text import Cleaning, make_tokenizer
 from tokenlm.envs.text.joining import join_words
 from tokenlm.envs.text.words import SPLITS
@@ -19,7 +20,7 @@ any_text = st.lists(
 
 
 @pytest.mark.parametrize("name", ["jieba", "word", "char"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(any_text)
 def test_cutting_loses_nothing_but_blanks(name, text):
     words = SPLITS[name](text)
@@ -27,7 +28,7 @@ def test_cutting_loses_nothing_but_blanks(name, text):
     assert all(word and (name == "char" or not any(c.isspace() for c in word)) for word in words)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(any_text.map(lambda t: t.replace(" ", "")).filter(bool), max_size=12))
 def test_joining_adds_only_blanks_and_only_at_the_end(words):
     text = join_words(words)
