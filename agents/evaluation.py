@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..envs import EnvConfig, Episodes, Split, Vocabulary, World, force
-from ..envs.oracle import optimal_return
+from ..envs import EnvConfig, Episodes, Oracle, Split, Vocabulary, World, force
 from .dqn.agent import DQN
 from .dqn.collector import right_padded
 from .dqn.exploration import choose_actions
@@ -143,9 +142,7 @@ def play(
 
     Equal seeds give equal prompts to every policy.
     """
-    running = Episodes(world, config, episodes)
-    running.seed_all([seed + i for i in range(episodes)])
-    running.start(np.arange(episodes))
+    running = _running(world, config, episodes, seed)
     prefixes = running.observe()
     generator = torch.Generator().manual_seed(seed)
     active, returns, kl = np.ones(episodes, np.bool_), np.zeros(episodes), np.zeros(episodes)
@@ -214,15 +211,30 @@ def evaluate(
 
 
 def reference_returns(world: World, config: EnvConfig, episodes: int, seed: int) -> dict[str, float | None]:
-    """What needs no agent: the returns of a random policy, of p* and of the best there is, on equal prompts."""
-    random = play("random", world, config, episodes, seed)
-    target = play("target", world, config, episodes, seed)
-    best = optimal_return(world, config, random.prefixes)
-    return {
-        "random_return": float(random.returns.mean()),
-        "target_return": float(target.returns.mean()),
-        "optimal_return": None if best is None else float(best.mean()),
-    }
+    """What needs no agent: the returns of a random policy, of p* and of the best there is, on equal prompts.
+
+    Exact for the prompts drawn where the oracle is; the first two are sampled and the best is None where it is not.
+    """
+    prefixes = _running(world, config, episodes, seed).observe()
+    oracle = Oracle(world, config)
+    if oracle.is_exact and config.transition == "free":
+        returns = {
+            "random_return": oracle.expected_return("random", prefixes),
+            "target_return": oracle.expected_return("target", prefixes),
+            "optimal_return": oracle.optimal_return(prefixes),
+        }
+    else:
+        returns = {f"{policy}_return": play(policy, world, config, episodes, seed).returns
+                   for policy in ("random", "target")}  # fmt: skip
+    return {"optimal_return": None, **{name: float(values.mean()) for name, values in returns.items()}}
+
+
+def _running(world: World, config: EnvConfig, episodes: int, seed: int) -> Episodes:
+    """Episodes that have just begun; equal seeds give equal prompts."""
+    running = Episodes(world, config, episodes)
+    running.seed_all([seed + i for i in range(episodes)])
+    running.start(np.arange(episodes))
+    return running
 
 
 def _world(agent: DQN) -> World:

@@ -3,6 +3,7 @@
 from .config import EnvConfig, Split
 from .episodes import Episodes
 from .forced import Forced, force
+from .oracle import NotExact, Oracle
 from .single import NotRunning, TokenLMEnv
 from .suggestions import nearest
 from .targets import ConditionedTarget
@@ -15,7 +16,9 @@ __all__ = [
     "EnvConfig",
     "Episodes",
     "Forced",
+    "NotExact",
     "NotRunning",
+    "Oracle",
     "Split",
     "TokenLMEnv",
     "TokenLMVectorEnv",

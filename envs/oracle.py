@@ -1,53 +1,322 @@
-"""The best return there is, by dynamic programming on the target's automaton."""
+"""The optimum, exactly: values, policies and texts by dynamic programming on the target's automaton."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .config import EnvConfig
+from .dynamic_programming import Automaton, soft_maximum
 from .text import Vocabulary
-from .world import World
+from .world import World, encode_prompt
 
-MAX_ENTRIES = 40_000_000  # (state, token) pairs that the dense tables may hold
+MAX_ENTRIES = 130_000_000  # (state, token) pairs that the dense tables may hold: 12 bytes each
+Horizon = Literal["episode", "unlimited"]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
-def optimal_return(world: World, config: EnvConfig, prefixes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
-    """Log-probability, in nats, of the most likely text that continues each prefix.
+class NotExact(ValueError):
+    """The exact optimum was asked for where it cannot be computed."""
 
-    With the ending "eos" that is the best text that ends within `max_new_tokens`, with "fixed" the best of exactly
-    that many tokens.
+
+class Text(NamedTuple):
+    """A text of the oracle's.
+
+    Args:
+        text: prompt and continuation.
+        tokens: ids of the continuation, `<eos>` included.
+        log_prob: log p*(continuation | prompt), nats.
+    """
+
+    text: str
+    tokens: list[int]
+    log_prob: float
+
+
+class Bounds(NamedTuple):
+    """Bounds, not values: `lower` <= the optimal return <= `upper`, (B,) each, nats."""
+
+    lower: Floats
+    upper: Floats
+
+
+class Oracle:
+    """Optimal values of an environment whose target looks at the last n - 1 tokens.
+
+    The state of the dynamic programme is (automaton state, tokens written). An answer's table is computed at the
+    first question for its temperature and discount and kept; V = 10,000 at order 2 takes 1.3 GB.
+
+    With the ending "eos" two horizons make sense. "unlimited": reaching `max_new_tokens` only truncates, values go
+    on beyond it, as an agent that bootstraps there learns them. "episode": a text must end within
+    `max_new_tokens`, others count as impossible; this is what a best text or a sample of whole texts means. With the
+    ending "fixed" both are the same.
 
     Args:
         world: the world.
         config: the episode's rules.
-        prefixes: (B, L) observations of episodes that begin.
-
-    Returns: (B,) optimal returns at temperature 0 and γ = 1, or None where the target is not a finite automaton or
-    is too large for dense tables.
     """
-    target = world.target
-    if not target.tracks_states or target.automaton.num_states * world.vocab_size > MAX_ENTRIES:
+
+    def __init__(self, world: World, config: EnvConfig) -> None:
+        self.world = world
+        self.config = config
+        self._tables: dict[str, Automaton] = {}
+        self._values: dict[tuple[float, float, Horizon], list[Floats]] = {}
+
+    @property
+    def why_not(self) -> str | None:
+        """One sentence that says why there is no exact optimum here, None where there is."""
+        target = self.world.target
+        if not target.tracks_states:
+            return (
+                f"the exact optimum needs a target that looks at the last few tokens, not {self.config.target!r}, "
+                "whose log-probabilities depend on the document"
+            )
+        entries = target.automaton.num_states * self.world.vocab_size
+        if entries > MAX_ENTRIES:
+            return (
+                f"the exact optimum needs a table of {entries:,} (state, token) pairs, at most {MAX_ENTRIES:,} are "
+                "held; bounds() gives a lower and an upper bound, a lower order or a smaller vocabulary the optimum"
+            )
         return None
-    states = np.arange(target.automaton.num_states)
-    following = target.automaton.next_states(states)
-    tables = {eos: _rows(world, states, eos) for eos in (False, True)}
-    ends = config.ending == "eos"
-    value = np.full(len(states), -np.inf if ends else 0.0)
-    for written in reversed(range(config.max_new_tokens)):
-        eos_valid = ends and written >= config.min_new_tokens
-        q_values = tables[eos_valid] + value[following]
-        if eos_valid:
-            q_values[:, Vocabulary.EOS] = tables[True][:, Vocabulary.EOS]
-        new = q_values.max(1)
-        if np.array_equal(new, value) and not config.min_new_tokens:
-            break
-        value = new
-    result: npt.NDArray[np.float64] = value[target.track(prefixes)]
-    return result
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the exact optimum can be computed."""
+        return self.why_not is None
+
+    def optimal_value(
+        self,
+        prefixes: npt.ArrayLike,
+        written: npt.ArrayLike = 0,
+        *,
+        temperature: float = 1.0,
+        gamma: float = 1.0,
+        unpaid: npt.ArrayLike = 0.0,
+        horizon: Horizon = "unlimited",
+    ) -> Floats:
+        """V*(s), nats.
+
+        Args:
+            prefixes: (L,) or (B, L) observations.
+            written: () or (B,) tokens the episode has written.
+            temperature: τ >= 0.
+            gamma: discount, 0 to 1.
+            unpaid: () or (B,) log-probabilities earned but not yet paid (`reward_every` other than 1), nats.
+            horizon: see the class.
+
+        Returns: () or (B,).
+        """
+        states, wrote = self._states(prefixes, written)
+        solution = self._solve(temperature, gamma, horizon)
+        value = np.empty(len(states))
+        for count in np.unique(wrote):
+            rows = wrote == count
+            value[rows] = solution[min(count, len(solution) - 1)][states[rows]]
+        return self._shaped(value + self._owed(wrote, unpaid, gamma), prefixes)
+
+    def optimal_q(
+        self,
+        prefixes: npt.ArrayLike,
+        written: npt.ArrayLike = 0,
+        *,
+        temperature: float = 1.0,
+        gamma: float = 1.0,
+        unpaid: npt.ArrayLike = 0.0,
+        horizon: Horizon = "unlimited",
+    ) -> Floats:
+        """Q*(s, ·), (V,) or (B, V), nats, -inf where an action is not valid; arguments as `optimal_value`."""
+        states, wrote = self._states(prefixes, written)
+        solution = self._solve(temperature, gamma, horizon)
+        q_values = np.full((len(states), self.world.vocab_size), -np.inf)
+        for count in np.unique(wrote):
+            rows = np.flatnonzero(wrote == count)
+            words, eos = self._look_ahead(states[rows], int(count), solution, gamma)
+            q_values[np.ix_(rows, self._automaton.words)] = words
+            q_values[rows, Vocabulary.EOS] = eos
+        return self._shaped(q_values + self._owed(wrote, unpaid, gamma)[:, None], prefixes)
+
+    def optimal_policy(
+        self,
+        prefixes: npt.ArrayLike,
+        written: npt.ArrayLike = 0,
+        *,
+        temperature: float = 1.0,
+        gamma: float = 1.0,
+        horizon: Horizon = "unlimited",
+    ) -> Floats:
+        """π*(· | s) ∝ exp(Q*/τ), (V,) or (B, V); at τ = 0 all on one of the best actions."""
+        q_values = self.optimal_q(prefixes, written, temperature=temperature, gamma=gamma, horizon=horizon)
+        best = q_values.max(-1, keepdims=True)
+        if temperature == 0.0:
+            chosen = q_values.argmax(-1, keepdims=True)
+            return (np.arange(q_values.shape[-1]) == chosen).astype(np.float64)
+        weights = np.exp((q_values - best) / temperature)
+        policy: Floats = weights / weights.sum(-1, keepdims=True)
+        return policy
+
+    def optimal_return(self, prefixes: npt.ArrayLike) -> Floats:
+        """Log-probability, nats, of the best text after each prefix, (B, L) -> (B,): the return at τ = 0, γ = 1."""
+        return self.optimal_value(prefixes, temperature=0.0, horizon="episode")
+
+    def expected_return(self, policy: Literal["random", "target"], prefixes: npt.ArrayLike) -> Floats:
+        """(B,) exact undiscounted return of a uniformly random valid policy or of p* itself, truncation included."""
+        self._refuse(1.0)
+        states, _ = self._states(prefixes, 0)
+        value = np.zeros(len(self._automaton))
+        for count in reversed(range(self.config.max_new_tokens)):
+            value = self._automaton.expectation(value, policy, self._eos_valid(count))
+        return self._shaped(value[states], prefixes)
+
+    def most_likely_text(self, prompt: str = "") -> Text:
+        """The most likely text after `prompt` that ends within the episode: Viterbi, exactly."""
+        return self._write(prompt, 0.0, 1, None)[0]
+
+    def sample_power(self, prompt: str = "", temperature: float = 0.5, count: int = 1, seed: int = 0) -> list[Text]:
+        """Exact samples from p*(text | prompt)^{1/τ}, normalised over the whole texts that end within the episode.
+
+        Args:
+            prompt: how the texts begin.
+            temperature: τ > 0; 1 samples p* itself (given that the text ends in time).
+            count: number of texts, independent.
+            seed: of the sampling.
+        """
+        if not temperature > 0:
+            raise ValueError(f"sampling needs a temperature above 0, not {temperature}; most_likely_text is its limit")
+        return self._write(prompt, temperature, count, np.random.default_rng(seed))
+
+    def bounds(self, prefixes: npt.ArrayLike, width: int = 64) -> Bounds:
+        """Bounds of `optimal_return` where the target is too large for it: beam search below, a relaxation above.
+
+        The relaxation lets every step choose the best context that ends in the same last token.
+        """
+        from .bounds import beam_search, relaxed_optimum
+
+        if not self.world.target.tracks_states:
+            raise NotExact(str(self.why_not))
+        windows = np.atleast_2d(np.asarray(prefixes, np.int64))
+        lower = beam_search(self.world, self.config, windows, width).log_probs
+        return Bounds(lower, relaxed_optimum(self.world, self.config, windows))
+
+    @property
+    def _automaton(self) -> Automaton:
+        if "all" not in self._tables:
+            self._tables["all"] = Automaton(self.world)
+        return self._tables["all"]
+
+    def _solve(self, temperature: float, gamma: float, horizon: Horizon) -> list[Floats]:
+        """(S,) values after 0, 1, … written tokens; the last one holds for all later ones."""
+        self._refuse(gamma)
+        if temperature < 0 or not 0.0 <= gamma <= 1.0:
+            raise ValueError(
+                f"temperature must not be negative and gamma lie between 0 and 1, not {temperature} and {gamma}"
+            )
+        if horizon not in ("episode", "unlimited"):
+            raise ValueError(f"horizon {horizon!r} is unknown; use 'episode' or 'unlimited'")
+        key = (float(temperature), float(gamma), horizon)
+        if key not in self._values:
+            automaton, config = self._automaton, self.config
+            if config.ending == "eos" and horizon == "unlimited":
+                steps, value = config.min_new_tokens, automaton.stationary(temperature, gamma)
+            else:
+                steps = config.max_new_tokens
+                value = np.full(len(automaton), -np.inf if config.ending == "eos" else 0.0)
+            values = [value]
+            for count in reversed(range(steps)):
+                value = automaton.backup(
+                    value, temperature, gamma, self._eos_valid(count), self._reward_weight(count, gamma)
+                )
+                values.insert(0, value)
+            self._values[key] = values
+        return self._values[key]
+
+    def _look_ahead(
+        self, states: Ints, written: int, solution: list[Floats], gamma: float
+    ) -> tuple[Floats, Floats]:
+        after = solution[min(written + 1, len(solution) - 1)]
+        weight = self._reward_weight(written, gamma)
+        return self._automaton.q_values(states, after, gamma, self._eos_valid(written), weight)
+
+    def _refuse(self, gamma: float) -> None:
+        """Raise where no exact optimum of the kind asked for exists."""
+        if (reason := self.why_not) is not None:
+            raise NotExact(reason)
+        config = self.config
+        if config.transition == "teacher" and gamma > 0:
+            raise NotExact(
+                'with transition="teacher" actions do not move the state: the problem is a contextual bandit, '
+                "whose optimum is that of gamma=0"
+            )
+        if config.reward_every != 1 and gamma < 1 and config.ending == "eos":
+            raise NotExact(
+                f"with reward_every={config.reward_every}, gamma={gamma:g} and texts that end early the optimum "
+                'depends on all that is still unpaid; use gamma=1, reward_every=1 or ending="fixed"'
+            )
+
+    def _eos_valid(self, written: int) -> bool:
+        return self.config.ending == "eos" and written >= self.config.min_new_tokens
+
+    def _reward_weight(self, written: Any, gamma: float) -> Any:
+        """Discount between a token and the step that pays for it."""
+        every, horizon = self.config.reward_every, self.config.max_new_tokens
+        if every == 1 or gamma == 1.0:
+            return 1.0
+        paid = np.minimum((written // every + 1) * every, horizon) if every else horizon
+        return float(gamma) ** (paid - 1 - written)
+
+    def _owed(self, written: Ints, unpaid: npt.ArrayLike, gamma: float) -> Floats:
+        owed: Floats = self._reward_weight(written, gamma) * np.broadcast_to(
+            np.asarray(unpaid, np.float64), written.shape
+        )
+        return owed
+
+    def _states(self, prefixes: npt.ArrayLike, written: npt.ArrayLike) -> tuple[Ints, Ints]:
+        windows = np.atleast_2d(np.asarray(prefixes, np.int64))
+        states = self.world.target.track(windows) if self.is_exact else np.zeros(len(windows), np.int64)
+        return states, np.broadcast_to(np.asarray(written, np.int64), (len(windows),))
+
+    @staticmethod
+    def _shaped(array: Floats, prefixes: npt.ArrayLike) -> Floats:
+        return array if np.ndim(prefixes) > 1 else array[0]
+
+    def _write(self, prompt: str, temperature: float, count: int, rng: np.random.Generator | None) -> list[Text]:
+        """Texts by the optimal policy: the best actions without `rng`, samples with it."""
+        solution = self._solve(temperature, 1.0, "episode")
+        ids = encode_prompt(prompt, self.world.tokenizer, self.config)
+        prefix = [Vocabulary.BOS, *ids][-self.config.context_length :]
+        window = np.array([[Vocabulary.PAD] * (self.config.context_length - len(prefix)) + prefix])
+        states = np.repeat(self.world.target.track(window), count)
+        if not np.isfinite(solution[0][states[0]]):
+            raise NotExact(f"no text after {prompt!r} ends within {self.config.max_new_tokens} tokens")
+        tokens = np.zeros((count, self.config.max_new_tokens), np.int64)
+        log_probs, active = np.zeros(count), np.ones(count, np.bool_)
+        choices = np.append(self._automaton.words, Vocabulary.EOS)
+        for step in range(self.config.max_new_tokens):
+            words, eos = self._look_ahead(states, step, solution, 1.0)
+            q_values = np.concatenate([words, eos[:, None]], axis=1)
+            if rng is not None:  # the maximum of values with Gumbel noise is a sample of their softmax
+                q_values = q_values + temperature * rng.gumbel(size=q_values.shape)
+            chosen = np.where(active, choices[q_values.argmax(1)], Vocabulary.PAD)
+            eos_valid = np.full(count, self._eos_valid(step))
+            gained = self.world.target.log_prob(states, np.where(active, chosen, choices[0]), eos_valid)
+            log_probs += np.where(active, gained, 0.0)
+            tokens[:, step] = chosen
+            states = self.world.target.automaton.next_state(states, chosen)
+            active &= chosen != Vocabulary.EOS
+            if not active.any():
+                break
+        rows = [[int(t) for t in row if t != Vocabulary.PAD] for row in tokens]
+        decode = self.world.tokenizer.decode
+        return [Text(decode(ids + row), row, float(p)) for row, p in zip(rows, log_probs, strict=True)]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Oracle:
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"world": self.world, "config": self.config, "_tables": {}, "_values": {}}
 
 
-def _rows(world: World, states: npt.NDArray[np.int64], eos_valid: bool) -> Any:
-    return world.target.log_probs(states, np.full(len(states), eos_valid))
+__all__ = ["Bounds", "NotExact", "Oracle", "Text", "soft_maximum"]

@@ -13,6 +13,7 @@ from gymnasium.spaces import Box
 
 from .config import EnvConfig
 from .episodes import Episodes
+from .oracle import Oracle
 from .rendering import render_ansi
 from .spaces import TokenSpace
 from .text import Vocabulary
@@ -95,6 +96,7 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         size = self.world.vocab_size
         self.observation_space = Box(0, size - 1, (self.config.context_length,), np.int64)
         self.action_space = TokenSpace(always_valid(self.world, self.config))
+        self.oracle = Oracle(self.world, self.config)
         self._episodes = Episodes(self.world, self.config, 1)
         self._one = np.ones(1, np.bool_)
         self._running = False
@@ -138,6 +140,17 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     def target_log_probs(self) -> npt.NDArray[np.float64]:
         """(V,) log p*(· | s) of the present state over the valid actions, in nats, -inf elsewhere."""
         return self._episodes.target_log_probs()[0]
+
+    def optimal_q(self, temperature: float = 1.0, gamma: float = 1.0) -> npt.NDArray[np.float64]:
+        """(V,) Q*(s, ·) of the present state in nats, -inf for invalid actions; see `Oracle.optimal_q`."""
+        episodes = self._episodes
+        return self.oracle.optimal_q(
+            episodes.observe()[0],
+            episodes.written[0],
+            temperature=temperature,
+            gamma=gamma,
+            unpaid=episodes.unpaid[0],
+        )
 
     @property
     def text(self) -> str:

@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 
 from .config import EnvConfig
 from .episodes import Episodes
+from .oracle import Oracle
 from .rendering import render_ansi
 from .single import NotRunning, TokenLMEnv, always_valid, start_episodes, token_ids
 from .spaces import TokenSpace
@@ -60,6 +61,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         self.single_action_space = TokenSpace(always_valid(self.world, self.config))
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
+        self.oracle = Oracle(self.world, self.config)
         self._episodes = Episodes(self.world, self.config, num_envs)
         self._log_probs = np.zeros((num_envs, self.config.max_new_tokens))
         self._over = np.zeros(num_envs, np.bool_)

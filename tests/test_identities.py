@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from tokenlm.agents.dqn.losses import soft_value, value_bound
-from tokenlm.envs import EnvConfig, Episodes, World
-from tokenlm.envs.oracle import optimal_return
+from tokenlm.envs import EnvConfig, Episodes, Oracle, World
 
 WORDS, T = (5, 6, 7), 4
 TEXTS = np.array(list(itertools.product(WORDS, repeat=T)))
@@ -102,7 +101,7 @@ def test_at_temperature_zero_the_optimum_is_the_most_likely_text(every, seed):
     best = play_every_text(markov(1, seed)).sum(1).max()
     assert values[0] == pytest.approx(best, abs=1e-12)
     prefix = np.array([[0] * T + [2]])
-    assert optimal_return(World.of(config), config, prefix)[0] == pytest.approx(best, abs=1e-12)
+    assert Oracle(World.of(config), config).optimal_return(prefix)[0] == pytest.approx(best, abs=1e-12)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
@@ -150,7 +149,7 @@ def test_best_text_with_eos_by_enumeration():
         episodes.start_from_prompts(np.arange(len(texts)), [[] for _ in texts], None)
         total = sum(episodes.step(texts[:, t], np.ones(len(texts), bool))[0] for t in range(length + 1))
         best = max(best, total.max())
-    assert optimal_return(world, config, np.array([[0] * T + [2]]))[0] == pytest.approx(best, abs=1e-12)
+    assert Oracle(world, config).optimal_return(np.array([[0] * T + [2]]))[0] == pytest.approx(best, abs=1e-12)
 
 
 def test_reference_rewards_without_discount_are_affine_in_the_probability():

@@ -17,11 +17,23 @@ if TYPE_CHECKING:
 __all__ = ["DQN", "EnvConfig", "MaximumLikelihood"]
 __version__ = version("tokenlm")
 
-register(
-    id="TokenLM-v0",
-    entry_point="tokenlm.envs:TokenLMEnv",
-    vector_entry_point="tokenlm.envs:TokenLMVectorEnv",
-)
+# Settings a paper can name: an id never changes what it means, a change gets a new version.
+_MARKOV = {"target": "markov", "order": 2, "vocab_size": 200, "max_new_tokens": 16, "context_length": 17}
+_TINY = {"target": "markov", "order": 3, "vocab_size": 8, "max_new_tokens": 4, "context_length": 5}
+_ONE_START = {"ending": "fixed", "prompt_length": (0, 0)}
+_IDS: dict[str, dict[str, Any]] = {
+    "TokenLM-v0": {},
+    "TokenLM-Sparse-v0": {"reward_every": 0},
+    "TokenLM-Markov-v0": {**_MARKOV, **_ONE_START},
+    "TokenLM-Tiny-v0": {**_TINY, **_ONE_START},
+}
+for _id, _settings in _IDS.items():
+    register(
+        id=_id,
+        entry_point="tokenlm.envs:TokenLMEnv",
+        vector_entry_point="tokenlm.envs:TokenLMVectorEnv",
+        kwargs=_settings,
+    )
 
 
 def __getattr__(name: str) -> Any:

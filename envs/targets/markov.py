@@ -14,6 +14,7 @@ from .tables import Tables
 SPECIAL = 5
 MAX_BYTES = 2 << 30
 EXPONENTS = (0.5, 2.5)
+_BLOCK = 1 << 20  # entries of the table made at a time
 
 
 class MarkovTarget(Automaton):
@@ -53,11 +54,14 @@ class MarkovTarget(Automaton):
             )
         rng = np.random.default_rng(seed)
         exponents = rng.uniform(*EXPONENTS, size=(self.num_states, 1))
-        ranks = rng.permuted(np.broadcast_to(np.arange(1, words + 1), (self.num_states, words)), axis=1)
-        log_words = -exponents * np.log(ranks)
-        log_words -= np.log(np.exp(log_words).sum(1, keepdims=True))
         table = np.full((self.num_states, vocab_size), -np.inf)
-        table[:, SPECIAL:] = log_words + np.log1p(-eos_probability)
+        rows = max(1, _BLOCK // words)
+        for start in range(0, self.num_states, rows):
+            block = exponents[start : start + rows]
+            ranks = rng.permuted(np.broadcast_to(np.arange(1, words + 1), (len(block), words)), axis=1)
+            log_words = -block * np.log(ranks)
+            log_words -= np.log(np.exp(log_words).sum(1, keepdims=True))
+            table[start : start + rows, SPECIAL:] = log_words + np.log1p(-eos_probability)
         if eos_probability > 0:
             table[:, EOS] = np.log(eos_probability)
         self._tables = Tables(log_prob=table)
