@@ -11,9 +11,12 @@ from ..envs.text import Cleaning
 from ..envs.typed import check_types
 from .schedules import Schedule
 
-Loss = Literal["soft_q", "cross_entropy"]
+Loss = Literal[
+    "soft_q", "dqn", "double", "munchausen", "pcl", "hl_gauss", "c51", "quantile",
+    "cross_entropy", "q_sft", "iq_learn", "cql", "ilql", "pqn",
+]  # fmt: skip
 Optimizer = Literal["adam", "adamw", "sgd"]
-Network = Literal["lstm", "transformer"]
+Network = Literal["lstm", "transformer", "tabular"]
 Positions = Literal["rotary", "learned"]
 
 
@@ -22,7 +25,8 @@ class NetworkConfig:
     """The Q-network.
 
     Args:
-        name: "lstm" (embedding, LSTM, linear) or "transformer" (causal, pre-norm).
+        name: "lstm" (embedding, LSTM, linear), "transformer" (causal, pre-norm) or "tabular" (a row of values for
+            each prefix; tiny environments only).
         embedding_size: width of the LSTM's embedding; the Transformer's is hidden_size.
         hidden_size: width of the hidden state that the head reads.
         num_layers: layers of the LSTM or Transformer.
@@ -30,6 +34,8 @@ class NetworkConfig:
         positions: how the Transformer sees positions, "rotary" or "learned".
         dropout: dropout probability while training.
         initial_value: what every Q-value is before training, in nats.
+        noisy: learned noise on the heads' weights, which explores (Fortunato et al. 2018).
+        layer_norm: a LayerNorm before the heads of the LSTM; the loss "pqn" has one in any case.
     """
 
     name: Network = "lstm"
@@ -40,6 +46,58 @@ class NetworkConfig:
     positions: Positions = "rotary"
     dropout: float = 0.0
     initial_value: float = 0.0
+    noisy: bool = False
+    layer_norm: bool = False
+
+
+@dataclass(frozen=True)
+class RuleTraits:
+    """What a learning rule brings along, and what it cannot do without.
+
+    Args:
+        temperature: τ where none is given.
+        corpus_share: where none is given.
+        dueling: where it is not given.
+        hard: backs up the maximum whatever the temperature, which is then that of acting only.
+        needs: settings it cannot do without.
+        why: one clause that says why.
+        multi_step: can look several steps ahead.
+        bounds: its values are those of log-likelihood rewards, so that they have a bound.
+    """
+
+    temperature: float = 1.0
+    corpus_share: float = 0.5
+    dueling: bool = True
+    hard: bool = False
+    needs: dict[str, Any] = field(default_factory=dict)
+    why: str = ""
+    multi_step: bool = False
+    bounds: bool = True
+
+
+_HARD: dict[str, Any] = {"temperature": 0.0, "dueling": False, "hard": True}
+_OFFLINE = "it learns from the corpus alone"
+RULES: dict[str, RuleTraits] = {
+    "soft_q": RuleTraits(multi_step=True),
+    "dqn": RuleTraits(**_HARD, multi_step=True),
+    "double": RuleTraits(temperature=0.0, dueling=False, multi_step=True),
+    "munchausen": RuleTraits(needs={"dueling": True}, why="its bonus is the log-probability of a policy"),
+    "pcl": RuleTraits(needs={"dueling": True}, why="Q = V + τ log π", multi_step=True),
+    "hl_gauss": RuleTraits(needs={"dueling": True}, why="V has its own head, a histogram", multi_step=True),
+    "c51": RuleTraits(**_HARD, needs={"dueling": False}, why="every action has its own distribution"),
+    "quantile": RuleTraits(**_HARD, needs={"dueling": False}, why="every action has its own distribution"),
+    "cross_entropy": RuleTraits(corpus_share=1.0, needs={"corpus_share": 1.0}, why=_OFFLINE),
+    "q_sft": RuleTraits(
+        corpus_share=1.0, dueling=False, needs={"dueling": False}, why="its values are likelihoods", bounds=False
+    ),
+    "iq_learn": RuleTraits(corpus_share=1.0, needs={"corpus_share": 1.0}, why=_OFFLINE, bounds=False),
+    "cql": RuleTraits(corpus_share=1.0, multi_step=True),
+    "ilql": RuleTraits(corpus_share=1.0, dueling=False, needs={"dueling": False}, why="it has heads of its own"),
+    "pqn": RuleTraits(
+        **_HARD, corpus_share=0.0, needs={"corpus_share": 0.0, "priority_exponent": 0.0},
+        why="it learns from what it has just written",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,15 +106,35 @@ class AgentConfig:
 
     Args:
         network: the Q-network.
-        loss: "soft_q": squared or Huber TD error of the soft Bellman equation, which is the plain one of DQN at
-            temperature 0; "cross_entropy": maximum likelihood on the corpus, no rewards.
+        loss: the learning rule. "soft_q": TD error of the soft Bellman equation; "dqn": of the plain one; "double":
+            the online network chooses, the target network judges; "munchausen": a share of log π added to the
+            reward; "pcl": path consistency over n_step tokens; "hl_gauss": V(s) as a histogram; "c51", "quantile":
+            distributions of the return (small vocabularies); "cross_entropy": maximum likelihood on the corpus, no
+            rewards; "q_sft": values learned as likelihoods; "iq_learn": log-likelihood with a TD regulariser, no
+            rewards; "cql", "ilql": offline; "pqn": λ-returns, no replay, no target network.
         gamma: discount. With 1 the optimum is the target distribution itself.
-        temperature: τ of V(s) = τ log Σ exp(Q/τ) and of the Boltzmann policy, over the course of training.
+        temperature: τ of V(s) = τ log Σ exp(Q/τ) and of the Boltzmann policy, over the course of training; None
+            for what the loss is used with: 0 for dqn, double, c51, quantile and pqn, else 1.
         epsilon: probability of a uniformly random valid action, over the course of training.
         dueling: separate heads for V(s) and for the advantages, whose soft maximum is 0; without it one head gives
-            Q and an update needs no V-wide backward pass, but nothing ties the values of untried actions down.
+            Q and an update needs no V-wide backward pass, but nothing ties the values of untried actions down. None
+            for what the loss is used with.
         bound_values: hold V below the bound that log-likelihood rewards guarantee (V* <= 0 for τ <= 1); without it
             errors add up along the text and values drift upwards.
+        n_step: tokens that a target looks ahead.
+        trace_decay: λ, how much less each further token of them counts; None for 0.65 with pqn and 1 otherwise.
+        off_policy_correction: several-step targets subtract Q(s, a) on the way, which keeps the optimum whatever
+            policy wrote the text, rather than V(s), which is the plain n-step or λ-return; None for the first except
+            with pqn.
+        munchausen_alpha: share of log π that munchausen adds; the temperature stays that of the optimum it finds.
+        munchausen_clip: least value of that bonus before it is shared, nats; None for no limit.
+        atoms: numbers in a distribution or histogram of returns.
+        value_range: lowest and highest return that these cover, nats.
+        cql_weight: of the conservative term of cql and ilql.
+        expectile: of ilql, ½ to below 1.
+        advantage_weight: how much of the advantage ilql and q_sft add to log π_β when acting.
+        reward_scale: nats a token that q_sft's mapping of rewards to [0, 1] covers.
+        td_weight: of the TD regulariser of iq_learn.
         huber_delta: where the loss turns from squared to linear, in nats; None for squared throughout.
         learning_rate: step size of the optimiser, over the course of training.
         optimizer: "adam", "adamw" or "sgd".
@@ -65,7 +143,10 @@ class AgentConfig:
         batch_size: episodes in a batch.
         replay_ratio: transitions trained for each environment step.
         replay_capacity: episodes kept.
-        corpus_share: share of a batch's episodes that are documents of the corpus rather than the agent's own.
+        corpus_share: share of a batch's episodes that are documents of the corpus rather than the agent's own; None
+            for what the loss is used with: 1 for offline rules, 0 for pqn, else ½.
+        priority_exponent: how much an episode's TD errors steer how often it is drawn; 0 for not at all.
+        importance_exponent: how much of that the loss takes back by weights.
         learning_starts: environment steps before the first update.
         target_update_rate: Polyak rate at every update; 1 copies the network, see target_update_interval.
         target_update_interval: updates between two target updates.
@@ -75,10 +156,22 @@ class AgentConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     loss: Loss = "soft_q"
     gamma: float = 1.0
-    temperature: Schedule | float = 1.0
+    temperature: Schedule | float | None = None
     epsilon: Schedule | float = Schedule(0.1, 0.0, 0.5)
-    dueling: bool = True
+    dueling: bool | None = None
     bound_values: bool = True
+    n_step: int = 1
+    trace_decay: float | None = None
+    off_policy_correction: bool | None = None
+    munchausen_alpha: float = 0.9
+    munchausen_clip: float | None = None
+    atoms: int = 51
+    value_range: tuple[float, float] = (-100.0, 0.0)
+    cql_weight: float = 0.1
+    expectile: float = 0.7
+    advantage_weight: float = 1.0
+    reward_scale: float = 20.0
+    td_weight: float = 0.1
     huber_delta: float | None = None
     learning_rate: Schedule | float = Schedule(4e-3, 1e-4)
     optimizer: Optimizer = "adam"
@@ -87,7 +180,9 @@ class AgentConfig:
     batch_size: int = 32
     replay_ratio: float = 8.0
     replay_capacity: int = 20_000
-    corpus_share: float = 0.5
+    corpus_share: float | None = None
+    priority_exponent: float = 0.0
+    importance_exponent: float = 0.6
     learning_starts: int = 1_000
     target_update_rate: float = 0.02
     target_update_interval: int = 1
@@ -96,7 +191,10 @@ class AgentConfig:
     def __post_init__(self) -> None:
         """Refuse values that cannot work, each with one sentence."""
         for name in SCHEDULES:
-            object.__setattr__(self, name, Schedule.of(getattr(self, name)))
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Schedule.of(getattr(self, name)))
+        if isinstance(self.value_range, list):  # YAML has no tuples
+            object.__setattr__(self, "value_range", tuple(self.value_range))
         check_types(self)
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
@@ -108,14 +206,59 @@ class AgentConfig:
                 raise ValueError(
                     f"{name} {value!r} is unknown{nearest(value, choices)}; use one of {', '.join(choices)}"
                 )
-        if self.loss == "cross_entropy" and self.corpus_share < 1.0:
-            raise ValueError(
-                f"cross_entropy learns from the corpus alone: set corpus_share to 1, not {self.corpus_share}"
-            )
+        if not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"value_range must be (lowest, highest) with lowest < highest, not {self.value_range}")
+        self._refuse_senseless()
+
+    def _refuse_senseless(self) -> None:
+        """Refuse combinations that the rule cannot make sense of."""
+        for name, needed in self.traits.needs.items():
+            given = getattr(self, name)
+            if given is not None and given != needed:
+                raise ValueError(f"{self.loss} needs {name} {needed}, not {given}: {self.traits.why}")
+        if self.n_step > 1 and not self.traits.multi_step:
+            able = ", ".join(name for name, traits in RULES.items() if traits.multi_step)
+            raise ValueError(f"{self.loss} looks one step ahead, not {self.n_step}; n_step is for {able}")
+        if (
+            self.loss == "munchausen"
+            and min(self._schedule("temperature").start, self._schedule("temperature").end) <= 0
+        ):
+            raise ValueError("munchausen needs a temperature above 0: its bonus is τ log π, which is nothing at 0")
+        if self.munchausen_clip is not None and self.munchausen_clip > 0:
+            raise ValueError(f"munchausen_clip must not be positive, not {self.munchausen_clip}")
+
+    @property
+    def traits(self) -> RuleTraits:
+        """What the learning rule brings along."""
+        return RULES[self.loss]
+
+    @property
+    def uses_dueling(self) -> bool:
+        """`dueling`, or what the loss is used with."""
+        return self.traits.dueling if self.dueling is None else self.dueling
+
+    @property
+    def share_of_corpus(self) -> float:
+        """`corpus_share`, or what the loss is used with."""
+        return self.traits.corpus_share if self.corpus_share is None else self.corpus_share
+
+    @property
+    def decay(self) -> float:
+        """`trace_decay`, or what the loss is used with."""
+        return (0.65 if self.loss == "pqn" else 1.0) if self.trace_decay is None else self.trace_decay
+
+    @property
+    def corrects(self) -> bool:
+        """`off_policy_correction`, or what the loss is used with."""
+        return self.loss != "pqn" if self.off_policy_correction is None else self.off_policy_correction
 
     def at(self, name: str, progress: float) -> float:
         """The value of the schedule `name` at `progress`, the part of training that is done, 0 to 1."""
-        return Schedule.of(getattr(self, name))(progress)
+        return self._schedule(name)(progress)
+
+    def _schedule(self, name: str) -> Schedule:
+        value = getattr(self, name)
+        return Schedule.of(self.traits.temperature if value is None else value)
 
     @classmethod
     def of(cls, config: AgentConfig | None, settings: dict[str, Any]) -> AgentConfig:
@@ -136,6 +279,17 @@ SCHEDULES = ("temperature", "epsilon", "learning_rate")
 _RANGES: dict[str, tuple[float, float]] = {
     "gamma": (0.0, 1.0),
     "corpus_share": (0.0, 1.0),
+    "n_step": (1, 10**6),
+    "trace_decay": (0.0, 1.0),
+    "munchausen_alpha": (0.0, 0.999),
+    "atoms": (2, 10**4),
+    "cql_weight": (0.0, 10**6),
+    "expectile": (0.5, 0.9999),
+    "advantage_weight": (0.0, 10**6),
+    "reward_scale": (1e-6, 10**6),
+    "td_weight": (0.0, 10**6),
+    "priority_exponent": (0.0, 10.0),
+    "importance_exponent": (0.0, 1.0),
     "target_update_rate": (0.0, 1.0),
     "target_update_interval": (1, 10**9),
     "batch_size": (1, 10**6),

@@ -15,7 +15,7 @@ from ..envs import EnvConfig, Episodes, Oracle, Split, Vocabulary, World, force
 from .dqn.agent import DQN
 from .dqn.collector import right_padded
 from .dqn.exploration import choose_actions
-from .dqn.learner import CHUNK
+from .dqn.update import CHUNK
 from .networks import State
 
 _BLOCK = 256  # texts scored at a time
@@ -106,8 +106,8 @@ def _log_likelihood(
     # Scoring asks what the policy thinks of a text, so no minimum length hides its <eos>.
     rows_at_once = max(1, CHUNK // agent.network.vocab_size)
     for h, a in zip(at.split(rows_at_once), chosen.split(rows_at_once), strict=True):
-        q_values = agent.network.q_values(h).masked_fill(~agent.rules.valid, -torch.inf)
-        total += float(torch.log_softmax(q_values / temperature, -1).gather(1, a[:, None]).cpu().double().sum())
+        values = agent.network.policy_values(h, agent.rules.valid)
+        total += float(torch.log_softmax(values / temperature, -1).gather(1, a[:, None]).cpu().double().sum())
     return total
 
 
@@ -154,7 +154,7 @@ def play(
     while active.any():
         valid = torch.from_numpy(running.action_masks())
         if isinstance(policy, DQN):
-            values = policy.network.q_values(hidden).float().cpu()
+            values = policy.network.policy_values(hidden, valid.to(policy.device)).float().cpu()
             if temperature > 0:
                 kl += np.where(active, _kl(values, valid, running, temperature), 0.0)
             actions, _ = choose_actions(values, valid, temperature, 0.0, generator)

@@ -233,9 +233,7 @@ class Oracle:
             self._values[key] = values
         return self._values[key]
 
-    def _look_ahead(
-        self, states: Ints, written: int, solution: list[Floats], gamma: float
-    ) -> tuple[Floats, Floats]:
+    def _look_ahead(self, states: Ints, written: int, solution: list[Floats], gamma: float) -> tuple[Floats, Floats]:
         after = solution[min(written + 1, len(solution) - 1)]
         weight = self._reward_weight(written, gamma)
         return self._automaton.q_values(states, after, gamma, self._eos_valid(written), weight)

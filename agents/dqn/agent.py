@@ -20,13 +20,17 @@ from ...envs.text import Tokenizer
 from .. import checkpoints
 from ..configuration import AgentConfig
 from ..devices import resolve_device
-from ..networks import QNetwork, make_network, put_rows
+from ..networks import Heads, QNetwork, make_network, put_rows
 from .collector import Collector, right_padded
 from .corpus_episodes import corpus_replay
 from .exploration import choose_actions
-from .learner import ActionRules, Learner
+from .learner import Learner
 from .replay import EpisodeReplay
-from .sampling import BatchSampler
+from .sampling import BatchSampler, episode_priorities
+from .update import ActionRules
+
+_PRIORITY_MIXTURE = 0.9  # R2D2's share of the largest TD error in an episode's priority
+_MARGIN_BINS = 4
 
 Callback = Callable[["DQN"], bool | None]
 
@@ -159,7 +163,9 @@ class DQN:
             if action_masks is not None:
                 valid = torch.as_tensor(np.asarray(action_masks), device=self.device).bool().expand(len(windows), -1)
             temperature = 0.0 if deterministic else self.temperature
-            actions, _ = choose_actions(self.network.q_values(hidden), valid, temperature, 0.0, self.generator)
+            actions, _ = choose_actions(
+                self.network.policy_values(hidden, valid), valid, temperature, 0.0, self.generator
+            )
         array = actions.cpu().numpy()
         return (array[0] if single else array), state
 
@@ -212,7 +218,7 @@ class DQN:
         columns = []
         for step in range(horizon):
             valid[:, Vocabulary.EOS] = eos_ever_valid and step >= self.rules.min_new_tokens
-            actions, _ = choose_actions(self.network.q_values(hidden), valid, temperature, 0.0, generator)
+            actions, _ = choose_actions(self.network.policy_values(hidden, valid), valid, temperature, 0.0, generator)
             columns.append(torch.where(over, Vocabulary.PAD, actions))
             over = over | (actions == Vocabulary.EOS)
             if bool(over.all()):
@@ -269,25 +275,28 @@ class DQN:
 
     def _make_network(self) -> QNetwork:
         network = self.config.network
-        shared = {
-            "hidden_size": network.hidden_size,
-            "num_layers": network.num_layers,
-            "dropout": network.dropout,
-        }
-        if network.name == "lstm":
-            own: dict[str, Any] = {"embedding_size": network.embedding_size}
+        # Corpus episodes and full windows must both fit, and one place more for the last token written.
+        longest = self.env_config.context_length + self.env_config.max_new_tokens + 1
+        own: dict[str, Any]
+        if network.name == "tabular":
+            own = {"longest": self.env_config.prompt_length[1] + self.env_config.max_new_tokens}
         else:
-            # Corpus episodes and full windows must both fit, and one place more for the last token written.
-            longest = self.env_config.context_length + self.env_config.max_new_tokens + 1
-            own = {"num_heads": network.num_heads, "positions": network.positions, "max_length": longest}
-        made = make_network(
-            network.name, len(self.tokenizer.vocabulary), initial_value=network.initial_value, **shared, **own
-        )
+            own = {
+                "hidden_size": network.hidden_size,
+                "num_layers": network.num_layers,
+                "dropout": network.dropout,
+            }
+        if network.name == "lstm":
+            own["embedding_size"] = network.embedding_size
+        if network.name == "transformer":
+            own |= {"num_heads": network.num_heads, "positions": network.positions, "max_length": longest}
+        made = make_network(network.name, len(self.tokenizer.vocabulary), heads=_heads(self.config), **own)
         return made.to(self.device)
 
     def _make_rules(self) -> ActionRules:
         valid = torch.from_numpy(valid_actions(len(self.tokenizer.vocabulary), self.env_config)).to(self.device)
-        return ActionRules(valid, Vocabulary.EOS, self.env_config.min_new_tokens, self.env_config.max_new_tokens)
+        env = self.env_config
+        return ActionRules(valid, Vocabulary.EOS, env.min_new_tokens, env.max_new_tokens, env.reward_every)
 
     def _prepare(self) -> None:
         """Make what only training needs: the corpus episodes, the replay and the environments."""
@@ -296,12 +305,13 @@ class DQN:
         if self.world is None:
             raise ValueError("this agent has no environment to learn in; load it with DQN.load(path, env=…)")
         config = self.config
-        corpus = corpus_replay(self.world, self.env_config, self.seed, self.device) if config.corpus_share else None
-        if config.corpus_share < 1:
+        share = config.share_of_corpus
+        corpus = corpus_replay(self.world, self.env_config, self.seed, self.device) if share else None
+        if share < 1:
             env = TokenLMVectorEnv(config.num_envs, self.env_config, autoreset_mode=AutoresetMode.SAME_STEP)
             longest = int(self.world.documents[self.env_config.split].longest_prompt.max()) + 1
             self.replay = EpisodeReplay(
-                config.replay_capacity,
+                max(config.num_envs, config.batch_size) if config.loss == "pqn" else config.replay_capacity,
                 min(longest, self.env_config.context_length),
                 self.env_config.max_new_tokens,
                 self.world.vocab_size,
@@ -310,7 +320,10 @@ class DQN:
             )
             self.collector = Collector(env, self.network, self.replay, self.generator, self.seed)
         generator = torch.Generator().manual_seed(self.seed + 1)
-        self.sampler = BatchSampler(self.replay, corpus, config.batch_size, config.corpus_share, generator)
+        self.sampler = BatchSampler(
+            self.replay, corpus, config.batch_size, share, generator, config.priority_exponent,
+            config.importance_exponent,
+        )  # fmt: skip
 
     def _act(self) -> None:
         if self.collector is not None:
@@ -324,6 +337,9 @@ class DQN:
             before = self.learner.transitions_trained
             metrics = self.learner.update(batch, self.progress)
             self._owed -= max(1, self.learner.transitions_trained - before)
+            if self.config.priority_exponent and batch.rows is not None and len(self.learner.errors):
+                priorities = episode_priorities(self.learner.errors, batch.is_action, _PRIORITY_MIXTURE)
+                self.sampler.update_priorities(batch.rows, priorities)
             self.last_metrics = metrics
 
     def _read(
@@ -338,6 +354,26 @@ class DQN:
             hidden[rows] = fresh
             put_rows(state, rows, new)
         return hidden, state
+
+
+def _heads(config: AgentConfig) -> Heads:
+    """The heads that the learning rule needs."""
+    network, loss = config.network, config.loss
+    distributional, low, high = loss in ("c51", "quantile"), *config.value_range
+    if loss == "hl_gauss":  # a histogram's Gaussians need room on both sides to keep their mean
+        margin = _MARGIN_BINS * (high - low) / config.atoms
+        low, high = low - margin, high + margin
+    return Heads(
+        initial_value=network.initial_value,
+        atoms=config.atoms if distributional else 1,
+        value_bins=config.atoms if loss == "hl_gauss" else 1,
+        support=(low, high),
+        quantiles=loss == "quantile",
+        behaviour=config.advantage_weight if loss in ("ilql", "q_sft") else None,
+        likelihood_ratio=loss == "q_sft",
+        noisy=network.noisy,
+        layer_norm=network.name != "transformer" and (network.layer_norm or loss == "pqn"),
+    )
 
 
 def _env_config(env: str | EnvConfig | gym.Env | gym.vector.VectorEnv) -> EnvConfig:

@@ -69,9 +69,10 @@ class Collector:
     def step(self, temperature: float, epsilon: float) -> None:
         """One token in every environment."""
         self.network.eval()
-        q_values = self.network.q_values(self.hidden)
+        self.network.resample_noise()
         valid = torch.from_numpy(self.env.action_masks()).to(self.device)
-        actions, log_probs = choose_actions(q_values, valid, temperature, epsilon, self.generator)
+        values = self.network.policy_values(self.hidden, valid)
+        actions, log_probs = choose_actions(values, valid, temperature, epsilon, self.generator)
         chosen = actions.cpu()
         observation, rewards, terminated, truncated, infos = self.env.step(chosen.numpy())
         over = torch.from_numpy(terminated | truncated)

@@ -1,6 +1,7 @@
 """The learning rules: pure functions of tensors, values in nats.
 
 Arguments are named for time as in `rlax`: `_tm1` belongs to the state an action was taken in, `_t` to the state after.
+Distributions of returns are in `distributions.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,26 @@ def soft_value(q_values: Tensor, temperature: float, valid: Tensor | None = None
     if temperature == 0.0:
         return q_values.amax(-1)
     return temperature * torch.logsumexp(q_values / temperature, -1)
+
+
+def double_value(q_online: Tensor, q_target: Tensor, temperature: float) -> Tensor:
+    """Value of the online network's policy under the target network: Σ_a π(a)·(Q̄(a) - τ log π(a)).
+
+    At τ = 0 that is Q̄(argmax Q), double Q-learning; with equal networks it is `soft_value`.
+
+    Args:
+        q_online: (..., V) values that choose, -inf where an action is not valid.
+        q_target: (..., V) values that judge.
+        temperature: τ >= 0.
+
+    Returns: (...) state values.
+    Source: van Hasselt et al. 2016, "Deep reinforcement learning with double Q-learning", eq. 4.
+    """
+    if temperature == 0.0:
+        return q_target.gather(-1, q_online.argmax(-1, keepdim=True)).squeeze(-1)
+    log_policy = torch.log_softmax(q_online / temperature, -1)
+    policy = log_policy.exp()
+    return torch.where(policy > 0, policy * (q_target - temperature * log_policy), 0.0).sum(-1)
 
 
 def value_bound(temperature: float, steps_left: Tensor, num_actions: int) -> Tensor:
@@ -95,8 +116,89 @@ def td_error(q_tm1: Tensor, r_t: Tensor, discount_t: Tensor, v_t: Tensor) -> Ten
     Returns: (...) errors in nats.
     Source: Sutton & Barto 2018, eq. 6.5, with the value of the next state given.
     """
-    bootstrap = torch.where(discount_t > 0, discount_t * v_t, 0.0)
-    return (r_t + bootstrap).detach() - q_tm1
+    return (r_t + discounted(discount_t, v_t)).detach() - q_tm1
+
+
+def discounted(discount_t: Tensor, v_t: Tensor) -> Tensor:
+    """γ_t·V(s_t), 0 where the discount is, whatever stands there for the value."""
+    return torch.where(discount_t > 0, discount_t * v_t, 0.0)
+
+
+def multi_step(
+    r_t: Tensor, discount_t: Tensor, v_t: Tensor, baseline_tm1: Tensor, steps: int, trace_decay: float = 1.0
+) -> Tensor:
+    """Targets over several steps: G_j = r_j + γ_j V_{j+1} + Σ_{0<i<n} λ^i (Π γ) (r + γ V - B)_{j+i}.
+
+    With the baseline B = V(s) that is the n-step return, or for large n the λ-return (Sutton & Barto 2018, eq. 12.1),
+    biased off the policy. With B = Q(s, a) every term has mean zero at the optimum whatever policy chose the actions
+    (Harutyunyan et al. 2016, "Q(λ) with off-policy corrections", eq. 5; for soft values it is path consistency).
+
+    Args:
+        r_t: (B, L) rewards, 0 where no action was chosen.
+        discount_t: (B, L) discounts, 0 where the action ended the episode or none was chosen.
+        v_t: (B, L) value of the state after each action.
+        baseline_tm1: (B, L) V(s) or Q(s, a) of the state each action was chosen in; any value where none was.
+        steps: n >= 1; with 1 it is the one-step target.
+        trace_decay: λ, 0 to 1.
+
+    Returns: (B, L) targets, nats. Each row's actions must stand side by side.
+    """
+    one_step = r_t + discounted(discount_t, v_t)
+    # A truncated episode's last discount is not 0, but behind it stands no action: its terms are cut by `acts`.
+    error = one_step - baseline_tm1
+    total, weight = one_step, torch.ones_like(r_t)
+    for i in range(1, min(steps, r_t.shape[1])):
+        before = F.pad(discount_t, (0, i - 1))[:, i - 1 : i - 1 + r_t.shape[1]]
+        weight = weight * before * trace_decay
+        later = F.pad(error, (0, i))[:, i : i + r_t.shape[1]]
+        total = total + torch.where(weight > 0, weight * later, 0.0)
+    return total
+
+
+def path_consistency(
+    v_tm1: Tensor, r_t: Tensor, log_policy: Tensor, discount_t: Tensor, v_t: Tensor, steps: int
+) -> Tensor:
+    """C_j = Σ_{i<d} (Π γ)(r - τ log π)_{j+i} + (Π γ) V_{j+d} - V_j, gradient through V_j and every log π.
+
+    One step of it is `td_error` with Q = V + τ log π.
+
+    Args:
+        v_tm1: (B, L) V(s) of the state each action was chosen in.
+        r_t: (B, L) rewards, 0 where no action was chosen.
+        log_policy: (B, L) τ log π of the actions, 0 where none was chosen.
+        discount_t: (B, L) discounts, 0 where the action ended the episode or none was chosen.
+        v_t: (B, L) value of the state after each action, from the target network.
+        steps: d >= 1, cut short by the end of the episode.
+
+    Returns: (B, L) consistency errors.
+    Source: Nachum et al. 2017, "Bridging the gap between value and policy based reinforcement learning", eq. 15.
+    """
+    paid = r_t.detach() - log_policy
+    # A path of d steps is the (d - 1)-step correction of the one-step target by r - τ log π + γV' - V̄.
+    return multi_step(paid, discount_t, v_t.detach(), _shift(v_t.detach()), steps) - v_tm1
+
+
+def _shift(v_t: Tensor) -> Tensor:
+    """Values of the states after each action to values of the states before (the first column is never used)."""
+    return F.pad(v_t, (1, 0))[:, :-1]
+
+
+def munchausen_bonus(log_policy: Tensor, temperature: float, alpha: float, clip: float | None = None) -> Tensor:
+    """α·[τ log π(a|s)]_{clip}^0, added to the reward.
+
+    Without the clip the fixed point is that of τ_eff = (1 - α)τ; a clip above -τ log V forgets what is rare.
+
+    Args:
+        log_policy: (...) log π̄(a|s) of the actions taken, from the target network.
+        temperature: τ of the entropy term.
+        alpha: α, 0 to below 1.
+        clip: l₀ <= 0, nats, or None for none.
+
+    Returns: (...) nats.
+    Source: Vieillard et al. 2020, "Munchausen reinforcement learning", eq. 2 and sec. 4.
+    """
+    bonus = temperature * log_policy
+    return alpha * (bonus if clip is None else bonus.clamp(min=clip))
 
 
 def squared_or_huber(error: Tensor, delta: float | None) -> Tensor:
@@ -119,3 +221,67 @@ def cross_entropy(logits: Tensor, tokens: Tensor, valid: Tensor | None = None) -
     if valid is not None:
         logits = logits.masked_fill(~valid, -torch.inf)
     return F.cross_entropy(logits, tokens, reduction="none")
+
+
+def weighted_cross_entropy(logits: Tensor, tokens: Tensor, weight: Tensor) -> Tensor:
+    """-[w log p(a) + (1 - w)/(n - 1) Σ_{b≠a} log p(b)]: Q-SFT's loss, the value w learned as a likelihood.
+
+    Over data from π_β it is least at p(a) = π_β(a) w(a) + Σ_{b≠a} π_β(b) (1 - w(b))/(n - 1), so that p/π_β >= w.
+
+    Args:
+        logits: (N, V), -inf where an action is not valid.
+        tokens: (N,) int64 actions taken.
+        weight: (N,) Bellman targets, 0 to 1.
+
+    Returns: (N,) losses.
+    Source: Hong et al. 2024, "Q-SFT: Q-learning for language models via supervised fine-tuning", eq. 4.
+    """
+    log_p = torch.log_softmax(logits, -1)
+    valid = torch.isfinite(logits)
+    taken = log_p.gather(-1, tokens[:, None]).squeeze(-1)
+    others = log_p.masked_fill(~valid, 0.0).sum(-1) - taken
+    return -(weight * taken + (1.0 - weight) / (valid.sum(-1) - 1).clamp(min=1) * others)
+
+
+def conservative(q_values: Tensor, q_taken: Tensor, temperature: float) -> Tensor:
+    """τ log Σ_b exp(Q(s, b)/τ) - Q(s, a): CQL's regulariser, which keeps untried actions low.
+
+    At τ = 1 it is -log π(a|s), the cross-entropy of the policy.
+
+    Args:
+        q_values: (N, V), -inf where an action is not valid.
+        q_taken: (N,) values of the actions of the data.
+        temperature: τ >= 0.
+
+    Returns: (N,), not below 0.
+    Source: Kumar et al. 2020, "Conservative Q-learning for offline reinforcement learning", eq. 4.
+    """
+    return soft_value(q_values, temperature) - q_taken
+
+
+def expectile(error: Tensor, share: float) -> Tensor:
+    """|share - 1[error < 0]|·error²: least at the `share`-expectile; at ½ at the mean.
+
+    Source: Kostrikov et al. 2022, "Offline reinforcement learning with implicit Q-learning", eq. 3; in language
+    models Snell et al. 2023, "Offline RL for natural language generation with implicit language Q learning", eq. 2.
+    """
+    return torch.where(error < 0, 1.0 - share, share) * error.square()
+
+
+def inverse_soft_q(q_tm1: Tensor, v_tm1: Tensor, discount_t: Tensor, v_t: Tensor, weight: float) -> Tensor:
+    """V(s) - Q(s, a) + weight·(Q(s, a) - γV(s'))²: log-likelihood with a TD regulariser, gradient through all of it.
+
+    At τ = 1 the first part is -log π(a|s); the second keeps the reward that Q implies small.
+
+    Args:
+        q_tm1: (N,) values of the actions of the data.
+        v_tm1: (N,) soft values of their states.
+        discount_t: (N,) discounts, 0 where the episode ended.
+        v_t: (N,) soft values of the states after.
+        weight: 1/(4α) of the χ² divergence.
+
+    Returns: (N,) losses.
+    Source: Garg et al. 2021, "IQ-Learn", eq. 9 and 10; Wulfmeier et al. 2024, "Imitating language via scalable
+    inverse reinforcement learning", eq. 8.
+    """
+    return v_tm1 - q_tm1 + weight * (q_tm1 - discounted(discount_t, v_t)).square()

@@ -24,6 +24,8 @@ class EpisodeBatch:
         is_action: (B, L) bool, True where an action was chosen (not in the prompt, not in the padding).
         terminal: (B, L) bool, True where the action ended the episode for good (not by truncation).
         written: (B, L) int64, number of tokens that the episode had written before the action.
+        rows: (B,) int64, where the sampler drew each episode from; None where no priorities are kept.
+        weights: (B,) float32, importance weights; None where all episodes count alike.
     """
 
     tokens: Tensor
@@ -33,10 +35,13 @@ class EpisodeBatch:
     is_action: Tensor
     terminal: Tensor
     written: Tensor
+    rows: Tensor | None = None
+    weights: Tensor | None = None
 
     def to(self, device: torch.device) -> EpisodeBatch:
         """The same batch on another device."""
-        return EpisodeBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        return EpisodeBatch(**{name: a if a is None else a.to(device) for name, a in arrays.items()})
 
 
 class EpisodeReplay:
@@ -186,4 +191,4 @@ def concatenate(batches: list[EpisodeBatch]) -> EpisodeBatch:
         wanted = width - (name != "tokens")
         return torch.cat([torch.nn.functional.pad(p, (0, wanted - p.shape[1])) for p in parts])
 
-    return EpisodeBatch(**{f.name: joined(f.name) for f in fields(EpisodeBatch)})
+    return EpisodeBatch(**{f.name: joined(f.name) for f in fields(EpisodeBatch) if f.name not in ("rows", "weights")})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .heads import Heads, NoisyLinear, rows_of
+
 State = tuple[Tensor, ...]
 
 
@@ -17,23 +19,31 @@ class QNetwork(nn.Module):
     Args:
         vocab_size: V.
         hidden_size: D, width of the hidden vectors.
-        initial_value: what every action value is before training, nats.
+        heads: which heads to put on them.
 
     Attributes:
-        head: (D -> V) action values, or their advantages in a dueling network.
-        value_head: (D -> 1) state values in a dueling network.
+        head: (D -> V · atoms) action values, or their advantages in a dueling network.
+        value_head: (D -> value_bins) state values in a dueling network.
+        behaviour_head: (D -> V) logits of the policy that wrote the data, None without.
     """
 
-    def __init__(self, vocab_size: int, hidden_size: int, initial_value: float = 0.0) -> None:
+    support: Tensor
+
+    def __init__(self, vocab_size: int, hidden_size: int, heads: Heads | None = None) -> None:
         super().__init__()
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
-        self.head = nn.Linear(hidden_size, vocab_size)
-        self.value_head = nn.Linear(hidden_size, 1)
-        for linear in (self.head, self.value_head):
-            nn.init.normal_(linear.weight, std=0.02)
-        nn.init.constant_(self.head.bias, initial_value)
-        nn.init.constant_(self.value_head.bias, initial_value)
+        self.heads = heads = heads or Heads()
+        if heads.atoms > 1 and not heads.quantiles:  # even logits have their mean in the middle of the support
+            action_bias, state_bias = 0.0, 0.0
+        else:
+            action_bias, state_bias = heads.initial_value, heads.initial_value if heads.value_bins == 1 else 0.0
+        self.head = heads.linear(hidden_size, vocab_size * heads.atoms, action_bias)
+        self.value_head = heads.linear(hidden_size, heads.value_bins, state_bias)
+        self.behaviour_head = None if heads.behaviour is None else heads.linear(hidden_size, vocab_size)
+        self.norm_heads = nn.LayerNorm(hidden_size) if heads.layer_norm else nn.Identity()
+        points = max(heads.atoms, heads.value_bins)
+        self.register_buffer("support", torch.linspace(*heads.support, points), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, T) int64, right-padded -> (B, T, D) hidden vectors; each sees the tokens up to its own."""
@@ -56,17 +66,46 @@ class QNetwork(nn.Module):
 
     def q_values(self, hidden: Tensor) -> Tensor:
         """(..., D) -> (..., V) action values (up to a constant of the state in a dueling network)."""
-        values: Tensor = self.head(hidden)
-        return values
+        if self.heads.atoms == 1:
+            values: Tensor = self.head(hidden)
+            return values
+        atoms = self.action_atoms(hidden)
+        return atoms.mean(-1) if self.heads.quantiles else torch.softmax(atoms, -1) @ self.support
+
+    def action_atoms(self, hidden: Tensor) -> Tensor:
+        """(..., D) -> (..., V, atoms): quantiles in nats, or logits over `support`."""
+        atoms: Tensor = self.head(hidden)
+        return atoms.unflatten(-1, (self.vocab_size, self.heads.atoms))
 
     def action_values(self, hidden: Tensor, actions: Tensor) -> Tensor:
         """(..., D), (...) int64 -> (...) values of the actions taken, without a (..., V) tensor."""
-        return (hidden * self.head.weight[actions]).sum(-1) + self.head.bias[actions]
+        weight, bias = rows_of(self.head, actions)
+        return (hidden * weight).sum(-1) + bias
 
     def state_values(self, hidden: Tensor) -> Tensor:
-        """(..., D) -> (...) output of the value head."""
-        values: Tensor = self.value_head(hidden).squeeze(-1)
-        return values
+        """(..., D) -> (...) state values."""
+        values: Tensor = self.value_head(hidden)
+        return values.squeeze(-1) if self.heads.value_bins == 1 else torch.softmax(values, -1) @ self.support
+
+    def policy_values(self, hidden: Tensor, valid: Tensor) -> Tensor:
+        """What the agent acts by, π ∝ exp(·/τ): (B, D) and (B, V) or (V,) bool -> (B, V), -inf where not valid.
+
+        Action values; with a behaviour head log π_β and a multiple of the advantage (Snell et al. 2023, sec. 4.2;
+        Hong et al. 2024, eq. 6).
+        """
+        values = self.q_values(hidden).masked_fill(~valid, -torch.inf)
+        if self.behaviour_head is None or self.heads.behaviour is None:
+            return values
+        log_behaviour = torch.log_softmax(self.behaviour_head(hidden).masked_fill(~valid, -torch.inf), -1)
+        if self.heads.likelihood_ratio:
+            values = (torch.log_softmax(values, -1) - log_behaviour).exp()
+        return (log_behaviour + self.heads.behaviour * values).masked_fill(~valid, -torch.inf)
+
+    def resample_noise(self) -> None:
+        """New noise for noisy heads, used until `eval()`; nothing without them."""
+        for module in (self.head, self.value_head, self.behaviour_head):
+            if isinstance(module, NoisyLinear):
+                module.resample()
 
 
 def put_rows(state: State, rows: Tensor, new: State) -> None:

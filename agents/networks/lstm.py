@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .base import QNetwork, State
+from .heads import Heads
 
 
 class LSTMQNetwork(QNetwork):
@@ -16,7 +17,7 @@ class LSTMQNetwork(QNetwork):
         hidden_size: D.
         num_layers: LSTM layers.
         dropout: on the embedding, between layers and on the output, while training.
-        initial_value: what every action value is before training, nats.
+        heads: which heads to put on the hidden vectors.
     """
 
     def __init__(
@@ -26,9 +27,9 @@ class LSTMQNetwork(QNetwork):
         hidden_size: int = 256,
         num_layers: int = 1,
         dropout: float = 0.0,
-        initial_value: float = 0.0,
+        heads: Heads | None = None,
     ) -> None:
-        super().__init__(vocab_size, hidden_size, initial_value)
+        super().__init__(vocab_size, hidden_size, heads)
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         between = dropout if num_layers > 1 else 0.0
         self.lstm = nn.LSTM(embedding_size, hidden_size, num_layers, batch_first=True, dropout=between)
@@ -37,7 +38,7 @@ class LSTMQNetwork(QNetwork):
     def forward(self, tokens: Tensor) -> Tensor:
         """See `QNetwork`."""
         hidden, _ = self.lstm(self.dropout(self.embedding(tokens)))  # (B, T, D)
-        return self.dropout(hidden)
+        return self.norm_heads(self.dropout(hidden))
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
         """See `QNetwork`; the state is (h, c), each (B, layers, D)."""
@@ -45,10 +46,10 @@ class LSTMQNetwork(QNetwork):
         packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
         _, (h, c) = self.lstm(packed)  # (layers, B, D)
         state = (h.transpose(0, 1).contiguous(), c.transpose(0, 1).contiguous())
-        return self.dropout(state[0][:, -1]).clone(), state
+        return self.norm_heads(self.dropout(state[0][:, -1])).clone(), state
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """See `QNetwork`."""
         h, c = (part.transpose(0, 1).contiguous() for part in state)
         out, (h, c) = self.lstm(self.dropout(self.embedding(tokens))[:, None], (h, c))
-        return self.dropout(out[:, 0]), (h.transpose(0, 1), c.transpose(0, 1))
+        return self.norm_heads(self.dropout(out[:, 0])), (h.transpose(0, 1), c.transpose(0, 1))

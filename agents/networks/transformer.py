@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import QNetwork, State
+from .heads import Heads
 
 
 class TransformerQNetwork(QNetwork):
@@ -23,7 +24,7 @@ class TransformerQNetwork(QNetwork):
         positions: "rotary" (Su et al. 2021) or "learned".
         max_length: longest text in tokens, also the capacity of the key-value cache.
         dropout: on embeddings and after every sublayer, while training.
-        initial_value: what every action value is before training, nats.
+        heads: which heads to put on the hidden vectors (which are layer-normalised in any case).
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class TransformerQNetwork(QNetwork):
         positions: str = "rotary",
         max_length: int = 512,
         dropout: float = 0.0,
-        initial_value: float = 0.0,
+        heads: Heads | None = None,
     ) -> None:
         if hidden_size % num_heads or (positions == "rotary" and hidden_size // num_heads % 2):
             raise ValueError(
@@ -43,7 +44,7 @@ class TransformerQNetwork(QNetwork):
             )
         if positions not in ("rotary", "learned"):
             raise ValueError(f"positions {positions!r} is unknown; use 'rotary' or 'learned'")
-        super().__init__(vocab_size, hidden_size, initial_value)
+        super().__init__(vocab_size, hidden_size, heads)
         self.max_length = max_length
         self.num_heads = num_heads
         self.head_size = hidden_size // num_heads

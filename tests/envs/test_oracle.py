@@ -17,7 +17,14 @@ START = np.array([0, 0, 0, 0, 2])
 
 
 def small(**settings) -> EnvConfig:
-    base = dict(target="markov", order=3, vocab_size=8, max_new_tokens=4, context_length=5, prompt_length=(0, 0))
+    base = {
+        "target": "markov",
+        "order": 3,
+        "vocab_size": 8,
+        "max_new_tokens": 4,
+        "context_length": 5,
+        "prompt_length": (0, 0),
+    }
     return EnvConfig(**{**base, **settings})
 
 
@@ -59,7 +66,7 @@ def paid(config: EnvConfig, log_probs: list[float]) -> list[float]:
 def brute_force(config: EnvConfig, temperature: float, gamma: float) -> dict[tuple[int, ...], float]:
     """V* of every prefix by the soft Bellman equation on the tree."""
     texts = {tokens: paid(config, log_probs) for tokens, log_probs in every_text(config).items()}
-    values = {tokens: 0.0 for tokens in texts}
+    values = dict.fromkeys(texts, 0.0)
     for length in reversed(range(config.max_new_tokens)):
         q_values: dict[tuple[int, ...], dict[int, float]] = {}
         for tokens, rewards in texts.items():
@@ -91,7 +98,7 @@ def test_values_and_q_values_of_every_prefix(config, temperature, gamma):
     oracle, values = oracle_of(config), brute_force(config, temperature, gamma)
     for prefix in [p for p in values if len(p) < config.max_new_tokens and EOS not in p]:
         window = np.array(([0] * 9 + [2, *prefix])[-5:])
-        settings = dict(temperature=temperature, gamma=gamma, horizon="episode")
+        settings = {"temperature": temperature, "gamma": gamma, "horizon": "episode"}
         value = oracle.optimal_value(window, len(prefix), **settings)
         q_values = oracle.optimal_q(window, len(prefix), **settings)
         assert value == pytest.approx(values[prefix], abs=1e-12)
@@ -224,7 +231,12 @@ def test_expected_returns_by_enumeration(config):
 
 def test_ngram_targets_too(sentences):
     config = EnvConfig(
-        corpus=tuple(sentences[:20]), tokenizer="word", order=2, max_new_tokens=4, context_length=6, prompt_length=(0, 0)
+        corpus=tuple(sentences[:20]),
+        tokenizer="word",
+        order=2,
+        max_new_tokens=4,
+        context_length=6,
+        prompt_length=(0, 0),
     )
     oracle = oracle_of(config)
     texts = {tokens: sum(v) for tokens, v in every_text(config).items()}
@@ -268,9 +280,10 @@ def test_copies_and_pickles_leave_the_tables_behind():
 
 
 def test_what_cannot_be_exact_says_so():
+    corpus = ("a b", "b a", "a a", "b b", "b b a")
+    reference = oracle_of(EnvConfig(corpus=corpus, tokenizer="word", target="reference", context_length=4))
     with pytest.raises(NotExact, match="looks at the last few tokens"):
-        config = EnvConfig(corpus=("a b", "b a", "a a", "b b", "b b a"), tokenizer="word", target="reference", context_length=4)
-        oracle_of(config).optimal_value(np.zeros(4, int))
+        reference.optimal_value(np.zeros(4, int))
     with pytest.raises(NotExact, match="contextual bandit"):
         oracle_of(small(transition="teacher")).optimal_value(START)
     assert oracle_of(small(transition="teacher")).optimal_value(START, gamma=0.0) == pytest.approx(0.0, abs=1e-12)

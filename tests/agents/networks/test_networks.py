@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenlm.agents.networks import make_network, put_rows
+from tokenlm.agents.networks import Heads, make_network, put_rows
 
 V = 20
 KINDS = {
@@ -101,7 +101,7 @@ def test_bfloat16_stays_close(network):
 
 
 def test_initial_values_are_optimistic_where_asked():
-    network = make_network("lstm", V, initial_value=3.0)
+    network = make_network("lstm", V, heads=Heads(initial_value=3.0))
     values = network.q_values(network(tokens(4, 5)))
     assert torch.allclose(values, torch.full_like(values, 3.0), atol=0.2)
 

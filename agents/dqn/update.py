@@ -1,0 +1,219 @@
+"""What a learning rule sees of one update: a batch, and what the online and the target network say of its states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..configuration import AgentConfig
+from ..networks import QNetwork
+from . import losses
+from .replay import EpisodeBatch
+
+CHUNK = 1 << 22  # entries of a (positions, V) block that may live in memory at once
+
+
+@dataclass(frozen=True)
+class ActionRules:
+    """What the learner must know of the environment's rules.
+
+    Args:
+        valid: (V,) bool, actions that may ever be chosen.
+        eos: the token that ends a text.
+        min_new_tokens: actions before `eos` may be chosen.
+        max_new_tokens: most actions in an episode.
+        reward_every: tokens that a reward pays for, 0 for all of the episode's.
+    """
+
+    valid: Tensor
+    eos: int
+    min_new_tokens: int
+    max_new_tokens: int
+    reward_every: int = 1
+
+    def mask(self, written: Tensor) -> Tensor:
+        """(N, V) or (V,) bool, the actions that may be chosen after `written` (N,) tokens."""
+        if not self.min_new_tokens:
+            return self.valid
+        valid = self.valid.repeat(len(written), 1)
+        valid[:, self.eos] &= written >= self.min_new_tokens
+        return valid
+
+    def masked(self, q_values: Tensor, written: Tensor) -> Tensor:
+        """(N, V) values with -inf where the action may not be chosen after `written` (N,) tokens."""
+        return q_values.masked_fill(~self.mask(written), -torch.inf)
+
+
+@dataclass
+class Reading:
+    """What a network says of N states.
+
+    Args:
+        network: the network.
+        hidden: (N, D) its hidden vectors there.
+        written: (N,) tokens written before.
+        actions: (N,) what was chosen there; None where nobody asks.
+        update: the update it belongs to.
+    """
+
+    network: QNetwork
+    hidden: Tensor
+    written: Tensor
+    actions: Tensor | None
+    update: Update
+
+    @cached_property
+    def preferences(self) -> Tensor:
+        """(N, V) output of the action head, -inf where an action is not valid."""
+        return self.update.rules.masked(self.network.q_values(self.hidden), self.written)
+
+    @cached_property
+    def value(self) -> Tensor:
+        """(N,) soft state value, held below its bound where the configuration wants it."""
+        if self.update.dueling:
+            values = self.network.state_values(self.hidden)
+        elif torch.is_grad_enabled():
+            values = losses.soft_value(self.preferences, self.update.temperature)
+        else:
+            values = self._value_in_chunks()
+        return self.update.bounded(values, self.written)
+
+    @cached_property
+    def advantage(self) -> Tensor:
+        """(N,) of the actions chosen, whose soft maximum over all actions is 0: τ log π for τ > 0."""
+        if not self.update.dueling:
+            return self.taken - self.value
+        preference = self.of(self.preferences)
+        return losses.dueling(torch.zeros_like(preference), preference, self.preferences, self.update.temperature)
+
+    @cached_property
+    def taken(self) -> Tensor:
+        """(N,) Q(s, a) of the actions chosen."""
+        if self.update.dueling:
+            return self.value + self.update.sharpening * self.advantage
+        return self.network.action_values(self.hidden, self._chosen)
+
+    @cached_property
+    def q_values(self) -> Tensor:
+        """(N, V) Q(s, ·), -inf where an action is not valid."""
+        if not self.update.dueling:
+            return self.preferences
+        peak = losses.soft_value(self.preferences, self.update.temperature)
+        return (self.value + self.update.sharpening * -peak)[:, None] + self.update.sharpening * self.preferences
+
+    def of(self, values: Tensor) -> Tensor:
+        """(N, V) -> (N,) those of the actions chosen."""
+        return values.gather(1, self._chosen[:, None]).squeeze(1)
+
+    @property
+    def _chosen(self) -> Tensor:
+        if self.actions is None:
+            raise ValueError("no actions were chosen in the states behind the actions")
+        return self.actions
+
+    def _value_in_chunks(self) -> Tensor:
+        rows = max(1, CHUNK // self.network.vocab_size)
+        pairs = zip(self.hidden.split(rows), self.written.split(rows), strict=True)
+        masked = (self.update.rules.masked(self.network.q_values(h), w) for h, w in pairs)
+        return torch.cat([losses.soft_value(q, self.update.temperature) for q in masked])
+
+
+class Update:
+    """One update's material. N is the number of actions in the batch, in reading order.
+
+    Args:
+        batch: episodes.
+        network: the online network.
+        target_network: the target network; the online one itself for rules without.
+        config: the learner's settings.
+        rules: of the environment.
+        temperature: τ of the agent now.
+
+    Attributes:
+        temperature: τ of the backup: that of the agent, 0 for rules that back up the maximum.
+        dueling: whether Q = V + A.
+        sharpening: what multiplies the advantage in Q; 1/(1 - α) for Munchausen, else 1.
+        online: (N) the online network in the states the actions were chosen in.
+    """
+
+    def __init__(
+        self,
+        batch: EpisodeBatch,
+        network: QNetwork,
+        target_network: QNetwork,
+        config: AgentConfig,
+        rules: ActionRules,
+        temperature: float,
+    ) -> None:
+        self.batch, self.network, self.target_network = batch, network, target_network
+        self.config, self.rules = config, rules
+        self.at = batch.is_action
+        self.policy_temperature = temperature
+        self.temperature = 0.0 if config.traits.hard else temperature
+        self.dueling = config.uses_dueling
+        self.sharpening = 1.0 / (1.0 - config.munchausen_alpha) if config.loss == "munchausen" else 1.0
+        self.actions, self.written = batch.actions[self.at], batch.written[self.at]
+        self.rewards = batch.rewards[self.at]
+        self.discounts = config.gamma * (~batch.terminal[self.at]).to(self.rewards.dtype)
+        self._hidden = network(batch.tokens)  # (B, L + 1, D)
+        self.online = Reading(network, self._hidden[:, :-1][self.at], self.written, self.actions, self)
+
+    @cached_property
+    def online_next(self) -> Reading:
+        """The online network in the states after the actions."""
+        return Reading(self.network, self._hidden[:, 1:][self.at], self.written + 1, None, self)
+
+    @cached_property
+    def target(self) -> Reading:
+        """The target network in the states the actions were chosen in."""
+        return Reading(self.target_network, self._target_hidden[:, :-1][self.at], self.written, self.actions, self)
+
+    @cached_property
+    def target_next(self) -> Reading:
+        """The target network in the states after the actions."""
+        return Reading(self.target_network, self._target_hidden[:, 1:][self.at], self.written + 1, None, self)
+
+    @cached_property
+    def _target_hidden(self) -> Tensor:
+        with torch.no_grad():
+            if self.target_network is self.network:
+                return self._hidden.detach()
+            hidden: Tensor = self.target_network(self.batch.tokens)
+            return hidden
+
+    @torch.no_grad()
+    def targets(self, rewards: Tensor, v_t: Tensor) -> Tensor:
+        """(N,) what Q(s, a) is drawn to, from (N,) rewards and values of the states after, over `n_step` steps."""
+        config = self.config
+        steps = self.rules.max_new_tokens if config.loss == "pqn" else config.n_step
+        if steps == 1:
+            return rewards + losses.discounted(self.discounts, v_t)
+        next_values = self.grid(v_t)
+        if config.corrects:
+            baseline = self.grid(self.target.taken)
+        else:
+            baseline = torch.nn.functional.pad(next_values, (1, 0))[:, :-1]
+        total = losses.multi_step(
+            self.grid(rewards), self.grid(self.discounts), next_values, baseline, steps, config.decay
+        )
+        return total[self.at]
+
+    def grid(self, values: Tensor) -> Tensor:
+        """(N,) -> (B, L), 0 where no action was chosen."""
+        result = torch.zeros(self.at.shape, dtype=values.dtype, device=values.device)
+        result[self.at] = values
+        return result
+
+    def bounded(self, values: Tensor, written: Tensor) -> Tensor:
+        """Values held below the bound of V* after `written` tokens, where the configuration wants it."""
+        if not self.config.bound_values:
+            return values
+        return losses.bounded(values, self.bound(written))
+
+    def bound(self, written: Tensor) -> Tensor:
+        """(N,) upper bound of V* after `written` tokens, nats."""
+        steps_left = (self.rules.max_new_tokens - written).clamp(min=0)
+        return losses.value_bound(self.temperature, steps_left, self.network.vocab_size)
