@@ -15,6 +15,7 @@ Loss = Literal[
     "soft_q", "dqn", "double", "munchausen", "pcl", "hl_gauss", "c51", "quantile",
     "cross_entropy", "q_sft", "iq_learn", "cql", "ilql", "pqn",
 ]  # fmt: skip
+Exploration = Literal["uniform", "least_tried"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Network = Literal["lstm", "transformer", "tabular"]
 Positions = Literal["rotary", "learned"]
@@ -35,6 +36,8 @@ class NetworkConfig:
         dropout: dropout probability while training.
         initial_value: what every Q-value is before training, in nats.
         noisy: learned noise on the heads' weights, which explores (Fortunato et al. 2018).
+        skip: the heads of the LSTM see the newest token's embedding too, so that what one token says of the next
+            need not pass the gates.
         layer_norm: a LayerNorm before the heads of the LSTM; the loss "pqn" has one in any case.
     """
 
@@ -47,6 +50,7 @@ class NetworkConfig:
     dropout: float = 0.0
     initial_value: float = 0.0
     noisy: bool = False
+    skip: bool = False
     layer_norm: bool = False
 
 
@@ -115,7 +119,9 @@ class AgentConfig:
         gamma: discount. With 1 the optimum is the target distribution itself.
         temperature: τ of V(s) = τ log Σ exp(Q/τ) and of the Boltzmann policy, over the course of training; None
             for what the loss is used with: 0 for dqn, double, c51, quantile and pqn, else 1.
-        epsilon: probability of a uniformly random valid action, over the course of training.
+        epsilon: probability of exploring instead, over the course of training.
+        exploration: what exploring means: "uniform", any valid action; "least_tried", one of those taken least often
+            after the last token, so that every pair of tokens is soon tried once.
         dueling: separate heads for V(s) and for the advantages, whose soft maximum is 0; without it one head gives
             Q and an update needs no V-wide backward pass, but nothing ties the values of untried actions down. None
             for what the loss is used with.
@@ -158,6 +164,7 @@ class AgentConfig:
     gamma: float = 1.0
     temperature: Schedule | float | None = None
     epsilon: Schedule | float = Schedule(0.1, 0.0, 0.5)
+    exploration: Exploration = "uniform"
     dueling: bool | None = None
     bound_values: bool = True
     n_step: int = 1
@@ -200,7 +207,7 @@ class AgentConfig:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise ValueError(f"{name} must lie between {least:g} and {most:g}, not {value}")
-        for name, choices in (("loss", get_args(Loss)), ("optimizer", get_args(Optimizer))):
+        for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(
@@ -276,6 +283,11 @@ class AgentConfig:
 
 
 SCHEDULES = ("temperature", "epsilon", "learning_rate")
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "loss": get_args(Loss),
+    "optimizer": get_args(Optimizer),
+    "exploration": get_args(Exploration),
+}
 _RANGES: dict[str, tuple[float, float]] = {
     "gamma": (0.0, 1.0),
     "corpus_share": (0.0, 1.0),

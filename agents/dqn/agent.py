@@ -23,7 +23,7 @@ from ..devices import resolve_device
 from ..networks import Heads, QNetwork, make_network, put_rows
 from .collector import Collector, right_padded
 from .corpus_episodes import corpus_replay
-from .exploration import choose_actions
+from .exploration import Counts, choose_actions
 from .learner import Learner
 from .replay import EpisodeReplay
 from .sampling import BatchSampler, episode_priorities
@@ -287,7 +287,7 @@ class DQN:
                 "dropout": network.dropout,
             }
         if network.name == "lstm":
-            own["embedding_size"] = network.embedding_size
+            own |= {"embedding_size": network.embedding_size, "skip": network.skip}
         if network.name == "transformer":
             own |= {"num_heads": network.num_heads, "positions": network.positions, "max_length": longest}
         made = make_network(network.name, len(self.tokenizer.vocabulary), heads=_heads(self.config), **own)
@@ -318,7 +318,8 @@ class DQN:
                 keeps_actions=self.env_config.transition == "teacher",
                 device=self.device,
             )
-            self.collector = Collector(env, self.network, self.replay, self.generator, self.seed)
+            counts = Counts(self.world.vocab_size, self.device) if config.exploration == "least_tried" else None
+            self.collector = Collector(env, self.network, self.replay, self.generator, self.seed, counts)
         generator = torch.Generator().manual_seed(self.seed + 1)
         self.sampler = BatchSampler(
             self.replay, corpus, config.batch_size, share, generator, config.priority_exponent,

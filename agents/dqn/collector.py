@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...envs import TokenLMVectorEnv
 from ..networks import QNetwork, put_rows
-from .exploration import choose_actions
+from .exploration import Counts, choose_actions
 from .replay import EpisodeReplay
 
 
@@ -34,6 +34,7 @@ class Collector:
         replay: where finished episodes go.
         generator: source of randomness for actions.
         seed: seed of the environment.
+        counts: what to explore by; None for uniformly.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Collector:
         replay: EpisodeReplay,
         generator: torch.Generator,
         seed: int,
+        counts: Counts | None = None,
     ) -> None:
         if env.autoreset_mode != AutoresetMode.SAME_STEP:
             raise ValueError(f"the collector needs autoreset_mode SAME_STEP, not {env.autoreset_mode}")
@@ -50,6 +52,7 @@ class Collector:
         self.network = network
         self.replay = replay
         self.generator = generator
+        self.counts = counts
         self.device = network.head.weight.device
         count, horizon, size = env.num_envs, env.config.max_new_tokens, replay.prompt_size
         self.tokens = torch.zeros((count, size + horizon), dtype=torch.int64)
@@ -72,7 +75,11 @@ class Collector:
         self.network.resample_noise()
         valid = torch.from_numpy(self.env.action_masks()).to(self.device)
         values = self.network.policy_values(self.hidden, valid)
-        actions, log_probs = choose_actions(values, valid, temperature, epsilon, self.generator)
+        last = self.tokens[self.rows, self.prompt_lengths + self.written - 1].to(self.device)
+        proposals = self.counts.proposals(last, valid) if self.counts and epsilon > 0 else None
+        actions, log_probs = choose_actions(values, valid, temperature, epsilon, self.generator, proposals)
+        if self.counts:
+            self.counts.add(last, actions)
         chosen = actions.cpu()
         observation, rewards, terminated, truncated, infos = self.env.step(chosen.numpy())
         over = torch.from_numpy(terminated | truncated)
@@ -128,6 +135,7 @@ class Collector:
             "env": self.env.state_dict(),
             "state": [t.clone() for t in self.state],
             "generator": self.generator.get_state(),
+            "counts": self.counts and self.counts.state_dict(),
             "steps": self.steps,
             "episodes": self.episodes,
             "recent_returns": list(self.recent_returns),
@@ -140,5 +148,7 @@ class Collector:
         self.env.load_state_dict(state["env"])
         self.state = tuple(t.to(self.device, copy=True) for t in state["state"])
         self.generator.set_state(state["generator"])
+        if self.counts:
+            self.counts.load_state_dict(state["counts"])
         self.steps, self.episodes = int(state["steps"]), int(state["episodes"])
         self.recent_returns = list(state["recent_returns"])

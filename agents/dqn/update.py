@@ -209,7 +209,7 @@ class Update:
 
     def bounded(self, values: Tensor, written: Tensor) -> Tensor:
         """Values held below the bound of V* after `written` tokens, where the configuration wants it."""
-        if not self.config.bound_values:
+        if not (self.config.bound_values and self.config.traits.bounds):
             return values
         return losses.bounded(values, self.bound(written))
 

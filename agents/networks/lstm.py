@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from .base import QNetwork, State
@@ -18,6 +19,7 @@ class LSTMQNetwork(QNetwork):
         num_layers: LSTM layers.
         dropout: on the embedding, between layers and on the output, while training.
         heads: which heads to put on the hidden vectors.
+        skip: the heads see the newest token's embedding beside the LSTM's output, D is then the sum of both widths.
     """
 
     def __init__(
@@ -28,8 +30,10 @@ class LSTMQNetwork(QNetwork):
         num_layers: int = 1,
         dropout: float = 0.0,
         heads: Heads | None = None,
+        skip: bool = False,
     ) -> None:
-        super().__init__(vocab_size, hidden_size, heads)
+        super().__init__(vocab_size, hidden_size + skip * embedding_size, heads)
+        self.skip = skip
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         between = dropout if num_layers > 1 else 0.0
         self.lstm = nn.LSTM(embedding_size, hidden_size, num_layers, batch_first=True, dropout=between)
@@ -37,8 +41,9 @@ class LSTMQNetwork(QNetwork):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """See `QNetwork`."""
-        hidden, _ = self.lstm(self.dropout(self.embedding(tokens)))  # (B, T, D)
-        return self.norm_heads(self.dropout(hidden))
+        embedded = self.dropout(self.embedding(tokens))
+        hidden, _ = self.lstm(embedded)  # (B, T, D)
+        return self._read(hidden, embedded)
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
         """See `QNetwork`; the state is (h, c), each (B, layers, D)."""
@@ -46,10 +51,18 @@ class LSTMQNetwork(QNetwork):
         packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
         _, (h, c) = self.lstm(packed)  # (layers, B, D)
         state = (h.transpose(0, 1).contiguous(), c.transpose(0, 1).contiguous())
-        return self.norm_heads(self.dropout(state[0][:, -1])).clone(), state
+        last = embedded[torch.arange(len(tokens), device=tokens.device), lengths - 1]
+        return self._read(state[0][:, -1], last).clone(), state
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """See `QNetwork`."""
         h, c = (part.transpose(0, 1).contiguous() for part in state)
-        out, (h, c) = self.lstm(self.dropout(self.embedding(tokens))[:, None], (h, c))
-        return self.norm_heads(self.dropout(out[:, 0])), (h.transpose(0, 1), c.transpose(0, 1))
+        embedded = self.dropout(self.embedding(tokens))
+        out, (h, c) = self.lstm(embedded[:, None], (h, c))
+        return self._read(out[:, 0], embedded), (h.transpose(0, 1), c.transpose(0, 1))
+
+    def _read(self, hidden: Tensor, embedded: Tensor) -> Tensor:
+        """What the heads see of the LSTM's output and the newest token's embedding."""
+        hidden = self.dropout(hidden)
+        seen: Tensor = self.norm_heads(torch.cat([hidden, embedded], -1) if self.skip else hidden)
+        return seen
