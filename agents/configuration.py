@@ -132,6 +132,7 @@ class AgentConfig:
         off_policy_correction: several-step targets subtract Q(s, a) on the way, which keeps the optimum whatever
             policy wrote the text, rather than V(s), which is the plain n-step or λ-return; None for the first except
             with pqn.
+        redistribute: learn which token earned how much of a reward paid later, and learn values from that.
         munchausen_alpha: share of log π that munchausen adds; the temperature stays that of the optimum it finds.
         munchausen_clip: least value of that bonus before it is shared, nats; None for no limit.
         atoms: numbers in a distribution or histogram of returns.
@@ -170,6 +171,7 @@ class AgentConfig:
     n_step: int = 1
     trace_decay: float | None = None
     off_policy_correction: bool | None = None
+    redistribute: bool = False
     munchausen_alpha: float = 0.9
     munchausen_clip: float | None = None
     atoms: int = 51
@@ -324,7 +326,8 @@ class RunConfig:
         env: the environment's arguments.
         agent: the learner's settings.
         total_steps: environment steps (for cross_entropy: the same number of updates as that many would give).
-        max_seconds: stop earlier after this much wall-clock time; None for no limit.
+        max_seconds: stop after so much time spent learning, if that comes first; schedules then run over whichever of
+            the two is further on, and a run is no longer the same bit for bit. None for no limit.
         evaluations: how many evaluations on held-out text, evenly spread over the run.
         evaluation_documents: held-out documents that an evaluation during the run scores.
         evaluation_episodes: episodes that an evaluation writes from held-out prompts.

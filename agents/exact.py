@@ -123,9 +123,7 @@ def exact_score(agent: DQN, prompt: list[int] | None = None, temperature: float 
     world, config = agent.world, agent.env_config
     tau = agent.temperature if temperature is None else temperature
     texts = every_text(world, config, prompt)
-    return score_distribution(
-        world, config, texts, log_policy(agent, texts, tau), log_policy(agent, texts, 0.0), tau
-    )
+    return score_distribution(world, config, texts, log_policy(agent, texts, tau), log_policy(agent, texts, 0.0), tau)
 
 
 def score_distribution(

@@ -81,8 +81,8 @@ class Run:
 
     def _learn(self) -> None:
         config, agent = self.config, self.agent
-        every = max(1, config.total_steps // max(1, config.evaluations))
-        due = [every * len(self.rows)]
+        share = 1.0 / max(1, config.evaluations)
+        due = [share * len(self.rows)]
         first = agent.num_steps
         with (
             SummaryWriter(str(self.folder / "tensorboard")) as board,
@@ -92,20 +92,19 @@ class Run:
 
             def after_step(agent: DQN) -> bool:
                 bar.update(min(agent.num_steps, config.total_steps) - bar.n)
-                if agent.num_steps >= due[0]:
-                    due[0] = (agent.num_steps // every + 1) * every
+                if agent.progress >= due[0] - 1e-9:
+                    due[0] += share
                     row = self._evaluate(board)
                     bar.set_postfix_str(_postfix(row), refresh=True)
-                    if agent.num_steps < config.total_steps:
+                    if agent.progress < 1.0:
                         self._checkpoint()
-                late = config.max_seconds is not None and agent.learning_seconds > config.max_seconds
-                return not late
+                return True
 
             if not self.rows:
                 self._evaluate(board)
                 self._checkpoint()
-                due[0] = every
-            agent.learn(config.total_steps, after_step, resume=self.resumes)
+                due[0] = share
+            agent.learn(config.total_steps, after_step, resume=self.resumes, max_seconds=config.max_seconds)
             if self.rows[-1]["num_steps"] < agent.num_steps:
                 self._evaluate(board)
 
@@ -176,9 +175,9 @@ class Run:
                 if perplexity < best:
                     best, best_weights = perplexity, copy.deepcopy(agent.network.state_dict())
                 # Once it overfits for good, more time would only blur the picture.
-                return agent.learning_seconds < limit and perplexity < 1.2 * best
+                return perplexity < 1.2 * best
 
-            baseline.learn(config.total_steps, after_step)
+            baseline.learn(2**62, after_step, max_seconds=limit)
         baseline.network.load_state_dict(best_weights)
         return score_text(baseline, "test").perplexity
 

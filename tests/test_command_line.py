@@ -147,14 +147,14 @@ def test_an_interrupted_run_goes_on_where_it_stopped(corpus, tmp_path, monkeypat
     cut = Run(config("cut"), quiet=True)
     learn = DQN.learn
 
-    def interrupted(agent, total, callback, resume=False):
+    def interrupted(agent, total, callback, **settings):
         def stop(agent):
             callback(agent)
             if agent.num_steps >= 1200:
                 raise KeyboardInterrupt
             return True
 
-        return learn(agent, total, stop, resume=resume)
+        return learn(agent, total, stop, **settings)
 
     monkeypatch.setattr(DQN, "learn", interrupted)
     with pytest.raises(KeyboardInterrupt):

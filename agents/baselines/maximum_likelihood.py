@@ -21,5 +21,9 @@ class MaximumLikelihood(DQN):
             "corpus_share": 1.0,
             "temperature": Schedule(1.0, 1.0),
             "learning_starts": 0,
+            "n_step": 1,
+            "dueling": None,
+            "redistribute": False,
+            "priority_exponent": 0.0,
         }
         super().__init__(env, config, **{**settings, **fixed})

@@ -94,6 +94,7 @@ class DQN:
         callback: Callback | None = None,
         progress_bar: bool = False,
         resume: bool = False,
+        max_seconds: float | None = None,
     ) -> DQN:
         """Act and train for `total_steps` environment steps; schedules run over these steps.
 
@@ -103,25 +104,30 @@ class DQN:
             callback: called after every step of the batch of environments; returning False stops.
             progress_bar: show progress, rate and time left.
             resume: go on with the course that `load_state_dict` restored, up to `total_steps` in all.
+            max_seconds: stop after so much time spent learning, if that comes first; schedules then run over
+                whichever of the two is further on, so a run is no longer the same bit for bit.
         """
         self._prepare()
         first, began = (0 if resume else self.num_steps), time.perf_counter()
+        before = 0.0 if resume else self.learning_seconds
         done = self.num_steps - first
+        self.progress = min(1.0, done / total_steps) if not max_seconds or not resume else self.progress
         with tqdm(total=total_steps, initial=done, unit="step", disable=not progress_bar, unit_scale=True) as bar:
             while self.num_steps - first < total_steps:
-                self.progress = (self.num_steps - first) / total_steps
                 self._act()
                 self._train()
                 now = time.perf_counter()
                 self.learning_seconds += now - began
+                spent = (self.learning_seconds - before) / max_seconds if max_seconds else 0.0
+                self.progress = min(1.0, max((self.num_steps - first) / total_steps, spent))
                 if callback is not None and callback(self) is False:
                     break
                 began = time.perf_counter()
                 bar.update(min(self.num_steps - first, total_steps) - bar.n)
                 if progress_bar and self.collector is not None:
                     bar.set_postfix({"return": f"{self.collector.mean_return:.2f}"}, refresh=False)
-            else:
-                self.progress = 1.0
+                if spent >= 1.0:
+                    break
         return self
 
     @property
@@ -372,6 +378,7 @@ def _heads(config: AgentConfig) -> Heads:
         quantiles=loss == "quantile",
         behaviour=config.advantage_weight if loss in ("ilql", "q_sft") else None,
         likelihood_ratio=loss == "q_sft",
+        rewards=config.redistribute,
         noisy=network.noisy,
         layer_norm=network.name != "transformer" and (network.layer_norm or loss == "pqn"),
     )

@@ -55,10 +55,10 @@ class Learner:
         temperature = self.config.at("temperature", progress)
         update = Update(batch, self.network, self.target_network, self.config, self.rules, temperature)
         outcome = RULES[self.config.loss](update)
-        if batch.weights is None:
-            metrics = {"loss": outcome.loss.mean()}
-        else:
-            metrics = {"loss": (outcome.loss * batch.weights[update.at.nonzero()[:, 0]]).mean()}
+        loss = outcome.loss if update.decomposition is None else outcome.loss + update.decomposition
+        if batch.weights is not None:
+            loss = loss * batch.weights[update.at.nonzero()[:, 0]]
+        metrics = {"loss": loss.mean()}
         if outcome.error is not None:
             metrics["td_error"] = outcome.error.abs().mean()
             self.errors = update.grid(outcome.error.detach().abs())

@@ -285,3 +285,22 @@ def inverse_soft_q(q_tm1: Tensor, v_tm1: Tensor, discount_t: Tensor, v_t: Tensor
     inverse reinforcement learning", eq. 8.
     """
     return v_tm1 - q_tm1 + weight * (q_tm1 - discounted(discount_t, v_t)).square()
+
+
+def return_decomposition(predicted: Tensor, r_t: Tensor, is_action: Tensor) -> Tensor:
+    """½(Σ r̂ - Σ r)² / T of each episode, spread evenly over its actions: learns where a late reward was earned.
+
+    Any r̂ with the right sums leaves every text's return and so the optimum as it is.
+
+    Args:
+        predicted: (B, L) r̂(s, a) of the actions, 0 where none was chosen.
+        r_t: (B, L) rewards as they were paid, 0 where no action was chosen.
+        is_action: (B, L) bool.
+
+    Returns: (B, L) losses, 0 where no action was chosen.
+    Source: Efroni et al. 2021, "Reinforcement learning with trajectory feedback", sec. 3; Arjona-Medina et al. 2019,
+    "RUDDER", for the idea.
+    """
+    lengths = is_action.sum(-1, keepdim=True).clamp(min=1)
+    error = (predicted - r_t).sum(-1, keepdim=True)
+    return is_action * 0.5 * error.square() / lengths

@@ -136,6 +136,8 @@ class Update:
         temperature: τ of the backup: that of the agent, 0 for rules that back up the maximum.
         dueling: whether Q = V + A.
         sharpening: what multiplies the advantage in Q; 1/(1 - α) for Munchausen, else 1.
+        rewards: (N,) what the actions earned, nats; what the reward head says of it with `redistribute`.
+        decomposition: (N,) loss of the reward head, None without.
         online: (N) the online network in the states the actions were chosen in.
     """
 
@@ -159,7 +161,13 @@ class Update:
         self.rewards = batch.rewards[self.at]
         self.discounts = config.gamma * (~batch.terminal[self.at]).to(self.rewards.dtype)
         self._hidden = network(batch.tokens)  # (B, L + 1, D)
-        self.online = Reading(network, self._hidden[:, :-1][self.at], self.written, self.actions, self)
+        read = self._hidden[:, :-1][self.at]
+        self.online = Reading(network, read, self.written, self.actions, self)
+        self.decomposition: Tensor | None = None
+        if config.redistribute:
+            predicted = network.action_rewards(read, self.actions)
+            self.decomposition = losses.return_decomposition(self.grid(predicted), batch.rewards, self.at)[self.at]
+            self.rewards = predicted.detach()
 
     @cached_property
     def online_next(self) -> Reading:

@@ -25,6 +25,7 @@ class QNetwork(nn.Module):
         head: (D -> V · atoms) action values, or their advantages in a dueling network.
         value_head: (D -> value_bins) state values in a dueling network.
         behaviour_head: (D -> V) logits of the policy that wrote the data, None without.
+        reward_head: (D -> V) rewards, None without.
     """
 
     support: Tensor
@@ -41,6 +42,7 @@ class QNetwork(nn.Module):
         self.head = heads.linear(hidden_size, vocab_size * heads.atoms, action_bias)
         self.value_head = heads.linear(hidden_size, heads.value_bins, state_bias)
         self.behaviour_head = None if heads.behaviour is None else heads.linear(hidden_size, vocab_size)
+        self.reward_head = heads.linear(hidden_size, vocab_size) if heads.rewards else None
         self.norm_heads = nn.LayerNorm(hidden_size) if heads.layer_norm else nn.Identity()
         points = max(heads.atoms, heads.value_bins)
         self.register_buffer("support", torch.linspace(*heads.support, points), persistent=False)
@@ -79,8 +81,13 @@ class QNetwork(nn.Module):
 
     def action_values(self, hidden: Tensor, actions: Tensor) -> Tensor:
         """(..., D), (...) int64 -> (...) values of the actions taken, without a (..., V) tensor."""
-        weight, bias = rows_of(self.head, actions)
-        return (hidden * weight).sum(-1) + bias
+        return _of_actions(self.head, hidden, actions)
+
+    def action_rewards(self, hidden: Tensor, actions: Tensor) -> Tensor:
+        """(..., D), (...) int64 -> (...) output of the reward head for the actions taken, nats."""
+        if self.reward_head is None:
+            raise ValueError("this network has no reward head")
+        return _of_actions(self.reward_head, hidden, actions)
 
     def state_values(self, hidden: Tensor) -> Tensor:
         """(..., D) -> (...) state values."""
@@ -103,9 +110,14 @@ class QNetwork(nn.Module):
 
     def resample_noise(self) -> None:
         """New noise for noisy heads, used until `eval()`; nothing without them."""
-        for module in (self.head, self.value_head, self.behaviour_head):
+        for module in (self.head, self.value_head, self.behaviour_head, self.reward_head):
             if isinstance(module, NoisyLinear):
                 module.resample()
+
+
+def _of_actions(head: nn.Linear, hidden: Tensor, actions: Tensor) -> Tensor:
+    weight, bias = rows_of(head, actions)
+    return (hidden * weight).sum(-1) + bias
 
 
 def put_rows(state: State, rows: Tensor, new: State) -> None:

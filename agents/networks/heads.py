@@ -23,6 +23,7 @@ class Heads:
         behaviour: a second V-wide head for the policy that wrote the data, and how much of the advantage to add to
             its log-probability when acting; None for none.
         likelihood_ratio: the action head holds logits of p(a | s), and the advantage is p(a | s)/π_β(a | s) (Q-SFT).
+        rewards: a head for the reward of each action, which a sum of rewards is shared out by.
         noisy: learned noise on the weights of all heads (Fortunato et al. 2018).
         layer_norm: a LayerNorm before the heads.
     """
@@ -34,6 +35,7 @@ class Heads:
     quantiles: bool = False
     behaviour: float | None = None
     likelihood_ratio: bool = False
+    rewards: bool = False
     noisy: bool = False
     layer_norm: bool = False
 

@@ -1,0 +1,131 @@
+"""Language modelling by TD: held-out perplexity against wall-clock time, learning rule beside learning rule.
+
+    python benchmarks/language_modelling.py --data-dir FOLDER [--seconds 900] [--processes 2] [--json FILE]
+
+FOLDER/songci holds train, valid and test texts; tokens are characters, the target is an order-3 model of them, γ = 1.
+All rules have the same network, batch and time, one thread each, two side by side. The weights are those of the best
+validation perplexity, as maximum likelihood overfits before its time is up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
+
+from record import print_table, write_result
+
+RULES: dict[str, dict[str, Any]] = {
+    "TD, reward every token": {"loss": "soft_q"},
+    "maximum likelihood": {"loss": "cross_entropy"},
+    "TD, reward at the end": {"loss": "soft_q", "reward_every": 0},
+    "TD, reward at the end, redistributed": {"loss": "soft_q", "reward_every": 0, "redistribute": True},
+    "IQ-learn": {"loss": "iq_learn"},
+    "Q-SFT": {"loss": "q_sft"},
+}
+CHECKS = 18
+CORPUS_SHARE = 0.8
+
+
+def train(job: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    """One rule: its curve and its test perplexity."""
+    name, chosen = job
+    torch.set_num_threads(1)
+    from tokenlm.agents import DQN, Schedule, score_text
+    from tokenlm.envs import EnvConfig
+
+    settings = {**RULES[name]}
+    env = EnvConfig(
+        corpus=str(chosen["data_dir"] / "songci"), tokenizer="char", order=3,
+        reward_every=settings.pop("reward_every", 1),
+    )  # fmt: skip
+    if settings["loss"] == "soft_q":
+        settings["corpus_share"] = CORPUS_SHARE
+    agent = DQN(env, temperature=1.0, learning_rate=Schedule(4e-3, 1e-4), seed=chosen["seed"], **settings)
+    curve: list[dict[str, Any]] = []
+    best: dict[str, Any] = {"perplexity": float("inf")}
+
+    def check(agent: DQN) -> bool:
+        if agent.progress * CHECKS >= len(curve) + 1 or agent.progress >= 1.0:
+            perplexity = score_text(agent, "valid", 300).perplexity or float("inf")
+            value = agent.last_metrics.get("mean_value")
+            curve.append({
+                "seconds": round(agent.learning_seconds, 1),
+                "perplexity": perplexity,
+                "mean_value": None if value is None or settings["loss"] == "q_sft" else float(value),
+                "transitions": agent.learner.transitions_trained,
+            })  # fmt: skip
+            if perplexity < best["perplexity"]:
+                best.update(perplexity=perplexity, weights=copy.deepcopy(agent.network.state_dict()))
+            print(f"{name}: {curve[-1]}", flush=True)
+        return True
+
+    agent.learn(1 << 62, check, max_seconds=chosen["seconds"])
+    agent.network.load_state_dict(best["weights"])
+    score = score_text(agent, "test")
+    return {
+        "rule": name,
+        "test_perplexity": score.perplexity,
+        "target_perplexity": score.target_perplexity,
+        "valid_perplexity": best["perplexity"],
+        "last_valid_perplexity": curve[-1]["perplexity"],
+        "transitions_trained": agent.learner.transitions_trained,
+        "curve": curve,
+    }
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Perplexity and mean value over wall-clock time."""
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for row in rows:
+        seconds = [p["seconds"] for p in row["curve"]]
+        (line,) = left.plot(seconds, [p["perplexity"] for p in row["curve"]], label=row["rule"])
+        values = [p["mean_value"] for p in row["curve"]]
+        if values[-1] is not None:
+            right.plot(seconds, values, color=line.get_color(), label=row["rule"])
+    left.axhline(rows[0]["target_perplexity"], color="0.5", linestyle="--", linewidth=1, label="p* itself (test)")
+    left.set(xlabel="seconds of training", ylabel="perplexity", yscale="log", title="Validation perplexity, songci")
+    left.yaxis.set_major_formatter(ScalarFormatter())
+    left.yaxis.set_minor_formatter(ScalarFormatter())
+    right.axhline(0.0, color="0.5", linestyle="--", linewidth=1, label="bound of V under log-likelihood rewards")
+    right.set(xlabel="seconds of training", ylabel="mean V of a batch (nats)", title="State values")
+    right.set_yscale("symlog", linthresh=1.0)
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    """Train every rule, print the table, write figures and picture."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=900.0, help="of learning, for each rule")
+    parser.add_argument("--processes", type=int, default=2, help="rules trained side by side, one thread each")
+    parser.add_argument("--rules", nargs="+", default=list(RULES), choices=list(RULES), metavar="RULE")
+    parser.add_argument("--seed", type=int, default=0)
+    default = Path(__file__).parent / "results" / "language_modelling.json"
+    parser.add_argument("--json", type=Path, default=default)
+    chosen = parser.parse_args()
+    jobs = [(name, vars(chosen)) for name in chosen.rules]
+    with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
+        rows = pool.map(train, jobs, chunksize=1)
+    likelihood = next((r["test_perplexity"] for r in rows if r["rule"] == "maximum likelihood"), None)
+    for row in rows:
+        row["ratio_to_maximum_likelihood"] = likelihood and row["test_perplexity"] / likelihood
+    settings = {"seconds": chosen.seconds, "threads": 1, "processes": chosen.processes, "seed": chosen.seed,
+                "corpus_share": CORPUS_SHARE}  # fmt: skip
+    write_result(chosen.json, rows, **settings)
+    plot(rows, chosen.json.with_suffix(".png"))
+    print_table([{k: v for k, v in row.items() if k != "curve"} for row in rows])
+
+
+if __name__ == "__main__":
+    main()
