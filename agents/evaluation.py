@@ -12,10 +12,12 @@ import numpy.typing as npt
 import torch
 
 from ..envs import EnvConfig, Episodes, Oracle, Split, Vocabulary, World, force
+from .claims import supported_claims
 from .dqn.agent import DQN
 from .dqn.collector import right_padded
 from .dqn.exploration import choose_actions
 from .dqn.update import CHUNK
+from .exact import MAX_TEXTS, exact_score
 from .networks import State
 
 _BLOCK = 256  # texts scored at a time
@@ -177,14 +179,31 @@ def _kl(values: torch.Tensor, valid: torch.Tensor, running: Episodes, temperatur
 
 
 def evaluate(
-    agent: DQN, *, split: Split = "test", documents: int | None = None, episodes: int = 256, seed: int = 0
+    agent: DQN,
+    *,
+    split: Split = "test",
+    documents: int | None = None,
+    episodes: int = 256,
+    seed: int = 0,
+    bounds: bool = False,
 ) -> dict[str, Any]:
     """Everything measured of an agent, as one JSON object.
 
+    Args:
+        agent: with an environment.
+        split: whose prompts and documents.
+        documents: documents scored, the first so many; None for all.
+        episodes: texts written, sampled and greedy.
+        seed: of the prompts and of the sampling.
+        bounds: where the optimum is out of reach, compute bounds instead, which takes minutes on a large corpus.
+
     Keys: perplexity, target_perplexity, bits_per_character, target_bits_per_character, unknown_share, temperature,
     kl_to_target (nats a text, mean over the agent's own texts), sampled_return, greedy_return, target_return (of
-    p*'s own samples), random_return, optimal_return (null where it cannot be computed), normalized_score
-    ((greedy - random) / (optimal - random)), env_steps, transitions_trained, wall_seconds.
+    p*'s own samples), random_return, optimal_return (null where it cannot be computed), optimal_return_bounds (lower
+    and upper, where asked for), normalized_score ((greedy - random) / (optimal - random)), env_steps,
+    transitions_trained, wall_seconds, supports (which claims this setting supports). What is estimated from sampled
+    texts has its 95 % confidence interval beside it, as …_ci. `exact` holds `ExactScore`, without sampling, where
+    every text can be enumerated, and is null elsewhere.
     """
     world = _world(agent)
     config = dataclasses.replace(agent.env_config, split=split)
@@ -196,18 +215,44 @@ def evaluate(
         **dataclasses.asdict(score),
         "temperature": agent.temperature,
         "kl_to_target": float(sampled.kl.mean()) if agent.temperature > 0 else None,
+        "kl_to_target_ci": _interval(sampled.kl) if agent.temperature > 0 else None,
         "sampled_return": float(sampled.returns.mean()),
+        "sampled_return_ci": _interval(sampled.returns),
         "greedy_return": float(greedy.returns.mean()),
+        "greedy_return_ci": _interval(greedy.returns),
         **references,
+        "optimal_return_bounds": None,
         "normalized_score": None,
+        "exact": _exact(agent),
         "env_steps": agent.env_steps,
         "transitions_trained": agent.learner.transitions_trained,
         "wall_seconds": agent.learning_seconds,
+        "supports": supported_claims(config, agent.temperature, agent.config.gamma),
     }
     random, best = references["random_return"], references["optimal_return"]
     if random is not None and best is not None:
         result["normalized_score"] = (result["greedy_return"] - random) / (best - random)
+    elif bounds:
+        lower, upper = Oracle(world, config).bounds(greedy.prefixes)
+        result["optimal_return_bounds"] = [float(lower.mean()), float(upper.mean())]
     return result
+
+
+def _interval(values: npt.NDArray[np.float64]) -> list[float]:
+    """95 % confidence interval of the mean of (N,) independent values: mean ± 1.96 standard errors."""
+    mean, count = float(values.mean()), len(values)
+    half = 1.96 * float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
+    return [mean - half, mean + half]
+
+
+def _exact(agent: DQN) -> dict[str, float] | None:
+    """`exact_score` where there is one prompt and few enough texts."""
+    config, words = agent.env_config, int(agent.rules.valid.sum())
+    if config.prompt_length != (0, 0) or words**config.max_new_tokens > MAX_TEXTS or config.transition != "free":
+        return None
+    if agent.world is None or not agent.world.target.tracks_states:
+        return None
+    return dataclasses.asdict(exact_score(agent))
 
 
 def reference_returns(world: World, config: EnvConfig, episodes: int, seed: int) -> dict[str, float | None]:

@@ -62,7 +62,8 @@ def _earned(world: World, config: EnvConfig, prompt: list[int], tokens: Ints, le
     episodes.start_from_prompts(np.arange(len(tokens)), [prompt] * len(tokens), None)
     total = np.zeros(len(tokens))
     for step in range(tokens.shape[1]):
-        total += episodes.step(tokens[:, step], step < lengths)[3]
+        active = step < lengths
+        total += np.where(active, episodes.step(tokens[:, step], active)[3], 0.0)
     return total
 
 

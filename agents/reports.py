@@ -97,4 +97,14 @@ def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder:
     width = max(len(name) for name, _ in table)
     lines = [f"{name:<{width}}  {number(value):>14}" for name, value in table]
     texts = [line for title, group in samples.items() for line in (f"{title}:", *(f"  {t}" for t in group), "")]
-    return "\n".join(["", *lines, "", *texts, f"plots, samples, weights and log: {folder}"])
+    return "\n".join(
+        [
+            "",
+            *lines,
+            "",
+            f"what this setting supports: {summary['supports']}",
+            "",
+            *texts,
+            f"plots, samples, weights and log: {folder}",
+        ]
+    )

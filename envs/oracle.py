@@ -7,8 +7,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .bounds import beam_search, relaxed_optimum
 from .config import EnvConfig
-from .dynamic_programming import Automaton, soft_maximum
+from .dynamic_programming import Automaton
 from .text import Vocabulary
 from .world import World, encode_prompt
 
@@ -193,8 +194,6 @@ class Oracle:
 
         The relaxation lets every step choose the best context that ends in the same last token.
         """
-        from .bounds import beam_search, relaxed_optimum
-
         if not self.world.target.tracks_states:
             raise NotExact(str(self.why_not))
         windows = np.atleast_2d(np.asarray(prefixes, np.int64))
@@ -315,6 +314,3 @@ class Oracle:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"world": self.world, "config": self.config, "_tables": {}, "_values": {}}
-
-
-__all__ = ["Bounds", "NotExact", "Oracle", "Text", "soft_maximum"]

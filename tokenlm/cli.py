@@ -135,18 +135,28 @@ def _evaluate(words: list[str]) -> None:
     parser.add_argument("--episodes", type=int, default=256, help="episodes to play")
     parser.add_argument("--seed", type=int, default=0, help="seed of the prompts and of the sampling")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--bounds", action="store_true", help="bounds on the optimal return where it is too large")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args(words)
     from tokenlm.agents.evaluation import evaluate
     from tokenlm.agents.training import load_run
 
     agent, _ = load_run(chosen.run, chosen.device)
-    result = evaluate(agent, split=chosen.split, episodes=chosen.episodes, seed=chosen.seed)
+    result = evaluate(agent, split=chosen.split, episodes=chosen.episodes, seed=chosen.seed, bounds=chosen.bounds)
     if chosen.json:
         print(json.dumps(result))
     else:
         for name, value in result.items():
-            print(f"{name:28} {'-' if value is None else f'{value:,.3f}' if isinstance(value, float) else value}")
+            print(f"{name:28} {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """A figure, or figures, as people read them."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return " to ".join(_shown(part) for part in value)
+    return "-" if value is None else f"{value:,.3f}" if isinstance(value, float) else str(value)
 
 
 def _generate(words: list[str]) -> None:

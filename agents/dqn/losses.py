@@ -125,7 +125,13 @@ def discounted(discount_t: Tensor, v_t: Tensor) -> Tensor:
 
 
 def multi_step(
-    r_t: Tensor, discount_t: Tensor, v_t: Tensor, baseline_tm1: Tensor, steps: int, trace_decay: float = 1.0
+    r_t: Tensor,
+    discount_t: Tensor,
+    v_t: Tensor,
+    baseline_tm1: Tensor,
+    is_action: Tensor,
+    steps: int,
+    trace_decay: float = 1.0,
 ) -> Tensor:
     """Targets over several steps: G_j = r_j + γ_j V_{j+1} + Σ_{0<i<n} λ^i (Π γ) (r + γ V - B)_{j+i}.
 
@@ -138,14 +144,15 @@ def multi_step(
         discount_t: (B, L) discounts, 0 where the action ended the episode or none was chosen.
         v_t: (B, L) value of the state after each action.
         baseline_tm1: (B, L) V(s) or Q(s, a) of the state each action was chosen in; any value where none was.
+        is_action: (B, L) bool, where an action was chosen.
         steps: n >= 1; with 1 it is the one-step target.
         trace_decay: λ, 0 to 1.
 
     Returns: (B, L) targets, nats. Each row's actions must stand side by side.
     """
     one_step = r_t + discounted(discount_t, v_t)
-    # A truncated episode's last discount is not 0, but behind it stands no action: its terms are cut by `acts`.
-    error = one_step - baseline_tm1
+    # Behind the end of a truncated episode stands no action, and its last discount is not 0.
+    error = torch.where(is_action, one_step - baseline_tm1, 0.0)
     total, weight = one_step, torch.ones_like(r_t)
     for i in range(1, min(steps, r_t.shape[1])):
         before = F.pad(discount_t, (0, i - 1))[:, i - 1 : i - 1 + r_t.shape[1]]
@@ -156,7 +163,13 @@ def multi_step(
 
 
 def path_consistency(
-    v_tm1: Tensor, r_t: Tensor, log_policy: Tensor, discount_t: Tensor, v_t: Tensor, steps: int
+    v_tm1: Tensor,
+    r_t: Tensor,
+    log_policy: Tensor,
+    discount_t: Tensor,
+    v_t: Tensor,
+    is_action: Tensor,
+    steps: int,
 ) -> Tensor:
     """C_j = Σ_{i<d} (Π γ)(r - τ log π)_{j+i} + (Π γ) V_{j+d} - V_j, gradient through V_j and every log π.
 
@@ -168,6 +181,7 @@ def path_consistency(
         log_policy: (B, L) τ log π of the actions, 0 where none was chosen.
         discount_t: (B, L) discounts, 0 where the action ended the episode or none was chosen.
         v_t: (B, L) value of the state after each action, from the target network.
+        is_action: (B, L) bool, where an action was chosen.
         steps: d >= 1, cut short by the end of the episode.
 
     Returns: (B, L) consistency errors.
@@ -175,7 +189,7 @@ def path_consistency(
     """
     paid = r_t.detach() - log_policy
     # A path of d steps is the (d - 1)-step correction of the one-step target by r - τ log π + γV' - V̄.
-    return multi_step(paid, discount_t, v_t.detach(), _shift(v_t.detach()), steps) - v_tm1
+    return multi_step(paid, discount_t, v_t.detach(), _shift(v_t.detach()), is_action, steps) - v_tm1
 
 
 def _shift(v_t: Tensor) -> Tensor:

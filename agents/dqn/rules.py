@@ -65,6 +65,7 @@ def _pcl(update: Update) -> Outcome:
         grid(update.online.advantage),
         grid(update.discounts),
         grid(v_t),
+        update.at,
         update.config.n_step,
     )[update.at]
     return Outcome(losses.squared_or_huber(error, update.config.huber_delta), error, v_t)

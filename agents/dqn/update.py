@@ -205,7 +205,7 @@ class Update:
         else:
             baseline = torch.nn.functional.pad(next_values, (1, 0))[:, :-1]
         total = losses.multi_step(
-            self.grid(rewards), self.grid(self.discounts), next_values, baseline, steps, config.decay
+            self.grid(rewards), self.grid(self.discounts), next_values, baseline, self.at, steps, config.decay
         )
         return total[self.at]
 

@@ -87,6 +87,11 @@ class MarkovTarget(Automaton):
         tokens = xp.arange(self.vocab_size, device=device(states))
         return self.next_state(states[:, None], tokens[None, :]) + xp.zeros_like(tokens)[None, :]
 
+    def last_tokens(self, states: Any) -> Any:
+        """(S,) int64, the word each state ends in, -1 where it ends in none (any state at order 1)."""
+        symbols = states % self._symbols
+        return array_namespace(states).where(symbols > 0, symbols + SPECIAL - 1, -1)
+
     def sample_documents(self, count: int, length: int, seed: int) -> list[list[int]]:
         """`count` documents drawn from the chain, each of `length` words or ended earlier by `<eos>` (left out).
 

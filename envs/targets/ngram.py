@@ -135,6 +135,15 @@ class NGramTarget(Automaton):
             shorter = node
         return rows
 
+    def last_tokens(self, states: Any) -> Any:
+        """(S,) int64, the token each state ends in, -1 for state 0, which knows none.
+
+        State 0 follows a token exactly where no document holds it (any token at order 1), whatever came before.
+        """
+        xp = array_namespace(states)
+        keys = self._tables.like(states, "keys")
+        return xp.where(states > 0, keys[xp.where(states > 0, states - 1, 0)] % self.vocab_size, -1)
+
     def _child(self, nodes: Any, tokens: Any) -> tuple[Any, Any]:
         """The node of each context with one word more, and whether there is one (node 0 where not)."""
         xp = array_namespace(nodes)

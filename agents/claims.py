@@ -1,0 +1,35 @@
+"""Which claims a setting supports, in words that stand beside every evaluation."""
+
+from __future__ import annotations
+
+from ..envs import EnvConfig
+
+
+def supported_claims(env: EnvConfig, temperature: float, gamma: float) -> str:
+    """One or two sentences on what a good score in this setting shows, and what it does not.
+
+    Args:
+        env: the environment's arguments.
+        temperature: τ of the agent.
+        gamma: its discount.
+    """
+    if env.transition == "teacher":
+        return (
+            "A contextual bandit: the document goes on whatever is chosen. Shows that log-likelihoods are learned, "
+            "nothing about sequential decisions."
+        )
+    if env.reward_every == 1 and temperature == 1.0:
+        return (
+            "Dense reward at temperature 1: V* = 0 and Q* = log p* for every discount. Shows how well p* is learned, "
+            "nothing about credit assignment."
+        )
+    if gamma < 1.0:
+        return (
+            f"Discount {gamma:g}: the optimum favours early tokens and is not the distribution p*^(1/τ) over texts. "
+            "Shows how well this discounted problem is solved, nothing about language modelling."
+        )
+    goal = "the most likely text" if temperature == 0.0 else f"p*^(1/{temperature:g}) over whole texts"
+    if env.reward_every == 1:
+        return f"Dense reward: each token is paid at once, but {goal} needs planning. Shows planning, not late credit."
+    late = "the whole text" if env.reward_every == 0 else f"{env.reward_every} tokens"
+    return f"Reward for {late} at once: the optimum, {goal}, needs credit assigned back over {late}. Shows that."

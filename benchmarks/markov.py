@@ -1,0 +1,121 @@
+"""`TokenLM-Markov-v0` against the clock: how near the most likely text the agent comes, with and without a corpus.
+
+    python benchmarks/markov.py [--seeds 5] [--processes 2] [--json FILE]
+
+Four classes that are never mixed: dense reward or reward at the end, with the corpus (half of every batch are texts
+sampled from p*) or from rewards alone. Then what each part is worth, from rewards alone. One thread for each run,
+`processes` of them side by side. Figures: greedy normalized score against the exact optimum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from record import print_table, write_result
+
+CLASSES: dict[str, dict[str, Any]] = {
+    "dense, with the corpus": {"seconds": 60, "corpus_share": 0.5, "asked": 0.99},
+    "dense, rewards alone": {"seconds": 150, "corpus_share": 0.0, "asked": 0.98},
+    "reward at the end, with the corpus": {"seconds": 150, "corpus_share": 0.5, "redistribute": True, "asked": 0.9},
+    "reward at the end, rewards alone": {"seconds": 300, "corpus_share": 0.0, "redistribute": True, "asked": 0.9},
+}
+FULL = "dense, rewards alone"
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "uniform exploration": {"exploration": "uniform"},
+    "no exploration beyond Boltzmann": {"epsilon": 0.0},
+    "no skip from the newest token": {"skip": False},
+    "noisy heads instead of ε": {"noisy": True, "epsilon": 0.0},
+    "single head": {"dueling": False},
+    "plain dqn (τ = 0, uniform ε)": {"loss": "dqn", "temperature": 0.0, "exploration": "uniform", "skip": False},
+}
+CHECKS = 15
+
+
+def train(job: tuple[str, str | None, int]) -> dict[str, Any]:
+    """One run: its curve of scores over seconds."""
+    name, ablation, seed = job
+    torch.set_num_threads(1)
+    import gymnasium as gym
+
+    import tokenlm  # noqa: F401
+    from tokenlm.agents import DQN, NetworkConfig, Schedule
+    from tokenlm.agents.evaluation import play, reference_returns
+
+    settings: dict[str, Any] = {
+        "temperature": Schedule(1.0, 0.05), "epsilon": Schedule(0.5, 0.0, 0.9), "exploration": "least_tried",
+        "learning_rate": Schedule(1e-2, 1e-4), "target_update_rate": 0.05, "skip": True, "noisy": False,
+        **CLASSES[name], **(ABLATIONS[ablation] if ablation else {}),
+    }  # fmt: skip
+    seconds, _ = settings.pop("seconds"), settings.pop("asked")
+    network = NetworkConfig(embedding_size=200, hidden_size=128, skip=settings.pop("skip"), noisy=settings.pop("noisy"))
+    every = 0 if name.startswith("reward at the end") else 1
+    env = gym.make("TokenLM-Markov-v0", reward_every=every).unwrapped.config
+    agent = DQN(env, network=network, seed=seed, **settings)
+    if agent.world is None:
+        raise ValueError("the agent has no environment")
+    world, references = agent.world, reference_returns(agent.world, env, 1, 0)
+    random, best = references["random_return"] or 0.0, references["optimal_return"] or 0.0
+    curve: list[tuple[float, float]] = []
+    written: list[str] = []
+
+    def check(agent: DQN) -> bool:
+        if agent.progress * CHECKS >= len(curve) + 1 or agent.progress >= 1.0:
+            greedy = play(agent, world, env, 1, 0, 0.0)
+            curve.append((round(agent.learning_seconds, 1), float((greedy.returns[0] - random) / (best - random))))
+            written[:] = greedy.texts
+        return True
+
+    agent.learn(1 << 62, check, max_seconds=seconds)
+    tokens = written[0].split()
+    row = {
+        "class": name, "without": ablation or "-", "seed": seed, "score": curve[-1][1], "seconds": curve[-1][0],
+        "env_steps": agent.env_steps, "distinct_tokens": len(set(tokens)), "curve": curve,
+    }  # fmt: skip
+    print({k: v for k, v in row.items() if k != "curve"}, flush=True)
+    return row
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A line for each class and ablation."""
+    lines = []
+    for name, ablation in dict.fromkeys((r["class"], r["without"]) for r in rows):
+        group = [r for r in rows if (r["class"], r["without"]) == (name, ablation)]
+        scores = [r["score"] for r in group]
+        asked = CLASSES[name]["asked"]
+        times = [next((t for t, s in r["curve"] if s >= asked), None) for r in group]
+        lines.append({
+            "class": name, "changed": ablation, "seeds": len(group), "score, median": float(np.median(scores)),
+            "lowest": min(scores), "asked": asked,
+            "seconds to it, median": None if None in times else float(np.median([t for t in times if t is not None])),
+            "seconds": max(r["seconds"] for r in group),
+            "env steps": int(np.median([r["env_steps"] for r in group])),
+            "distinct tokens": min(r["distinct_tokens"] for r in group),
+        })  # fmt: skip
+    return lines
+
+
+def main() -> None:
+    """Run all classes and ablations, print the table, write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--ablation-seeds", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "markov.json")
+    chosen = parser.parse_args()
+    jobs: list[tuple[str, str | None, int]] = [(name, None, s) for name in CLASSES for s in range(chosen.seeds)]
+    jobs += [(FULL, change, s) for change in ABLATIONS for s in range(chosen.ablation_seeds)]
+    with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
+        rows = pool.map(train, jobs, chunksize=1)
+    lines = summary(rows)
+    write_result(chosen.json, lines, runs=rows, threads=1, processes=chosen.processes)
+    print_table([{k: "-" if v is None else v for k, v in line.items()} for line in lines])
+
+
+if __name__ == "__main__":
+    main()

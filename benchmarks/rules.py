@@ -1,0 +1,102 @@
+"""Every learning rule against its exact fixed point on `TokenLM-Tiny-v0`, with a table for a network.
+
+    python benchmarks/rules.py [--updates 4000] [--processes 2] [--json FILE]
+
+Data: all 81 texts at every update. Figures: the largest |learned - exact| over all prefixes and actions, in nats. The
+exact value is Q* except for rules that end elsewhere by design (cross_entropy, q_sft, iq_learn, cql, ilql, pqn), whose
+own fixed point is computed (`agents/dqn/fixed_points.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from record import print_table, write_result
+
+ENVIRONMENT = "TokenLM-Tiny-v0"
+STEADY = {"rate": (0.3, 3e-5), "target_update_rate": 0.5}
+RULES: dict[str, dict[str, Any]] = {
+    "dqn": {"loss": "dqn"},
+    "dqn, dueling": {"loss": "dqn", "dueling": True},
+    "dqn, 3 steps": {"loss": "dqn", "n_step": 3},
+    "double": {"loss": "double"},
+    "soft_q": {"loss": "soft_q"},
+    "soft_q, single head": {"loss": "soft_q", "dueling": False},
+    "soft_q, 3 steps": {"loss": "soft_q", "n_step": 3},
+    "pcl": {"loss": "pcl"},
+    "pcl, 3 steps": {"loss": "pcl", "n_step": 3},
+    "munchausen": {"loss": "munchausen"},
+    "hl_gauss": {"loss": "hl_gauss"},
+    "c51": {"loss": "c51"},
+    "quantile": {"loss": "quantile"},
+    "cross_entropy": {"loss": "cross_entropy"},
+    "q_sft": {"loss": "q_sft"},
+    "iq_learn": {"loss": "iq_learn"},
+    "cql": {"loss": "cql"},
+    "ilql": {"loss": "ilql", "rate": (0.1, 1e-4), "target_update_rate": 0.2},
+    "pqn": {"loss": "pqn"},
+}
+TEMPERATURES = (0.0, 0.5, 1.0)
+
+
+def final_error(job: tuple[str, int, float, int]) -> float | None:
+    """Distance from the fixed point after training; None where the rule is not defined at the temperature."""
+    name, every, temperature, updates = job
+    torch.set_num_threads(1)
+    import gymnasium as gym
+
+    import tokenlm  # noqa: F401
+    from tokenlm.agents import DQN, Schedule
+    from tokenlm.agents.dqn.fixed_points import AllTexts, distance, fixed_point, learned, solve
+
+    settings = {**STEADY, **RULES[name]}
+    rate = Schedule(*settings.pop("rate"), shape="exponential")
+    if temperature == 0.0 and settings["loss"] in ("munchausen", "cql"):
+        return None
+    texts = AllTexts(gym.make(ENVIRONMENT, reward_every=every).unwrapped.config)
+    agent = DQN(
+        texts.env_config, network="tabular", temperature=temperature, learning_rate=rate, max_grad_norm=None,
+        atoms=41, value_range=(-40.0, 0.0), **settings,
+    )  # fmt: skip
+    solve(agent, texts, updates)
+    error = distance(learned(agent, texts), fixed_point(agent.config, texts, temperature))
+    print(f"{name}, reward_every={every}, τ={temperature:g}: {error:.2g}", flush=True)
+    return error
+
+
+def main() -> None:
+    """Train every rule in every setting."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--updates", type=int, default=4_000)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "rules.json")
+    chosen = parser.parse_args()
+    settings = [(every, tau) for every in (1, 0) for tau in TEMPERATURES]
+    jobs = [(name, every, tau, chosen.updates) for name in RULES for every, tau in settings]
+    with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
+        errors = dict(zip(jobs, pool.map(final_error, jobs, chunksize=1), strict=True))
+    rows = [
+        {
+            "rule": name,
+            **{
+                f"{'dense' if every else 'sparse'}, τ={tau:g}": errors[name, every, tau, chosen.updates]
+                for every, tau in settings
+            },
+        }
+        for name in RULES
+    ]
+    write_result(chosen.json, rows, environment=ENVIRONMENT, updates=chosen.updates, figure="max |Q - Q*|, nats")
+    print_table([{name: _shown(value) for name, value in row.items()} for row in rows])
+
+
+def _shown(value: Any) -> Any:
+    return "-" if value is None else f"{value:.1e}" if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Every learning rule, with a table for a network, ends at its exact fixed point."""
+
+import numpy as np
+import pytest
+import torch
+
+from tokenlm.agents import DQN, AgentConfig, Schedule
+from tokenlm.agents.dqn.fixed_points import AllTexts, distance, fixed_point, learned, solve
+from tokenlm.envs import EnvConfig, Oracle, World
+
+
+def environment(every: int = 1, **settings) -> EnvConfig:
+    base = {
+        "target": "markov", "order": 3, "vocab_size": 8, "max_new_tokens": 3, "context_length": 4,
+        "prompt_length": (0, 0), "ending": "fixed", "reward_every": every,
+    }  # fmt: skip
+    return EnvConfig(**{**base, **settings})
+
+
+def agent_of(env: EnvConfig, loss: str, temperature: float | None, **settings) -> DQN:
+    base = {
+        "network": "tabular", "learning_rate": Schedule(0.3, 3e-5, shape="exponential"), "target_update_rate": 0.5,
+        "max_grad_norm": None, "value_range": (-20.0, 0.0), "atoms": 41,
+    }  # fmt: skip
+    return DQN(env, loss=loss, temperature=temperature, **{**base, **settings})
+
+
+def error_of(loss: str, every: int, temperature: float, updates: int = 1_200, **settings) -> float:
+    env = environment(every)
+    texts, agent = AllTexts(env), agent_of(env, loss, temperature, **settings)
+    solve(agent, texts, updates)
+    return distance(learned(agent, texts), fixed_point(agent.config, texts, temperature))
+
+
+ENDS = [(1, 0.0), (1, 0.5), (1, 1.0), (0, 0.0), (0, 0.5), (0, 1.0)]
+RULES = {
+    "soft_q": {}, "soft_q without dueling": {"dueling": False}, "soft_q, 3 steps": {"n_step": 3}, "double": {},
+    "pcl": {}, "pcl, 2 steps": {"n_step": 2}, "cql": {}, "munchausen": {"munchausen_alpha": 0.5}, "iq_learn": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("every", "temperature"), ENDS)
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_for_every_temperature(rule, every, temperature):
+    loss = rule.split(",")[0].split(" ")[0]
+    if temperature == 0.0 and loss in ("cql", "munchausen"):
+        pytest.skip("not defined at temperature 0: no smooth objective, no policy to take the logarithm of")
+    # A single head moves all of an untried path's actions alike, so its last digits come later.
+    within = 1e-3 if AgentConfig(loss=loss, **RULES[rule]).uses_dueling else 1e-2
+    assert error_of(loss, every, temperature, **RULES[rule]) < within
+
+
+@pytest.mark.parametrize("every", [1, 0])
+@pytest.mark.parametrize(
+    ("loss", "within", "settings"),
+    [
+        ("dqn", 1e-2, {}),
+        ("dqn", 1e-3, {"n_step": 3}),
+        ("dqn", 1e-3, {"dueling": True}),
+        ("pqn", 1e-3, {}),
+        ("cross_entropy", 1e-5, {}),
+        ("q_sft", 1e-5, {}),
+        ("ilql", 1e-3, {"learning_rate": Schedule(0.1, 1e-4, shape="exponential"), "target_update_rate": 0.2}),
+    ],
+)
+def test_rules_with_one_temperature(loss, within, settings, every):
+    assert error_of(loss, every, 1.0, **settings) < within
+
+
+@pytest.mark.parametrize("every", [1, 0])
+@pytest.mark.parametrize(("loss", "within"), [("hl_gauss", 0.1), ("c51", 0.05), ("quantile", 0.05)])
+def test_rules_that_learn_distributions(loss, within, every):
+    # A softmax or a quantile reaches its end only as 1/updates; half a bin is 0.25 nats.
+    temperature = 1.0 if loss == "hl_gauss" else 0.0
+    assert error_of(loss, every, temperature, 1_500) < within
+
+
+def test_the_fixed_point_is_the_oracles_optimum():
+    env = environment()
+    texts, oracle = AllTexts(env), Oracle(World.of(env), env)
+    window = np.array([[0, 0, 0, 2]])
+    for temperature in (0.0, 0.5, 1.0):
+        q_values = fixed_point(agent_of(env, "soft_q", temperature).config, texts, temperature)[0]
+        np.testing.assert_allclose(
+            q_values, oracle.optimal_q(window, temperature=temperature)[0, texts.words], atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.6])
+def test_discounted_dense_rewards_keep_p_star(gamma):
+    """Identity 1: at τ = 1 V* = 0 for every discount, so the agent is the language model all the same."""
+    env = environment()
+    texts, agent = AllTexts(env), agent_of(env, "soft_q", 1.0, gamma=gamma)
+    solve(agent, texts, 1_200)
+    np.testing.assert_allclose(learned(agent, texts)[2], texts.tree(texts.rewards)[2], atol=1e-3)
+
+
+def test_teacher_transitions_are_a_bandit_that_finds_p_star():
+    """With γ = 0 the value of a word is its own log-likelihood, whichever word the document goes on with."""
+    env = environment(transition="teacher")
+    agent = agent_of(
+        env, "soft_q", 1.0, gamma=0.0, corpus_share=0.0, learning_starts=64, num_envs=16, replay_ratio=16.0,
+        epsilon=0.5, learning_rate=Schedule(0.1, 1e-3),
+    ).learn(3_000)  # fmt: skip
+    world = agent.world
+    windows = np.array([[0, 0, 0, 2], [0, 0, 2, 5], [0, 2, 7, 6]])
+    prompts = [[2], [2, 5], [2, 7, 6]]
+    p_star = world.target.log_probs(world.target.track(windows), np.zeros(3, bool))
+    for row, prompt in enumerate(prompts):
+        hidden = agent.network(torch.tensor([prompt]))[:, -1]
+        log_policy = torch.log_softmax(agent.network.policy_values(hidden, agent.rules.valid), -1)[0].detach().numpy()
+        np.testing.assert_allclose(log_policy[5:], p_star[row, 5:], atol=0.05)
+
+
+def test_reference_rewards_read_out_the_probability_of_the_next_word():
+    """Identity 6: with γ = 0, Q is affine in p(y | s), and that map gives the probabilities of the corpus back."""
+    corpus = tuple(f"{a} {b}" for a, b in [("a", "b")] * 3 + [("a", "c")] + [("b", "a")] * 2 + [("c", "a")] * 2)
+    env = EnvConfig(
+        corpus=tuple(f"{text} d{i}" for i, text in enumerate(corpus * 12)), tokenizer="word", min_count=2,
+        target="reference", epsilon=0.2, transition="teacher", context_length=4, max_new_tokens=2,
+        prompt_length=(1, 1),
+    )  # fmt: skip
+    agent = DQN(
+        env, loss="dqn", gamma=0.0, corpus_share=0.0, epsilon=1.0, learning_starts=64, num_envs=32,
+        network={"name": "lstm", "embedding_size": 8, "hidden_size": 16}, learning_rate=Schedule(2e-2, 1e-4),
+        bound_values=False, replay_ratio=16.0,
+    ).learn(6_000)  # fmt: skip
+    world = agent.world
+    documents = [world.documents["train"][i].tolist() for i in range(len(world.documents["train"]))]
+    word = {token: world.vocabulary.id(token) for token in ("a", "b", "c")}
+    after = [d[1] for d in documents if d[0] == word["a"]]
+    chance = {token: after.count(i) / len(after) for token, i in word.items()}
+
+    valid = np.flatnonzero(world.valid)
+    size, mass = world.vocab_size, float(np.log1p(-(world.vocab_size - len(valid)) * 0.2 / world.vocab_size))
+    low, high = np.log(0.2 / size) - mass, np.log(0.8 + 0.2 / size) - mass
+    hidden = agent.network(torch.tensor([[2, word["a"]]]))[:, -1]
+    q_values = agent.network.q_values(hidden)[0].detach().numpy()
+    for token, i in word.items():
+        assert (q_values[i] - low) / (high - low) == pytest.approx(chance[token], abs=0.06)
+
+
+def test_texts_that_cannot_be_listed_are_refused():
+    with pytest.raises(ValueError, match='ending="fixed"'):
+        AllTexts(environment(ending="eos"))
+    with pytest.raises(ValueError, match="no smooth objective"):
+        fixed_point(agent_of(environment(), "cql", 0.0).config, AllTexts(environment()), 0.0)
