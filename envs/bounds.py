@@ -35,8 +35,8 @@ class BeamResult(NamedTuple):
 def beam_search(world: World, config: EnvConfig, prefixes: npt.NDArray[np.int64], width: int = 64) -> BeamResult:
     """The best text a beam search finds after each prefix: a lower bound of the optimal return.
 
-    Open texts in the same state of the automaton have the same future, so only the best of them is kept: a beam as
-    wide as the automaton has states finds the optimum.
+    Open texts in the same state of the automaton have the same future, so only the best of them is kept, which leaves
+    room for others. A beam wide enough to hold all of them finds the optimum.
 
     Args:
         world: the world; its target is a finite automaton.

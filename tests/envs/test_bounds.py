@@ -226,13 +226,36 @@ def test_more_prefixes_and_states_than_fit_a_chunk(monkeypatch):
         np.testing.assert_array_equal(relaxed_optimum(world, config, some), whole[1][::29])
 
 
-def test_a_beam_as_wide_as_there_are_states_is_exact():
-    config = markov(vocab_size=12, order=2, max_new_tokens=12, ending="fixed")
-    prefixes = all_prompts(12)
-    exact = Oracle(World.of(config), config).optimal_return(prefixes)
-    found = beam_search(World.of(config), config, prefixes, width=8)
-    np.testing.assert_allclose(found.log_probs, exact, rtol=0, atol=ROUNDING)
-    assert (beam_search(World.of(config), config, prefixes, width=1).log_probs < exact - 1e-3).any()
+def plain_beam(world: World, config: EnvConfig, prefix: np.ndarray, width: int, merge: bool) -> tuple[float, list[int]]:
+    """Beam search of exactly max_new_tokens words, one text at a time."""
+    automaton = world.target.automaton
+    beam = [(0.0, [], int(world.target.track(prefix[None])[0]))]
+    for _ in range(config.max_new_tokens):
+        longer = []
+        for log_prob, text, state in beam:
+            row = world.target.log_probs(np.array([state]), np.array([False]))[0]
+            after = automaton.next_states(np.array([state]))[0]
+            longer += [(log_prob + row[w], [*text, w], int(after[w])) for w in range(5, world.vocab_size)]
+        longer = sorted(longer, key=lambda c: -c[0])[: 4 * width]
+        if merge:
+            longer = [c for i, c in enumerate(longer) if c[2] not in [d[2] for d in longer[:i]]]
+        beam = longer[:width]
+    return beam[0][:2]
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5])
+def test_a_narrow_beam_keeps_the_best_text_of_each_state(width):
+    merging_helped = 0
+    for seed in range(4):
+        config = markov(vocab_size=12, order=2, target_seed=seed, max_new_tokens=9, ending="fixed")
+        world, prefixes = World.of(config), windows([[], [5], [9]])
+        found = beam_search(world, config, prefixes, width)
+        for prefix, log_prob, text in zip(prefixes, *found, strict=True):
+            expected, words = plain_beam(world, config, prefix, width, merge=True)
+            assert log_prob == pytest.approx(expected, abs=ROUNDING)
+            assert text == words
+            merging_helped += log_prob > plain_beam(world, config, prefix, width, merge=False)[0] + 1e-3
+    assert width == 1 or merging_helped
 
 
 def test_the_searches_stop_when_nothing_better_can_come(sentences):
