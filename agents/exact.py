@@ -133,7 +133,8 @@ def score_distribution(
     """`exact_score` of a distribution (N,) over texts and of its greedy text."""
     target, pi = texts.log_target, np.exp(log_pi)
     expected = float(pi @ target)
-    entropy = float(-np.sum(np.where(pi > 0, pi * log_pi, 0.0)))
+    possible = pi > 0
+    entropy = float(-(pi[possible] @ log_pi[possible]))
     optimal_log = _optimal_distribution(target, temperature)
     best_soft = float(temperature * _log_sum_exp(target / temperature)) if temperature > 0 else float(target.max())
     window = np.array([([Vocabulary.PAD] * config.context_length + texts.prompt.tolist())[-config.context_length :]])
@@ -143,7 +144,7 @@ def score_distribution(
     with np.errstate(invalid="ignore"):
         from_target = np.where(np.exp(target) > 0, np.exp(target) * (target - log_pi), 0.0)
     return ExactScore(
-        kl_to_target=float(np.sum(np.where(pi > 0, pi * (log_pi - target), 0.0))),
+        kl_to_target=float(pi[possible] @ (log_pi - target)[possible]),
         kl_from_target=float(from_target.sum()),
         soft_return=expected + temperature * entropy,
         soft_regret=best_soft - expected - temperature * entropy,

@@ -68,7 +68,7 @@ class Reading:
     @cached_property
     def preferences(self) -> Tensor:
         """(N, V) output of the action head, -inf where an action is not valid."""
-        return self.update.rules.masked(self.network.q_values(self.hidden), self.written)
+        return self.network.q_values(self.hidden, self.update.rules.mask(self.written))
 
     @cached_property
     def value(self) -> Tensor:
@@ -86,8 +86,7 @@ class Reading:
         """(N,) of the actions chosen, whose soft maximum over all actions is 0: τ log π for τ > 0."""
         if not self.update.dueling:
             return self.taken - self.value
-        preference = self.of(self.preferences)
-        return losses.dueling(torch.zeros_like(preference), preference, self.preferences, self.update.temperature)
+        return losses.advantage(self.preferences, self._chosen, self.update.temperature)
 
     @cached_property
     def taken(self) -> Tensor:
@@ -117,7 +116,7 @@ class Reading:
     def _value_in_chunks(self) -> Tensor:
         rows = max(1, CHUNK // self.network.vocab_size)
         pairs = zip(self.hidden.split(rows), self.written.split(rows), strict=True)
-        masked = (self.update.rules.masked(self.network.q_values(h), w) for h, w in pairs)
+        masked = (self.network.q_values(h, self.update.rules.mask(w)) for h, w in pairs)
         return torch.cat([losses.soft_value(q, self.update.temperature) for q in masked])
 
 

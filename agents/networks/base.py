@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .heads import Heads, NoisyLinear, rows_of
+from .heads import Heads, NoisyLinear, effective
 
 State = tuple[Tensor, ...]
 
@@ -66,13 +67,25 @@ class QNetwork(nn.Module):
         """Read one token more, (B,) int64 -> (B, D) and the new state. The old state must not be used again."""
         raise NotImplementedError
 
-    def q_values(self, hidden: Tensor) -> Tensor:
-        """(..., D) -> (..., V) action values (up to a constant of the state in a dueling network)."""
-        if self.heads.atoms == 1:
-            values: Tensor = self.head(hidden)
-            return values
-        atoms = self.action_atoms(hidden)
-        return atoms.mean(-1) if self.heads.quantiles else torch.softmax(atoms, -1) @ self.support
+    def q_values(self, hidden: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Action values (up to a constant of the state in a dueling network).
+
+        Args:
+            hidden: (..., D).
+            valid: (V,) or (..., V) bool, actions that may be chosen; all of them if None.
+
+        Returns: (..., V), -inf where not valid.
+        """
+        if self.heads.atoms > 1:
+            atoms = self.action_atoms(hidden)
+            values = atoms.mean(-1) if self.heads.quantiles else torch.softmax(atoms, -1) @ self.support
+        elif valid is not None and valid.ndim == 1:
+            # A bias of -inf costs nothing, where a mask would be one more pass over all V values, and one backwards.
+            weight, bias = effective(self.head)
+            return F.linear(hidden, weight, bias.masked_fill(~valid, -torch.inf))
+        else:
+            values = self.head(hidden)
+        return values if valid is None else values.masked_fill(~valid, -torch.inf)
 
     def action_atoms(self, hidden: Tensor) -> Tensor:
         """(..., D) -> (..., V, atoms): quantiles in nats, or logits over `support`."""
@@ -100,7 +113,7 @@ class QNetwork(nn.Module):
         Action values; with a behaviour head log π_β and a multiple of the advantage (Snell et al. 2023, sec. 4.2;
         Hong et al. 2024, eq. 6).
         """
-        values = self.q_values(hidden).masked_fill(~valid, -torch.inf)
+        values = self.q_values(hidden, valid)
         if self.behaviour_head is None or self.heads.behaviour is None:
             return values
         log_behaviour = torch.log_softmax(self.behaviour_head(hidden).masked_fill(~valid, -torch.inf), -1)
@@ -116,8 +129,8 @@ class QNetwork(nn.Module):
 
 
 def _of_actions(head: nn.Linear, hidden: Tensor, actions: Tensor) -> Tensor:
-    weight, bias = rows_of(head, actions)
-    return (hidden * weight).sum(-1) + bias
+    weight, bias = effective(head)
+    return (hidden * weight[actions]).sum(-1) + bias[actions]
 
 
 def put_rows(state: State, rows: Tensor, new: State) -> None:

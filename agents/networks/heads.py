@@ -80,7 +80,6 @@ class NoisyLinear(nn.Linear):
         return F.linear(inputs, *self.effective())
 
 
-def rows_of(head: nn.Linear, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (..., D) and biases (...) of the outputs `rows` (...)."""
-    weight, bias = head.effective() if isinstance(head, NoisyLinear) else (head.weight, head.bias)
-    return weight[rows], bias[rows]
+def effective(head: nn.Linear) -> tuple[Tensor, Tensor]:
+    """(outputs, D) weights and (outputs,) biases of a head, present noise included."""
+    return head.effective() if isinstance(head, NoisyLinear) else (head.weight, head.bias)

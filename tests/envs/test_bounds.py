@@ -246,8 +246,8 @@ def plain_beam(world: World, config: EnvConfig, prefix: np.ndarray, width: int, 
 @pytest.mark.parametrize("width", [1, 2, 3, 5])
 def test_a_narrow_beam_keeps_the_best_text_of_each_state(width):
     merging_helped = 0
-    for seed in range(4):
-        config = markov(vocab_size=12, order=2, target_seed=seed, max_new_tokens=9, ending="fixed")
+    for seed in (4, 8):  # where it matters
+        config = markov(vocab_size=25, order=2, target_seed=seed, max_new_tokens=9, ending="fixed")
         world, prefixes = World.of(config), windows([[], [5], [9]])
         found = beam_search(world, config, prefixes, width)
         for prefix, log_prob, text in zip(prefixes, *found, strict=True):
@@ -255,7 +255,7 @@ def test_a_narrow_beam_keeps_the_best_text_of_each_state(width):
             assert log_prob == pytest.approx(expected, abs=ROUNDING)
             assert text == words
             merging_helped += log_prob > plain_beam(world, config, prefix, width, merge=False)[0] + 1e-3
-    assert width == 1 or merging_helped
+    assert (merging_helped > 0) == (width >= 3)
 
 
 def test_the_searches_stop_when_nothing_better_can_come(sentences):
