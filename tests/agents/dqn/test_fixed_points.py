@@ -39,12 +39,17 @@ RULES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("every", "temperature"), ENDS)
-@pytest.mark.parametrize("rule", RULES)
+def loss_of(rule: str) -> str:
+    return rule.split(",")[0].split(" ")[0]
+
+
+# At temperature 0 cql has no smooth objective and munchausen no policy to take the logarithm of.
+CASES = [(r, *end) for r in RULES for end in ENDS if end[1] > 0 or loss_of(r) not in ("cql", "munchausen")]
+
+
+@pytest.mark.parametrize(("rule", "every", "temperature"), CASES)
 def test_rules_for_every_temperature(rule, every, temperature):
-    loss = rule.split(",")[0].split(" ")[0]
-    if temperature == 0.0 and loss in ("cql", "munchausen"):
-        pytest.skip("not defined at temperature 0: no smooth objective, no policy to take the logarithm of")
+    loss = loss_of(rule)
     # A single head moves all of an untried path's actions alike, so its last digits come later.
     within = 1e-3 if AgentConfig(loss=loss, **RULES[rule]).uses_dueling else 1e-2
     assert error_of(loss, every, temperature, **RULES[rule]) < within
@@ -100,8 +105,8 @@ def test_teacher_transitions_are_a_bandit_that_finds_p_star():
     env = environment(transition="teacher")
     agent = agent_of(
         env, "soft_q", 1.0, gamma=0.0, corpus_share=0.0, learning_starts=64, num_envs=16, replay_ratio=16.0,
-        epsilon=0.5, learning_rate=Schedule(0.1, 1e-3),
-    ).learn(3_000)  # fmt: skip
+        epsilon=0.5, learning_rate=Schedule(0.1, 1e-4, shape="exponential"),
+    ).learn(5_000)  # fmt: skip
     world = agent.world
     windows = np.array([[0, 0, 0, 2], [0, 0, 2, 5], [0, 2, 7, 6]])
     prompts = [[2], [2, 5], [2, 7, 6]]

@@ -11,6 +11,7 @@ V = 20
 KINDS = {
     "lstm": ("lstm", {"embedding_size": 8, "hidden_size": 16}),
     "deep lstm": ("lstm", {"embedding_size": 8, "hidden_size": 16, "num_layers": 2}),
+    "skip": ("lstm", {"embedding_size": 8, "hidden_size": 16, "skip": True, "heads": Heads(layer_norm=True)}),
     "rotary": ("transformer", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "max_length": 16}),
     "learned": ("transformer", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "positions": "learned", "max_length": 16}),
 }  # fmt: skip
@@ -77,7 +78,7 @@ def test_rows_start_again_while_others_go_on(network):
 
 
 def test_the_value_of_one_action_is_an_entry_of_all(network):
-    hidden, actions = torch.randn(2, 3, 16), torch.randint(0, V, (2, 3))
+    hidden, actions = torch.randn(2, 3, network.hidden_size), torch.randint(0, V, (2, 3))
     expected = network.q_values(hidden).gather(-1, actions[..., None]).squeeze(-1)
     assert torch.allclose(network.action_values(hidden, actions), expected, atol=1e-6)
     assert network.state_values(hidden).shape == (2, 3)
