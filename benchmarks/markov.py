@@ -4,12 +4,14 @@
 
 Four classes that are never mixed: dense reward or reward at the end, with the corpus (half of every batch are texts
 sampled from p*) or from rewards alone. Then what each part is worth, from rewards alone. One thread for each run,
-`processes` of them side by side. Figures: greedy normalized score against the exact optimum.
+`processes` of them side by side; ablations have 100 seconds each, "nothing" among them.
+Figures: greedy normalized score against the exact optimum.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -20,19 +22,27 @@ import torch
 from record import print_table, write_result
 
 CLASSES: dict[str, dict[str, Any]] = {
-    "dense, with the corpus": {"seconds": 60, "corpus_share": 0.5, "asked": 0.99},
-    "dense, rewards alone": {"seconds": 150, "corpus_share": 0.0, "asked": 0.98},
-    "reward at the end, with the corpus": {"seconds": 150, "corpus_share": 0.5, "redistribute": True, "asked": 0.9},
-    "reward at the end, rewards alone": {"seconds": 300, "corpus_share": 0.0, "redistribute": True, "asked": 0.9},
+    "dense, with the corpus": {"seconds": 45, "corpus_share": 0.5, "asked": 0.99},
+    "dense, rewards alone": {"seconds": 200, "corpus_share": 0.0, "asked": 0.98},
+    "reward at the end, with the corpus": {"seconds": 100, "corpus_share": 0.5, "redistribute": True, "asked": 0.9},
+    "reward at the end, rewards alone": {"seconds": 290, "corpus_share": 0.0, "redistribute": True, "asked": 0.9},
 }
 FULL = "dense, rewards alone"
+ABLATION_SECONDS = 100
 ABLATIONS: dict[str, dict[str, Any]] = {
+    "nothing": {},
     "uniform exploration": {"exploration": "uniform"},
     "no exploration beyond Boltzmann": {"epsilon": 0.0},
-    "no skip from the newest token": {"skip": False},
-    "noisy heads instead of ε": {"noisy": True, "epsilon": 0.0},
+    "no skip from the newest token": {"network": {"skip": False}},
+    "noisy heads instead of ε": {"network": {"noisy": True}, "epsilon": 0.0},
     "single head": {"dueling": False},
-    "plain dqn (τ = 0, uniform ε)": {"loss": "dqn", "temperature": 0.0, "exploration": "uniform", "skip": False},
+    "plain dqn (τ = 0, uniform ε)": {
+        "loss": "dqn",
+        "temperature": 0.0,
+        "exploration": "uniform",
+        "network": {"skip": False},
+        "dueling": False,
+    },
 }
 CHECKS = 15
 
@@ -41,22 +51,15 @@ def train(job: tuple[str, str | None, int]) -> dict[str, Any]:
     """One run: its curve of scores over seconds."""
     name, ablation, seed = job
     torch.set_num_threads(1)
-    import gymnasium as gym
-
-    import tokenlm  # noqa: F401
-    from tokenlm.agents import DQN, NetworkConfig, Schedule
+    from tokenlm.agents import DQN
     from tokenlm.agents.evaluation import play, reference_returns
+    from tokenlm.cli import parse_run
 
-    settings: dict[str, Any] = {
-        "temperature": Schedule(1.0, 0.05), "epsilon": Schedule(0.5, 0.0, 0.9), "exploration": "least_tried",
-        "learning_rate": Schedule(1e-2, 1e-4), "target_update_rate": 0.05, "skip": True, "noisy": False,
-        **CLASSES[name], **(ABLATIONS[ablation] if ablation else {}),
-    }  # fmt: skip
+    settings = {**CLASSES[name], **({"seconds": ABLATION_SECONDS, **ABLATIONS[ablation]} if ablation else {})}
     seconds, _ = settings.pop("seconds"), settings.pop("asked")
-    network = NetworkConfig(embedding_size=200, hidden_size=128, skip=settings.pop("skip"), noisy=settings.pop("noisy"))
-    every = 0 if name.startswith("reward at the end") else 1
-    env = gym.make("TokenLM-Markov-v0", reward_every=every).unwrapped.config
-    agent = DQN(env, network=network, seed=seed, **settings)
+    run = parse_run(["markov"])
+    env = dataclasses.replace(run.env, reward_every=0 if name.startswith("reward at the end") else 1)
+    agent = DQN(env, run.agent, seed=seed, **settings)
     if agent.world is None:
         raise ValueError("the agent has no environment")
     world, references = agent.world, reference_returns(agent.world, env, 1, 0)
