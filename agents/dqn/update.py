@@ -215,8 +215,11 @@ class Update:
         return result
 
     def bounded(self, values: Tensor, written: Tensor) -> Tensor:
-        """Values held below the bound of V* after `written` tokens, where the configuration wants it."""
-        if not (self.config.bound_values and self.config.traits.bounds):
+        """Values held below the bound of V* after `written` tokens, where there is one and it is wanted.
+
+        Shared-out rewards have the right sums, but no bound for what is still to come.
+        """
+        if not (self.config.bound_values and self.config.traits.bounds) or self.config.redistribute:
             return values
         return losses.bounded(values, self.bound(written))
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tokenlm  # noqa: F401
-from tokenlm.agents import DQN, evaluate, play
+from tokenlm.agents import DQN, Schedule, evaluate, play
 from tokenlm.agents.claims import supported_claims
 from tokenlm.agents.exact import every_text, exact_score, log_policy, score_distribution
 from tokenlm.envs import EnvConfig, Oracle, World
@@ -135,3 +135,25 @@ def test_too_many_texts_are_refused():
 def test_the_lexical_order_of_texts():
     texts = every_text(World.of(TINY), TINY)
     assert texts.tokens.tolist() == [list(t) for t in itertools.product((5, 6, 7), repeat=4)]
+
+
+def test_an_agent_at_half_temperature_samples_the_square_of_p_star():
+    """Identity 5: p*² normalised over whole texts; sharpening p* word by word gives something else."""
+    agent = DQN(
+        "TokenLM-Tiny-v0", temperature=0.5, corpus_share=0.0, num_envs=16, batch_size=32, learning_starts=64, epsilon=0.3,
+        learning_rate=Schedule(2e-2, 1e-4), target_update_rate=0.05, network={"embedding_size": 16, "hidden_size": 32},
+    ).learn(9_000)  # fmt: skip
+    score = exact_score(agent)
+    assert score.total_variation < 0.02
+    assert score.soft_regret < 1e-2
+
+    world = agent.world
+    texts = every_text(world, TINY)
+    local = np.zeros(len(texts.tokens))
+    for step in range(4):
+        prefix = np.concatenate([np.full((81, 1), 2), texts.tokens[:, :step]], axis=1)
+        rows = world.target.log_probs(world.target.track(prefix), np.zeros(81, bool)) / 0.5
+        rows = rows - np.log(np.exp(rows).sum(1, keepdims=True))
+        local += rows[np.arange(81), texts.tokens[:, step]]
+    wrong = score_distribution(world, TINY, texts, local, local, 0.5)
+    assert wrong.total_variation > 0.05

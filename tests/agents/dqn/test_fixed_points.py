@@ -150,3 +150,42 @@ def test_texts_that_cannot_be_listed_are_refused():
         AllTexts(environment(ending="eos"))
     with pytest.raises(ValueError, match="no smooth objective"):
         fixed_point(agent_of(environment(), "cql", 0.0).config, AllTexts(environment()), 0.0)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_munchausen_without_its_bonus_is_soft_q(temperature):
+    texts = AllTexts(environment(0))
+    agents = [
+        agent_of(texts.env_config, loss, temperature, **settings)
+        for loss, settings in (("munchausen", {"munchausen_alpha": 0.0}), ("soft_q", {}), ("pcl", {}))
+    ]
+    for agent in agents:
+        solve(agent, texts, 60)
+    trees = [learned(agent, texts) for agent in agents]
+    assert distance(trees[0], trees[1]) < 1e-5
+    assert distance(trees[2], trees[1]) < 1e-5  # path consistency of one step too
+
+
+def test_one_step_of_several_is_the_plain_rule():
+    texts = AllTexts(environment(0))
+    agents = [agent_of(texts.env_config, "soft_q", 1.0, **s) for s in ({}, {"n_step": 1, "trace_decay": 0.3})]
+    for agent in agents:
+        solve(agent, texts, 30)
+    assert distance(learned(agents[0], texts), learned(agents[1], texts)) == 0.0
+
+
+def test_a_reward_shared_out_keeps_every_return():
+    """What the reward head says sums to what was paid, and the policy is the optimum's."""
+    texts, dense = AllTexts(environment(0)), AllTexts(environment())
+    agent = agent_of(texts.env_config, "soft_q", 0.5, redistribute=True)
+    solve(agent, texts, 2_000)
+    batch = texts.batch()
+    hidden = agent.network(batch.tokens)[:, :-1]
+    shared = agent.network.action_rewards(hidden, batch.actions).sum(1)
+    assert torch.allclose(shared, batch.rewards.sum(1), atol=1e-2)
+
+    def log_policy(q_values):
+        return [q / 0.5 - torch.logsumexp(torch.from_numpy(q / 0.5), -1, keepdim=True).numpy() for q in q_values]
+
+    optimal = fixed_point(agent.config, dense, 0.5)
+    assert distance(log_policy(learned(agent, texts)), log_policy(optimal)) < 0.05

@@ -1,0 +1,64 @@
+"""Registered ids mean what papers say they mean."""
+
+import dataclasses
+
+import gymnasium as gym
+import pytest
+
+import tokenlm  # noqa: F401
+from tokenlm.agents import DQN, AgentConfig
+from tokenlm.agents.configuration import RULES as TRAITS
+from tokenlm.agents.dqn.rules import RULES
+from tokenlm.cli import parse_run
+from tokenlm.envs import EnvConfig
+
+SETTINGS = {
+    "TokenLM-v0": {},
+    "TokenLM-Sparse-v0": {"reward_every": 0},
+    "TokenLM-Markov-v0": {
+        "target": "markov", "order": 2, "vocab_size": 200, "max_new_tokens": 16, "context_length": 17,
+        "ending": "fixed", "prompt_length": (0, 0),
+    },
+    "TokenLM-Tiny-v0": {
+        "target": "markov", "order": 3, "vocab_size": 8, "max_new_tokens": 4, "context_length": 5,
+        "ending": "fixed", "prompt_length": (0, 0),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_an_id_never_changes_its_settings(name):
+    expected = dataclasses.replace(EnvConfig(), **SETTINGS[name])
+    assert gym.make(name).unwrapped.config == expected
+    assert gym.make_vec(name, num_envs=2).unwrapped.config == expected
+    assert DQN(name, network={"embedding_size": 4, "hidden_size": 4}).env_config == expected
+
+
+def test_settings_go_over_an_id():
+    assert gym.make("TokenLM-Markov-v0", reward_every=0).unwrapped.config.reward_every == 0
+
+
+def test_the_optimum_of_the_race():
+    """The chain of seed 0, as a fact that results can be checked against."""
+    oracle = gym.make("TokenLM-Markov-v0").unwrapped.oracle
+    best = oracle.most_likely_text()
+    assert best.log_prob == pytest.approx(-12.84242341151899, abs=1e-9)
+    assert oracle.expected_return("random", [[0] * 16 + [2]])[0] == pytest.approx(-126.61167197, abs=1e-6)
+
+
+def test_the_shipped_configuration_is_that_of_the_id():
+    assert parse_run(["markov"]).env == gym.make("TokenLM-Markov-v0").unwrapped.config
+
+
+@pytest.mark.parametrize("loss", TRAITS)
+def test_every_rule_is_one_word(loss, tiny):
+    assert set(TRAITS) == set(RULES)
+    assert AgentConfig(loss=loss).loss == loss
+    run = parse_run(["quickstart", "--agent.loss", loss])
+    assert run.agent.loss == loss
+    agent = DQN(
+        tiny, loss=loss, network={"embedding_size": 8, "hidden_size": 16}, num_envs=8, batch_size=8, learning_starts=8,
+        atoms=5,
+    ).learn(64)  # fmt: skip
+    assert agent.learner.updates > 0
+    assert agent.generate(count=2, seed=0)
