@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,64 @@ def quickstart_table() -> str:
     )
 
 
+def rules_table() -> str:
+    """Rule, what it is, and how far from its fixed point it ended."""
+    result = load("rules.json")
+    names = [name for name in result["rows"][0] if name != "rule"]
+    lines = ["| rule | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for row in result["rows"]:
+        cells = ["-" if row[n] is None else f"{row[n]:.0e}" for n in names]
+        lines.append(f"| {row['rule']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\n(`{result['command']}`; a dash where the rule is not defined.)"
+
+
+def markov_table() -> str:
+    """Classes and ablations of the race against the clock."""
+    result = load("markov.json")
+    names = ["seeds", "score, median", "lowest", "seconds", "env steps", "distinct tokens"]
+    lines = ["| class | changed | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+    for row in result["rows"]:
+        cells = [f"{row[n]:.3f}" if isinstance(row[n], float) and n != "seconds" else f"{row[n]:,.0f}" for n in names]
+        lines.append(f"| {row['class']} | {row['changed']} | " + " | ".join(cells) + " |")
+    hardware, settings = result["hardware"], result["settings"]
+    return "\n".join(lines) + (
+        f"\n\nScore: (greedy - random)/(optimal - random), exact; the same text is written from every start, and a "
+        f"collapse would show as one distinct token of 16. One thread a run, {settings['processes']} side by side on "
+        f"{hardware['cores']} cores of {hardware['processor']} (`{result['command']}`)."
+    )
+
+
+def language_modelling_table() -> str:
+    """Perplexities of every rule after equal time."""
+    result = load("language_modelling.json")
+    lines = ["| rule | test perplexity | × maximum likelihood | transitions |", "|---|---|---|---|"]
+    for row in result["rows"]:
+        lines.append(
+            f"| {row['rule']} | {row['test_perplexity']:.1f} | {row['ratio_to_maximum_likelihood']:.2f} "
+            f"| {row['transitions_trained']:,} |"
+        )
+    settings = result["settings"]
+    return "\n".join(lines) + (
+        f"\n\np\\* itself: {result['rows'][0]['target_perplexity']:.1f}. {settings['seconds']:.0f} seconds each, one "
+        f"thread, {settings['processes']} side by side (`{result['command']}`)."
+    )
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "quickstart": quickstart_table,
+    "rules": rules_table,
+    "markov": markov_table,
+    "language_modelling": language_modelling_table,
+}
+
+
 def main() -> None:
     """Fill the text between the markers."""
     text = README.read_text(encoding="utf-8")
-    filled = re.sub(
-        r"(<!-- results:begin -->\n).*?(<!-- results:end -->)",
-        lambda m: f"{m.group(1)}{quickstart_table()}\n{m.group(2)}",
-        text,
-        flags=re.DOTALL,
-    )
-    write_text_atomically(README, filled)
+    for name, table in SECTIONS.items():
+        filled = f"<!-- {name}:begin -->\n{table()}\n<!-- {name}:end -->"
+        text = re.sub(f"<!-- {name}:begin -->.*?<!-- {name}:end -->", lambda _, f=filled: f, text, flags=re.DOTALL)
+    write_text_atomically(README, text)
 
 
 if __name__ == "__main__":
