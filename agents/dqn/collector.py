@@ -75,11 +75,11 @@ class Collector:
         self.network.resample_noise()
         valid = torch.from_numpy(self.env.action_masks()).to(self.device)
         values = self.network.policy_values(self.hidden, valid)
-        last = self.tokens[self.rows, self.prompt_lengths + self.written - 1].to(self.device)
-        proposals = self.counts.proposals(last, valid) if self.counts and epsilon > 0 else None
+        newest = self.tokens[self.rows, self.prompt_lengths + self.written - 1].to(self.device)
+        proposals = self.counts.proposals(newest, valid) if self.counts and epsilon > 0 else None
         actions, log_probs = choose_actions(values, valid, temperature, epsilon, self.generator, proposals)
         if self.counts:
-            self.counts.add(last, actions)
+            self.counts.add(newest, actions)
         chosen = actions.cpu()
         observation, rewards, terminated, truncated, infos = self.env.step(chosen.numpy())
         over = torch.from_numpy(terminated | truncated)

@@ -8,6 +8,7 @@ Values are lists over t of arrays of shape (W,)*(t + 1): entry [a_0, …, a_t] b
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +60,9 @@ class AllTexts:
     def tree(self, grid: Floats) -> list[Floats]:
         """(N, T) figures of each text's tokens to a tree; a prefix's entry is that of its first text."""
         whole = grid.reshape(*self.shape, len(self.shape))
-        return [whole[(..., *[0] * (len(self.shape) - 1 - t), t)] for t in range(len(self.shape))]
+        depth = len(self.shape)
+        places: list[Any] = [(*[slice(None)] * (t + 1), *[0] * (depth - 1 - t), t) for t in range(depth)]
+        return [whole[place] for place in places]
 
 
 def solve(agent: DQN, texts: AllTexts, updates: int) -> None:

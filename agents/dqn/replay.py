@@ -41,7 +41,8 @@ class EpisodeBatch:
     def to(self, device: torch.device) -> EpisodeBatch:
         """The same batch on another device."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        return EpisodeBatch(**{name: a if a is None else a.to(device) for name, a in arrays.items()})
+        moved: dict[str, Any] = {name: a if a is None else a.to(device) for name, a in arrays.items()}
+        return EpisodeBatch(**moved)
 
 
 class EpisodeReplay:

@@ -53,6 +53,9 @@ class NoisyLinear(nn.Linear):
     Source: Fortunato et al. 2018, "Noisy networks for exploration", eq. 9 to 11, σ₀ = 0.5.
     """
 
+    noise_in: Tensor
+    noise_out: Tensor
+
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs)
         scale = 0.5 / math.sqrt(inputs)
