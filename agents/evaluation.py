@@ -250,7 +250,7 @@ def _exact(agent: DQN) -> dict[str, float] | None:
     config, words = agent.env_config, int(agent.rules.valid.sum())
     if config.prompt_length != (0, 0) or words**config.max_new_tokens > MAX_TEXTS or config.transition != "free":
         return None
-    if agent.world is None or not agent.world.target.tracks_states:
+    if not Oracle(_world(agent), config).is_exact:
         return None
     return dataclasses.asdict(exact_score(agent))
 

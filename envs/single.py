@@ -75,6 +75,12 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     info["log_prob"]  # log p*(a | s) of the token just written, whether or not it was paid
     ```
 
+    ## Optimum
+    `env.unwrapped.oracle` answers for any temperature and discount: optimal values, action values and policies, the
+    most likely text, exact samples of p*^{1/τ} over whole texts; `env.unwrapped.optimal_q(temperature)` for the
+    present state. At temperature 1 with a reward for every token V* = 0 for any discount, so a good score there says
+    nothing about credit assignment; `reward_every=0` needs it.
+
     ## Vectorized environment
     `gym.make_vec("TokenLM-v0", num_envs=N)` gives `TokenLMVectorEnv`, which steps N episodes as arrays. Under
     `reset(seed=s)` its environment i goes through the same episodes as a single one under seed s + i.

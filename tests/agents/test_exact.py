@@ -13,7 +13,7 @@ import tokenlm  # noqa: F401
 from tokenlm.agents import DQN, Schedule, evaluate, play
 from tokenlm.agents.claims import supported_claims
 from tokenlm.agents.exact import every_text, exact_score, log_policy, score_distribution
-from tokenlm.envs import EnvConfig, Oracle, World
+from tokenlm.envs import EnvConfig, Oracle, World, oracle
 
 TINY = gym.make("TokenLM-Tiny-v0").unwrapped.config
 EOS = dataclasses.replace(TINY, ending="eos", min_new_tokens=1)
@@ -157,3 +157,15 @@ def test_an_agent_at_half_temperature_samples_the_square_of_p_star():
         local += rows[np.arange(81), texts.tokens[:, step]]
     wrong = score_distribution(world, TINY, texts, local, local, 0.5)
     assert wrong.total_variation > 0.05
+
+
+def test_bounds_stand_in_for_an_optimum_out_of_reach(monkeypatch):
+    agent = untrained(TINY)
+    best = evaluate(agent, episodes=8)["optimal_return"]
+    monkeypatch.setattr(oracle, "MAX_ENTRIES", 1)
+    result = evaluate(agent, episodes=8, bounds=True)
+    assert result["optimal_return"] is None
+    assert result["normalized_score"] is None
+    assert result["random_return"] < result["target_return"]
+    low, high = result["optimal_return_bounds"]
+    assert low - 1e-9 <= best <= high + 1e-9
