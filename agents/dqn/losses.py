@@ -90,37 +90,23 @@ def bounded(values: Tensor, bound: Tensor) -> Tensor:
 
 
 def advantage(preferences: Tensor, actions: Tensor, temperature: float) -> Tensor:
-    """A(s, a) - τ log Σ_b exp(A(s, b)/τ) of the actions taken, A(s, a) - max A at τ = 0: τ log π(a|s) for τ > 0.
+    """A(s, a) - τ log Σ_b exp(A(s, b)/τ) of the actions taken: the dueling head, whose soft value V + this is V.
+
+    At τ = 0 the second term is the maximum, eq. 8 of Wang et al. 2016, "Dueling network architectures"; for τ > 0 the
+    whole is τ log π(a|s), as path consistency has it (Nachum et al. 2017, eq. 10).
 
     Args:
         preferences: (N, V) A(s, ·), -inf where an action is not valid.
         actions: (N,) int64 actions taken.
         temperature: τ >= 0.
 
-    Returns: (N,) advantages whose soft maximum over all actions is 0.
+    Returns: (N,) advantages whose soft maximum over all actions is 0; Q(s, a) = V(s) + advantage.
     """
     if temperature == 0.0:
         return preferences.gather(1, actions[:, None]).squeeze(1) - preferences.amax(-1)
     scaled = preferences if temperature == 1.0 else preferences / temperature
     # One fused pass each way, where a gather and a log-sum-exp would be several over all V actions.
     return -temperature * F.cross_entropy(scaled, actions, reduction="none")
-
-
-def dueling(state_value: Tensor, preferences: Tensor, actions: Tensor, temperature: float) -> Tensor:
-    """Q(s, a) = V(s) + A(s, a) - τ log Σ_b exp(A(s, b)/τ): the dueling head whose soft value is V(s) exactly.
-
-    At τ = 0 the last term is the maximum, eq. 8 of Wang et al. 2016, "Dueling network architectures"; for τ > 0
-    the advantage is τ log π(a|s), as path consistency has it (Nachum et al. 2017, eq. 10).
-
-    Args:
-        state_value: (N,) V(s).
-        preferences: (N, V) A(s, ·), -inf where an action is not valid.
-        actions: (N,) int64 actions taken.
-        temperature: τ >= 0.
-
-    Returns: (N,) action values.
-    """
-    return state_value + advantage(preferences, actions, temperature)
 
 
 def td_error(q_tm1: Tensor, r_t: Tensor, discount_t: Tensor, v_t: Tensor) -> Tensor:

@@ -145,15 +145,11 @@ def _q_sft(update: Update) -> Outcome:
     pays = last | ((written + 1) % rules.reward_every == 0) if rules.reward_every else last
     scaled = torch.where(pays, since + update.rewards / update.config.reward_scale, 0.0) / rules.max_new_tokens
     with torch.no_grad():
-        ratio = (_log_policy(update, update.target_next.preferences) - _log_behaviour(update)).exp()
+        ratio = (torch.log_softmax(update.target_next.preferences, -1) - _log_behaviour(update)).exp()
         v_t = ratio.nan_to_num(0.0).amax(-1)
         target = (scaled.clamp(min=0.0) + losses.discounted(update.discounts, v_t)).clamp(0.0, 1.0)
     loss = losses.weighted_cross_entropy(update.online.preferences, update.actions, target)
     return Outcome(loss + _behaviour(update), None, v_t)
-
-
-def _log_policy(update: Update, logits: Tensor) -> Tensor:
-    return torch.log_softmax(logits, -1)
 
 
 def _log_behaviour(update: Update) -> Tensor:

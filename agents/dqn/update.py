@@ -152,7 +152,6 @@ class Update:
         self.batch, self.network, self.target_network = batch, network, target_network
         self.config, self.rules = config, rules
         self.at = batch.is_action
-        self.policy_temperature = temperature
         self.temperature = 0.0 if config.traits.hard else temperature
         self.dueling = config.uses_dueling
         self.sharpening = 1.0 / (1.0 - config.munchausen_alpha) if config.loss == "munchausen" else 1.0

@@ -60,13 +60,13 @@ def test_cross_entropy_by_hand():
     assert torch.allclose(losses.cross_entropy(logits, T([1]), valid), T([-math.log(0.75)]))
 
 
-def test_dueling_by_hand():
+def test_advantage_of_a_dueling_head_by_hand():
     # A = (log 1, log 3), so π = (1/4, 3/4) at τ = 1: Q = V + log π.
     a = T([[0.0, math.log(3.0)]])
-    assert torch.allclose(losses.dueling(T([-2.0]), a, T([1]), 1.0), T([-2.0 + math.log(0.75)]))
+    assert torch.allclose(T([-2.0]) + losses.advantage(a, T([1]), 1.0), T([-2.0 + math.log(0.75)]))
     # At τ = 0 the best action's value is V itself.
-    assert torch.allclose(losses.dueling(T([-2.0]), a, T([1]), 0.0), T([-2.0]))
-    assert torch.allclose(losses.dueling(T([-2.0]), a, T([0]), 0.0), T([-2.0 - math.log(3.0)]))
+    assert torch.allclose(T([-2.0]) + losses.advantage(a, T([1]), 0.0), T([-2.0]))
+    assert torch.allclose(T([-2.0]) + losses.advantage(a, T([0]), 0.0), T([-2.0 - math.log(3.0)]))
 
 
 @given(
@@ -77,7 +77,7 @@ def test_dueling_by_hand():
 def test_the_soft_value_of_a_dueling_head_is_its_state_value(preferences, value, temperature):
     a = T([preferences], dtype=torch.float64)
     q = torch.stack(
-        [losses.dueling(T([value], dtype=torch.float64), a, T([i]), temperature) for i in range(a.shape[1])],
+        [T([value], dtype=torch.float64) + losses.advantage(a, T([i]), temperature) for i in range(a.shape[1])],
         -1,
     )
     assert losses.soft_value(q, temperature).item() == pytest.approx(value, abs=1e-9)

@@ -100,7 +100,7 @@ def test_corrected_targets_by_hand():
 @given(rows, reals, st.sampled_from([0.3, 1.0, 2.0]), reals, reals)
 def test_path_consistency_of_one_step_is_the_soft_td_error(preferences, value, temperature, reward, after):
     a = T([preferences], dtype=torch.float64)
-    q = losses.dueling(T([value], dtype=torch.float64), a, T([0]), temperature)
+    q = T([value], dtype=torch.float64) + losses.advantage(a, T([0]), temperature)
     log_policy = a[:, 0] - losses.soft_value(a, temperature)
     grid = [T([[x]], dtype=torch.float64) for x in (value, reward, log_policy.item(), 0.9, after)]
     error = losses.path_consistency(*grid, T([[True]]), steps=1)
