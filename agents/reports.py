@@ -75,9 +75,6 @@ def plot_curves(
 def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder: Path) -> str:
     """The table and the samples that a run ends with."""
 
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:,.2f}"
-
     table = [
         ("held-out perplexity", summary["perplexity"]),
         ("  of p* itself", summary["target_perplexity"]),
@@ -95,7 +92,7 @@ def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder:
         ("seconds of training", summary["wall_seconds"]),
     ]
     width = max(len(name) for name, _ in table)
-    lines = [f"{name:<{width}}  {number(value):>14}" for name, value in table]
+    lines = [f"{name:<{width}}  {shown(value):>14}" for name, value in table]
     texts = [line for title, group in samples.items() for line in (f"{title}:", *(f"  {t}" for t in group), "")]
     return "\n".join(
         [
@@ -108,3 +105,14 @@ def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder:
             f"plots, samples, weights and log: {folder}",
         ]
     )
+
+
+def shown(value: Any) -> str:
+    """A figure, or several, as people read them."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {shown(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return " to ".join(shown(part) for part in value)
+    if isinstance(value, float):
+        return f"{value:,.3f}" if abs(value) < 1e7 else f"{value:.3g}"
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

@@ -2,8 +2,9 @@
 
     python benchmarks/oracle.py [--json FILE]
 
-Random Markov chains with the ending "fixed", 16 tokens: the best text, soft values at τ = ½ and the exact return of a
-random policy. Each size in a process of its own, so that its peak memory is its own.
+Random Markov chains, exactly 16 tokens: the best text, soft values at τ = ½ and the exact return of a random policy;
+then soft values at τ = ½ of texts that end with `<eos>` and have no limit, by soft value iteration. Each size in a
+process of its own, so that its peak memory is its own.
 """
 
 from __future__ import annotations
@@ -32,22 +33,32 @@ def measure(size: tuple[int, int]) -> dict[str, Any]:
         prompt_length=(0, 0),
     )  # fmt: skip
     began = time.perf_counter()
-    world = World.of(config)
-    built, oracle, start = time.perf_counter(), Oracle(World.of(config), config), np.array([0] * 16 + [2])
+    world = World(config)
+    built, oracle, start = time.perf_counter(), Oracle(world, config), np.array([0] * 16 + [2])
     best = float(oracle.optimal_return(start))
     hard = time.perf_counter()
     soft = float(oracle.optimal_value(start, temperature=0.5))
     softened = time.perf_counter()
     random = float(oracle.expected_return("random", start))
     done = time.perf_counter()
+    states = world.target.automaton.num_states
+    ending = EnvConfig(
+        target="markov", vocab_size=vocab_size, order=order, max_new_tokens=16, context_length=17, prompt_length=(0, 0)
+    )
+    del world, oracle  # two worlds at a time would be counted twice
+    unlimited = Oracle(World(ending), ending)
+    ready = time.perf_counter()
+    unlimited.optimal_value(start, temperature=0.5)
+    iterated = time.perf_counter()
     return {
         "V": vocab_size,
         "order": order,
-        "states": world.target.automaton.num_states,
+        "states": states,
         "seconds to make p*": built - began,
         "best text": hard - built,
         "soft values": softened - hard,
         "random policy": done - softened,
+        "soft values, unlimited eos": iterated - ready,
         "peak GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "optimal return": best,
         "V*, τ=½": soft,

@@ -139,6 +139,7 @@ def _evaluate(words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args(words)
     from tokenlm.agents.evaluation import evaluate
+    from tokenlm.agents.reports import shown
     from tokenlm.agents.training import load_run
 
     agent, _ = load_run(chosen.run, chosen.device)
@@ -147,16 +148,7 @@ def _evaluate(words: list[str]) -> None:
         print(json.dumps(result))
     else:
         for name, value in result.items():
-            print(f"{name:28} {_shown(value)}")
-
-
-def _shown(value: Any) -> str:
-    """A figure, or figures, as people read them."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_shown(part)}" for name, part in value.items())
-    if isinstance(value, list):
-        return " to ".join(_shown(part) for part in value)
-    return "-" if value is None else f"{value:,.3f}" if isinstance(value, float) else str(value)
+            print(f"{name:28} {shown(value)}")
 
 
 def _generate(words: list[str]) -> None:

@@ -182,14 +182,19 @@ class EpisodeReplay:
 
 
 def concatenate(batches: list[EpisodeBatch]) -> EpisodeBatch:
-    """One batch of all episodes of several, padded to the widest."""
+    """One batch of all episodes of several, padded to the widest; `rows` and `weights` where all of them have these."""
     if len(batches) == 1:
         return batches[0]
     width = max(b.tokens.shape[1] for b in batches)
 
-    def joined(name: str) -> Tensor:
+    def joined(name: str) -> Tensor | None:
         parts = [getattr(b, name) for b in batches]
+        if any(p is None for p in parts):
+            return None
+        if parts[0].dim() == 1:  # one number for each episode: nothing to pad
+            return torch.cat(parts)
         wanted = width - (name != "tokens")
         return torch.cat([torch.nn.functional.pad(p, (0, wanted - p.shape[1])) for p in parts])
 
-    return EpisodeBatch(**{f.name: joined(f.name) for f in fields(EpisodeBatch) if f.name not in ("rows", "weights")})
+    arrays: dict[str, Any] = {f.name: joined(f.name) for f in fields(EpisodeBatch)}
+    return EpisodeBatch(**arrays)

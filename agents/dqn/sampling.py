@@ -114,6 +114,9 @@ class BatchSampler:
         self._own_priorities = _Priorities(own) if keeps and own is not None else None
         self._corpus_priorities = _Priorities(corpus) if keeps and corpus is not None else None
         self._waiting: list[Tensor] = []  # (B,) rows each, those of the corpus counted from -1 downwards
+        # (B,) probabilities · number of episodes beside each of those. Kept from the draw: priorities change while a
+        # batch waits, and a weight corrects for how often an episode was drawn, not for how often it would be now.
+        self._chances: list[Tensor] = []
 
     def sample(self) -> EpisodeBatch | None:
         """The next batch; None while there is no episode to draw."""
@@ -123,22 +126,22 @@ class BatchSampler:
             return None
         rows = self._waiting.pop()
         parts = []
-        own, corpus = rows[rows >= 0], -1 - rows[rows < 0]
+        is_own = rows >= 0
+        own, corpus = rows[is_own], -1 - rows[~is_own]
         for replay, chosen in ((self.own, own), (self.corpus, corpus)):
             if replay is not None and len(chosen):
                 parts.append(replay.rows(chosen.to(replay.lengths.device)))
         batch = concatenate(parts)
         if self.priority_exponent:
             batch.rows = torch.cat([own, -1 - corpus])
-            weights = torch.cat([
-                p.probabilities(chosen, self.priority_exponent) ** -self.importance_exponent
-                for p, chosen in ((self._own_priorities, own), (self._corpus_priorities, corpus)) if p is not None
-            ])  # fmt: skip
+            chances = self._chances.pop()
+            weights = torch.cat([chances[is_own], chances[~is_own]]) ** -self.importance_exponent
             batch.weights = (weights / weights.max()).float().to(batch.tokens.device)
         return batch
 
     def update_priorities(self, rows: Tensor, priorities: Tensor) -> None:
         """Set the priorities of a batch's episodes: its (B,) `rows` and what `episode_priorities` gives for them."""
+        rows = rows.cpu()  # a batch moved to another device takes its rows along, the priorities stay
         for kept, mask, chosen in (
             (self._own_priorities, rows >= 0, rows),
             (self._corpus_priorities, rows < 0, -1 - rows),
@@ -158,14 +161,29 @@ class BatchSampler:
         if not drawn:
             return
         rows = torch.cat(drawn)
-        batches = rows[self._sizes(rows).argsort(stable=True)].split(self.batch_size)
+        rows = rows[self._sizes(rows).argsort(stable=True)]
+        batches = rows.split(self.batch_size)
         order = torch.randperm(len(batches), generator=self.generator)
         self._waiting = [batches[i] for i in order]
+        if self.priority_exponent:
+            chances = self._chances_of(rows).split(self.batch_size)
+            self._chances = [chances[i] for i in order]
 
     def _rows(self, replay: EpisodeReplay, priorities: _Priorities | None, count: int) -> Tensor:
         if priorities is None:
             return torch.randint(len(replay), (count,), generator=self.generator)
         return priorities.draw(count, self.priority_exponent, self.generator)
+
+    def _chances_of(self, rows: Tensor) -> Tensor:
+        """(N,) probability of each row in its source, times the episodes there."""
+        chances = torch.ones(len(rows), dtype=torch.float64)
+        for priorities, mask, chosen in (
+            (self._own_priorities, rows >= 0, rows),
+            (self._corpus_priorities, rows < 0, -1 - rows),
+        ):
+            if priorities is not None and bool(mask.any()):
+                chances[mask] = priorities.probabilities(chosen[mask], self.priority_exponent)
+        return chances
 
     def _sizes(self, rows: Tensor) -> Tensor:
         """(N,) tokens in each episode, prompt included."""
@@ -179,13 +197,18 @@ class BatchSampler:
         """The batches already drawn, the priorities and the generator."""
         return {
             "waiting": [rows.clone() for rows in self._waiting],
+            "chances": [chances.clone() for chances in self._chances],
             "generator": self.generator.get_state(),
             "priorities": [p and p.state_dict() for p in (self._own_priorities, self._corpus_priorities)],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken."""
+        """Continue exactly where `state_dict` was taken; raises ValueError where it lacks the priorities needed."""
+        chances = state.get("chances", [])  # uniform sampling has none, nor had checkpoints before they were kept
+        if self.priority_exponent and (len(chances) != len(state["waiting"]) or not any(state["priorities"])):
+            raise ValueError("the saved sampler lacks the priorities of its episodes; resume with priority_exponent 0")
         self._waiting = [rows.clone() for rows in state["waiting"]]
+        self._chances = [c.clone() for c in chances] if self.priority_exponent else []
         self.generator.set_state(state["generator"])
         for priorities, saved in zip((self._own_priorities, self._corpus_priorities), state["priorities"], strict=True):
             if priorities is not None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tokenlm.agents.dqn.replay import EpisodeReplay
+from tokenlm.agents.dqn.replay import EpisodeReplay, concatenate
 from tokenlm.agents.dqn.sampling import BatchSampler, episode_priorities
 
 T = torch.tensor
@@ -65,6 +65,47 @@ def test_weights_by_hand():
     assert batch.rows.tolist() == numbers
 
 
+def test_waiting_batches_keep_the_weights_they_were_drawn_with():
+    source = sampler(filled(2), priority_exponent=1.0, importance_exponent=1.0)
+    source.update_priorities(T([0, 1]), T([1.0, 3.0]))
+    source.sample()
+    source.update_priorities(T([0, 1]), T([1e3, 1e-3]))
+    assert source._waiting
+    while source._waiting:
+        batch = source.sample()
+        # Drawn with ¼ and ¾, whatever the priorities are now: weights 2 and ⅔, over their maximum.
+        unnormalised = T([2.0, 2 / 3])[batch.rows]
+        assert batch.weights.tolist() == pytest.approx((unnormalised / unnormalised.max()).tolist())
+
+
+def test_weights_of_two_sources_stand_beside_their_rows():
+    source = sampler(filled(2), filled(4, start=100), priority_exponent=1.0, importance_exponent=1.0)
+    source.update_priorities(T([0, 1, -1, -2, -3, -4]), T([1.0, 3.0, 1.0, 1.0, 1.0, 2.0]))
+    # Own: 2·¼ and 2·¾. Corpus: 4·⅕ three times and 4·⅖.
+    chances = {0: 0.5, 1: 1.5, -1: 0.8, -2: 0.8, -3: 0.8, -4: 1.6}
+    for _ in range(16):
+        batch = source.sample()
+        rows = batch.rows.tolist()
+        assert batch.tokens[:, 1].tolist() == [r + 5 if r >= 0 else 99 - r for r in rows]
+        assert [r >= 0 for r in rows] == sorted((r >= 0 for r in rows), reverse=True)
+        least = min(chances[r] for r in rows)
+        assert batch.weights.tolist() == pytest.approx([least / chances[r] for r in rows])
+        assert batch.weights.dtype == torch.float32
+        assert batch.rows.dtype == torch.int64
+
+
+def test_joined_and_moved_batches_keep_rows_and_weights():
+    source = sampler(filled(9), priority_exponent=1.0)
+    one, other = source.sample(), source.sample()
+    joined = concatenate([one, other]).to(torch.device("cpu"))
+    assert torch.equal(joined.rows, torch.cat([one.rows, other.rows]))
+    assert torch.equal(joined.weights, torch.cat([one.weights, other.weights]))
+    plain = concatenate([one, source.own.rows(T([0, 1]))])
+    assert plain.rows is None
+    assert plain.weights is None
+    assert len(plain.tokens) == 12
+
+
 def test_sources_keep_their_shares_and_their_rows():
     source = sampler(filled(20), filled(20, start=100), priority_exponent=1.0)
     source.update_priorities(T([3, -1 - 7]), T([1e6, 1e6]))
@@ -102,9 +143,45 @@ def test_a_checkpoint_goes_on_with_the_same_batches():
     for _ in range(12):
         a, b = source.sample(), other.sample()
         assert torch.equal(a.tokens, b.tokens)
+        assert torch.equal(a.rows, b.rows)
         assert torch.equal(a.weights, b.weights)
+
+
+def test_a_checkpoint_remembers_which_episodes_are_new():
+    """Episodes added after the last draw still get the largest priority when a run goes on from a checkpoint."""
+
+    def fresh() -> BatchSampler:
+        return sampler(filled(4, capacity=4), priority_exponent=1.0)
+
+    source, other = fresh(), fresh()
+    source.update_priorities(T([0, 1, 2, 3]), T([1e-3, 1e-3, 50.0, 1e-3]))
+    source.sample()
+    add(source.own, [10, 11])
+    other.own.load_state_dict(source.own.state_dict())
+    other.load_state_dict(source.state_dict())
+    seen = []
+    for _ in range(40):
+        a, b = source.sample(), other.sample()
+        assert torch.equal(a.tokens, b.tokens)
+        assert torch.equal(a.weights, b.weights)
+        seen += a.rows.tolist()
+    assert {0, 1, 2} <= set(seen)
+
+
+def test_a_checkpoint_without_priorities_is_refused():
+    plain = sampler(filled(3))
+    plain.sample()
+    with pytest.raises(ValueError, match="lacks the priorities"):
+        sampler(filled(3), priority_exponent=1.0).load_state_dict(plain.state_dict())
+    # The other way round nothing is missing.
+    source, other = sampler(filled(3), priority_exponent=1.0), sampler(filled(3))
+    source.sample()
+    other.load_state_dict(source.state_dict())
+    assert other.sample().weights is None
 
 
 def test_negative_exponents_are_refused():
     with pytest.raises(ValueError, match="must not be negative"):
         sampler(filled(3), priority_exponent=-1.0)
+    with pytest.raises(ValueError, match="must not be negative"):
+        sampler(filled(3), priority_exponent=1.0, importance_exponent=-0.1)
