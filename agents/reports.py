@@ -74,7 +74,6 @@ def plot_curves(
 
 def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder: Path) -> str:
     """The table and the samples that a run ends with."""
-
     table = [
         ("held-out perplexity", summary["perplexity"]),
         ("  of p* itself", summary["target_perplexity"]),
