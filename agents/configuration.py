@@ -35,6 +35,8 @@ class NetworkConfig:
         positions: how the Transformer sees positions, "rotary" or "learned".
         dropout: dropout probability while training.
         initial_value: what every Q-value is before training, in nats.
+        value_scale: nats that one unit of the value head stands for. Returns paid at the end run to hundreds of nats,
+            and a head that grows to them more slowly than the policy leaves the policy to explain them.
         noisy: learned noise on the heads' weights, which explores (Fortunato et al. 2018).
         skip: the heads of the LSTM see the newest token's embedding too, so that what one token says of the next
             need not pass the gates.
@@ -49,6 +51,7 @@ class NetworkConfig:
     positions: Positions = "rotary"
     dropout: float = 0.0
     initial_value: float = 0.0
+    value_scale: float = 1.0
     noisy: bool = False
     skip: bool = False
     layer_norm: bool = False

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,20 @@ from matplotlib.ticker import ScalarFormatter
 
 from record import print_table, write_result
 
+# What a late reward pays for depends on where the prompt ended, which only texts without one show.
+WHOLE_TEXTS = {"prompt_length": (0, 0), "max_new_tokens": 128, "context_length": 129}
 RULES: dict[str, dict[str, Any]] = {
     "TD, reward every token": {"loss": "soft_q"},
     "maximum likelihood": {"loss": "cross_entropy"},
     "TD, reward at the end": {"loss": "soft_q", "reward_every": 0},
     "TD, reward at the end, redistributed": {"loss": "soft_q", "reward_every": 0, "redistribute": True},
+    "TD, reward at the end, paths of 128": {
+        "loss": "pcl",
+        "n_step": 128,
+        "network": {"value_scale": 50.0},
+        "reward_every": 0,
+        **WHOLE_TEXTS,
+    },
     "IQ-learn": {"loss": "iq_learn"},
     "Q-SFT": {"loss": "q_sft"},
 }
@@ -41,11 +51,9 @@ def train(job: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     from tokenlm.envs import EnvConfig
 
     settings = {**RULES[name]}
-    env = EnvConfig(
-        corpus=str(chosen["data_dir"] / "songci"), tokenizer="char", order=3,
-        reward_every=settings.pop("reward_every", 1),
-    )  # fmt: skip
-    if settings["loss"] == "soft_q":
+    own = {name: settings.pop(name) for name in ("reward_every", *WHOLE_TEXTS) if name in settings}
+    env = EnvConfig(corpus=str(chosen["data_dir"] / "songci"), tokenizer="char", order=3, **own)
+    if settings["loss"] in ("soft_q", "pcl"):
         settings["corpus_share"] = CORPUS_SHARE
     agent = DQN(env, temperature=1.0, learning_rate=Schedule(4e-3, 1e-4), seed=chosen["seed"], **settings)
     curve: list[dict[str, Any]] = []
@@ -117,6 +125,10 @@ def main() -> None:
     jobs = [(name, vars(chosen)) for name in chosen.rules]
     with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
         rows = pool.map(train, jobs, chunksize=1)
+    if chosen.json.exists():  # rows of rules not trained this time stay
+        known = {r["rule"]: r for r in json.loads(chosen.json.read_text(encoding="utf-8"))["rows"]}
+        known.update({r["rule"]: r for r in rows})
+        rows = [known[name] for name in RULES if name in known]
     likelihood = next((r["test_perplexity"] for r in rows if r["rule"] == "maximum likelihood"), None)
     for row in rows:
         row["ratio_to_maximum_likelihood"] = likelihood and row["test_perplexity"] / likelihood

@@ -41,7 +41,9 @@ class EnvConfig:
             last token terminates.
         transition: "free": the action is appended; "teacher": the document's own next token is appended whatever
             was chosen, which makes the problem a contextual bandit.
-        reward_every: 1: reward with every token; k: the sum at every k-th token; 0: the whole sum at the end.
+        reward_every: 1: reward with every token; k: the sum at every k-th token; 0: the whole sum at the end. A late
+            reward pays for what was written, and an observation does not show where the prompt ended: with 0 and
+            k > 1 give all prompts one length, best (0, 0), or values depend on what cannot be seen.
         target: the distribution p* whose log-likelihood is the reward: "ngram" (interpolated modified
             Kneser-Ney), "markov" (a random Zipfian Markov chain), "reference" (the smoothed target text).
         order: order n of the "ngram" target, or context length + 1 of the "markov" chain.

@@ -47,7 +47,8 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     ## Rewards
     log p*(a | s) in nats, p* conditioned on the valid actions, so that it sums to 1 over them in every state.
     `reward_every` = k pays the sum at every k-th token, 0 pays everything with the last token; what is left is
-    paid when the episode ends. The optimal policy is the same for all (discount 1).
+    paid when the episode ends. The optimal policy is the same for all (discount 1). An observation does not show
+    where the prompt ended, so with late rewards all prompts should have one length, best none.
 
     ## Starting State
     A document is drawn uniformly from `split`, its first k tokens are the prompt, k drawn uniformly from

@@ -14,7 +14,7 @@ from tokenlm.envs import EnvConfig
 
 SETTINGS = {
     "TokenLM-v0": {},
-    "TokenLM-Sparse-v0": {"reward_every": 0},
+    "TokenLM-Sparse-v0": {"reward_every": 0, "prompt_length": (0, 0)},
     "TokenLM-Markov-v0": {
         "target": "markov", "order": 2, "vocab_size": 200, "max_new_tokens": 16, "context_length": 17,
         "ending": "fixed", "prompt_length": (0, 0),

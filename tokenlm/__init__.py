@@ -23,7 +23,8 @@ _TINY = {"target": "markov", "order": 3, "vocab_size": 8, "max_new_tokens": 4, "
 _ONE_START = {"ending": "fixed", "prompt_length": (0, 0)}
 _IDS: dict[str, dict[str, Any]] = {
     "TokenLM-v0": {},
-    "TokenLM-Sparse-v0": {"reward_every": 0},
+    # A late reward pays for what was written; a prompt would hide where that began.
+    "TokenLM-Sparse-v0": {"reward_every": 0, "prompt_length": (0, 0)},
     "TokenLM-Markov-v0": {**_MARKOV, **_ONE_START},
     "TokenLM-Tiny-v0": {**_TINY, **_ONE_START},
 }

@@ -372,6 +372,7 @@ def _heads(config: AgentConfig) -> Heads:
         low, high = low - margin, high + margin
     return Heads(
         initial_value=network.initial_value,
+        value_scale=network.value_scale,
         atoms=config.atoms if distributional else 1,
         value_bins=config.atoms if loss == "hl_gauss" else 1,
         support=(low, high),

@@ -41,7 +41,7 @@ class QNetwork(nn.Module):
         else:
             action_bias, state_bias = heads.initial_value, heads.initial_value if heads.value_bins == 1 else 0.0
         self.head = heads.linear(hidden_size, vocab_size * heads.atoms, action_bias)
-        self.value_head = heads.linear(hidden_size, heads.value_bins, state_bias)
+        self.value_head = heads.linear(hidden_size, heads.value_bins, state_bias / heads.value_scale)
         self.behaviour_head = None if heads.behaviour is None else heads.linear(hidden_size, vocab_size)
         self.reward_head = heads.linear(hidden_size, vocab_size) if heads.rewards else None
         self.norm_heads = nn.LayerNorm(hidden_size) if heads.layer_norm else nn.Identity()
@@ -105,7 +105,9 @@ class QNetwork(nn.Module):
     def state_values(self, hidden: Tensor) -> Tensor:
         """(..., D) -> (...) state values."""
         values: Tensor = self.value_head(hidden)
-        return values.squeeze(-1) if self.heads.value_bins == 1 else torch.softmax(values, -1) @ self.support
+        if self.heads.value_bins > 1:
+            return torch.softmax(values, -1) @ self.support
+        return self.heads.value_scale * values.squeeze(-1)
 
     def policy_values(self, hidden: Tensor, valid: Tensor) -> Tensor:
         """What the agent acts by, π ∝ exp(·/τ): (B, D) and (B, V) or (V,) bool -> (B, V), -inf where not valid.

@@ -16,6 +16,7 @@ class Heads:
 
     Args:
         initial_value: what every action value is before training, nats.
+        value_scale: nats that one unit of the value head stands for.
         atoms: numbers for each action: 1 for a value, more for a distribution of returns (small vocabularies).
         value_bins: numbers of the value head: 1 for a value, more for a histogram over `support`.
         support: lowest and highest return of a distribution or histogram, nats.
@@ -29,6 +30,7 @@ class Heads:
     """
 
     initial_value: float = 0.0
+    value_scale: float = 1.0
     atoms: int = 1
     value_bins: int = 1
     support: tuple[float, float] = (-100.0, 0.0)
