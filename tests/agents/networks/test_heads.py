@@ -138,3 +138,11 @@ def test_noisy_heads_explore_and_learn():
     alone = {tuple(row[row > 0].tolist()) for row in quiet.replay.tokens[: len(quiet.replay)]}
     assert len(texts) > 3 * len(alone)  # without noise or ε a greedy policy that does not learn writes one text
     assert len(alone) == 1
+
+
+def test_values_on_a_scale_of_their_own():
+    plain, scaled = network(), network(Heads(value_scale=40.0, initial_value=-20.0))
+    assert torch.allclose(scaled.value_head.bias, torch.tensor([-0.5]))
+    with torch.no_grad():
+        scaled.value_head.bias.zero_()
+    assert torch.allclose(scaled.state_values(hidden()), 40.0 * plain.state_values(hidden()), atol=1e-5)
