@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from record import print_table, write_result
 CLASSES: dict[str, dict[str, Any]] = {
     "dense, with the corpus": {"seconds": 45, "corpus_share": 0.5, "asked": 0.99},
     "dense, rewards alone": {"seconds": 200, "corpus_share": 0.0, "asked": 0.98},
-    "reward at the end, with the corpus": {"seconds": 100, "corpus_share": 0.5, "redistribute": True, "asked": 0.9},
+    "reward at the end, with the corpus": {"seconds": 200, "corpus_share": 0.5, "redistribute": True, "asked": 0.9},
     "reward at the end, rewards alone": {"seconds": 290, "corpus_share": 0.0, "redistribute": True, "asked": 0.9},
 }
 FULL = "dense, rewards alone"
@@ -109,14 +110,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--ablation-seeds", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--classes", nargs="+", default=list(CLASSES), choices=list(CLASSES), metavar="CLASS")
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "markov.json")
     chosen = parser.parse_args()
-    *first, last = CLASSES
-    jobs: list[tuple[str, str | None, int]] = [(name, None, seed) for name in first for seed in range(chosen.seeds)]
-    jobs += [(FULL, change, seed) for change in ABLATIONS for seed in range(chosen.ablation_seeds)]
-    jobs += [(last, None, seed) for seed in range(chosen.seeds)]
+    # The longest last, so that no process idles long at the end.
+    names = sorted(chosen.classes, key=lambda name: CLASSES[name]["seconds"])
+    jobs: list[tuple[str, str | None, int]] = [(name, None, seed) for name in names for seed in range(chosen.seeds)]
+    if FULL in names:
+        jobs += [(FULL, change, seed) for change in ABLATIONS for seed in range(chosen.ablation_seeds)]
     with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
         rows = pool.map(train, jobs, chunksize=1)
+    if chosen.json.exists():  # classes not run this time stay
+        kept = json.loads(chosen.json.read_text(encoding="utf-8"))["settings"]["runs"]
+        rows = [*rows, *(row for row in kept if row["class"] not in chosen.classes)]
+        rows.sort(key=lambda row: (row["without"] != "-", list(CLASSES).index(row["class"])))
     lines = summary(rows)
     write_result(chosen.json, lines, runs=rows, threads=1, processes=chosen.processes)
     print_table([{k: "-" if v is None else v for k, v in line.items()} for line in lines])
