@@ -4,7 +4,7 @@
 
 Four classes that are never mixed: dense reward or reward at the end, with the corpus (half of every batch are texts
 sampled from p*) or from rewards alone. Then what each part is worth, from rewards alone. One thread for each run,
-`processes` of them side by side; ablations have 100 seconds each, "nothing" among them.
+`processes` of them side by side; ablations have 80 seconds each, "nothing" among them.
 Figures: greedy normalized score against the exact optimum.
 """
 
@@ -29,7 +29,7 @@ CLASSES: dict[str, dict[str, Any]] = {
     "reward at the end, rewards alone": {"seconds": 290, "corpus_share": 0.0, "redistribute": True, "asked": 0.9},
 }
 FULL = "dense, rewards alone"
-ABLATION_SECONDS = 100
+ABLATION_SECONDS = 80
 ABLATIONS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "uniform exploration": {"exploration": "uniform"},
@@ -120,13 +120,19 @@ def main() -> None:
         jobs += [(FULL, change, seed) for change in ABLATIONS for seed in range(chosen.ablation_seeds)]
     with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
         rows = pool.map(train, jobs, chunksize=1)
-    if chosen.json.exists():  # classes not run this time stay
+    if chosen.json.exists():  # what is not run this time stays
         kept = json.loads(chosen.json.read_text(encoding="utf-8"))["settings"]["runs"]
-        rows = [*rows, *(row for row in kept if row["class"] not in chosen.classes)]
+        new = {(row["class"], row["without"]) for row in rows}
+        rows = [*rows, *(row for row in kept if (row["class"], row["without"]) not in new)]
         rows.sort(key=lambda row: (row["without"] != "-", list(CLASSES).index(row["class"])))
     lines = summary(rows)
     write_result(chosen.json, lines, runs=rows, threads=1, processes=chosen.processes)
-    print_table([{k: "-" if v is None else v for k, v in line.items()} for line in lines])
+    # The two classes are not comparable, so they never stand in one table.
+    for corpus in (True, False):
+        group = [line for line in lines if ("with the corpus" in line["class"]) == corpus]
+        if group:
+            print_table([{k: "-" if v is None else v for k, v in line.items()} for line in group])
+            print()
 
 
 if __name__ == "__main__":
