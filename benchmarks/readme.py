@@ -78,7 +78,8 @@ def markov_table() -> str:
     return tables + (
         f"\n\nScore: (greedy - random)/(optimal - random), exact; a collapse would show as one distinct token of 16. "
         f"One thread a run, {settings['processes']} side by side on {hardware['cores']} cores of "
-        f"{hardware['processor']} (`python benchmarks/markov.py`)."
+        f"{hardware['processor']}, some of them while other work ran there: seconds are "
+        f"upper bounds, and changes compare by their environment steps (`python benchmarks/markov.py`)."
     )
 
 
