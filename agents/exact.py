@@ -37,7 +37,7 @@ class Texts:
 def every_text(world: World, config: EnvConfig, prompt: list[int] | None = None) -> Texts:
     """All texts after `prompt` (ids without `<bos>`); more than 300,000 raise ValueError."""
     ids = prompt or []
-    words = np.append(np.flatnonzero(world.valid & (np.arange(world.vocab_size) != Vocabulary.EOS)), Vocabulary.EOS)
+    words = np.append(world.words, Vocabulary.EOS)
     open_texts, ended = np.zeros((1, 0), np.int64), []
     for written in range(config.max_new_tokens):
         choices = words if config.ending == "eos" and written >= config.min_new_tokens else words[:-1]

@@ -36,7 +36,7 @@ class Automaton:
 
     def __init__(self, world: World) -> None:
         target, size = world.target, world.target.automaton.num_states
-        self.words = np.flatnonzero(world.valid & (np.arange(world.vocab_size) != Vocabulary.EOS))
+        self.words = world.words
         self.log_probs = np.empty((size, len(self.words)))
         self.following = np.empty((size, len(self.words)), np.int32)
         self.log_eos = np.full(size, -np.inf)

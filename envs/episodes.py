@@ -49,7 +49,7 @@ class Episodes:
         self._shortest = self._array(documents.shortest_prompt)
         self._longest = self._array(documents.longest_prompt)
         self._valid = self._array(world.valid)
-        self._valid_ids = self._array(np.flatnonzero(world.valid & (np.arange(world.vocab_size) != Vocabulary.EOS)))
+        self._valid_ids = self._array(world.words)
         self._needs_reference = config.transition == "teacher" or config.target == "reference"
 
         xp, length, horizon = self.xp, config.context_length, config.max_new_tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -64,7 +65,6 @@ class Oracle:
     def __init__(self, world: World, config: EnvConfig) -> None:
         self.world = world
         self.config = config
-        self._tables: dict[str, Automaton] = {}
         self._values: dict[tuple[float, float, Horizon], list[Floats]] = {}
 
     @property
@@ -200,11 +200,9 @@ class Oracle:
         lower = beam_search(self.world, self.config, windows, width).log_probs
         return Bounds(lower, relaxed_optimum(self.world, self.config, windows))
 
-    @property
+    @cached_property
     def _automaton(self) -> Automaton:
-        if "all" not in self._tables:
-            self._tables["all"] = Automaton(self.world)
-        return self._tables["all"]
+        return Automaton(self.world)
 
     def _solve(self, temperature: float, gamma: float, horizon: Horizon) -> list[Floats]:
         """(S,) values after 0, 1, … written tokens; the last one holds for all later ones."""
@@ -313,4 +311,4 @@ class Oracle:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"world": self.world, "config": self.config, "_tables": {}, "_values": {}}
+        return {"world": self.world, "config": self.config, "_values": {}}

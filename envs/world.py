@@ -72,6 +72,11 @@ class World:
         return len(self.vocabulary)
 
     @property
+    def words(self) -> npt.NDArray[np.int64]:
+        """(W,) ids that may be written, `<eos>` left out."""
+        return np.flatnonzero(self.valid & (np.arange(self.vocab_size) != Vocabulary.EOS))
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """The tokenizer's vocabulary."""
         return self.tokenizer.vocabulary

@@ -84,7 +84,7 @@ def _hl_gauss(update: Update) -> Outcome:
 
 
 def _c51(update: Update) -> Outcome:
-    _network, support = update.network, update.network.support
+    support = update.network.support
     with torch.no_grad():
         best = _best_atoms(update).softmax(-1)
         target = distributions.categorical_projection(best, update.rewards, update.discounts, support)

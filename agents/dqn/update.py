@@ -101,7 +101,7 @@ class Reading:
         if not self.update.dueling:
             return self.preferences
         peak = losses.soft_value(self.preferences, self.update.temperature)
-        return (self.value + self.update.sharpening * -peak)[:, None] + self.update.sharpening * self.preferences
+        return self.value[:, None] + self.update.sharpening * (self.preferences - peak[:, None])
 
     def of(self, values: Tensor) -> Tensor:
         """(N, V) -> (N,) those of the actions chosen."""
