@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -142,12 +143,9 @@ class BatchSampler:
     def update_priorities(self, rows: Tensor, priorities: Tensor) -> None:
         """Set the priorities of a batch's episodes: its (B,) `rows` and what `episode_priorities` gives for them."""
         rows = rows.cpu()  # a batch moved to another device takes its rows along, the priorities stay
-        for kept, mask, chosen in (
-            (self._own_priorities, rows >= 0, rows),
-            (self._corpus_priorities, rows < 0, -1 - rows),
-        ):
-            if kept is not None and bool(mask.any()):
-                kept.update(chosen[mask], priorities[mask.to(priorities.device)])
+        for _, kept, mask, chosen in self._by_source(rows):
+            if kept is not None and len(chosen):
+                kept.update(chosen, priorities[mask.to(priorities.device)])
 
     def _draw(self) -> None:
         total = POOL * self.batch_size
@@ -177,21 +175,25 @@ class BatchSampler:
     def _chances_of(self, rows: Tensor) -> Tensor:
         """(N,) probability of each row in its source, times the episodes there."""
         chances = torch.ones(len(rows), dtype=torch.float64)
-        for priorities, mask, chosen in (
-            (self._own_priorities, rows >= 0, rows),
-            (self._corpus_priorities, rows < 0, -1 - rows),
-        ):
-            if priorities is not None and bool(mask.any()):
-                chances[mask] = priorities.probabilities(chosen[mask], self.priority_exponent)
+        for _, priorities, mask, chosen in self._by_source(rows):
+            if priorities is not None and len(chosen):
+                chances[mask] = priorities.probabilities(chosen, self.priority_exponent)
         return chances
 
     def _sizes(self, rows: Tensor) -> Tensor:
         """(N,) tokens in each episode, prompt included."""
         sizes = torch.zeros_like(rows)
-        for replay, mask, chosen in ((self.own, rows >= 0, rows), (self.corpus, rows < 0, -1 - rows)):
-            if replay is not None:
-                sizes[mask] = (replay.prompt_lengths + replay.lengths).cpu()[chosen[mask]]
+        for replay, _, mask, chosen in self._by_source(rows):
+            sizes[mask] = (replay.prompt_lengths + replay.lengths).cpu()[chosen]
         return sizes
+
+    def _by_source(self, rows: Tensor) -> Iterator[tuple[EpisodeReplay, _Priorities | None, Tensor, Tensor]]:
+        """Each replay with its priorities, where in (N,) `rows` its own stand, and their numbers in it."""
+        mask = rows >= 0
+        if self.own is not None:
+            yield self.own, self._own_priorities, mask, rows[mask]
+        if self.corpus is not None:
+            yield self.corpus, self._corpus_priorities, ~mask, -1 - rows[~mask]
 
     def state_dict(self) -> dict[str, Any]:
         """The batches already drawn, the priorities and the generator."""
