@@ -16,11 +16,11 @@ from .claims import supported_claims
 from .dqn.agent import DQN
 from .dqn.collector import right_padded
 from .dqn.exploration import choose_actions
-from .dqn.update import CHUNK
 from .exact import MAX_TEXTS, exact_score
 from .networks import State
 
 _BLOCK = 256  # texts scored at a time
+_CHUNK = 1 << 22  # entries of a (positions, V) block that may live in memory at once
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _log_likelihood(
     chosen = torch.from_numpy(actions[rows, steps]).to(agent.device)
     total = 0.0
     # Scoring asks what the policy thinks of a text, so no minimum length hides its <eos>.
-    rows_at_once = max(1, CHUNK // agent.network.vocab_size)
+    rows_at_once = max(1, _CHUNK // agent.network.vocab_size)
     for h, a in zip(at.split(rows_at_once), chosen.split(rows_at_once), strict=True):
         values = agent.network.policy_values(h, agent.rules.valid)
         total += float(torch.log_softmax(values / temperature, -1).gather(1, a[:, None]).cpu().double().sum())

@@ -6,10 +6,11 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..configuration import AgentConfig
 from ..networks import QNetwork
+from .optimizer import Optimizer
 from .replay import EpisodeBatch
 from .rules import RULES
 from .update import ActionRules, Update
@@ -35,7 +36,7 @@ class Learner:
         )
         self.config = config
         self.rules = rules
-        self.optimizer = _optimizer(network, config)
+        self.optimizer = Optimizer(network, config)
         self.errors = torch.empty(0)
         self.updates = 0
         self.transitions_trained = 0
@@ -57,7 +58,7 @@ class Learner:
         outcome = RULES[self.config.loss](update)
         loss = outcome.loss if update.decomposition is None else outcome.loss + update.decomposition
         if batch.weights is not None:
-            loss = loss * batch.weights[update.at.nonzero()[:, 0]]
+            loss = loss * batch.weights[update.index // update.at.shape[1]]
         metrics = {"loss": loss.mean()}
         if outcome.error is not None:
             metrics["td_error"] = outcome.error.abs().mean()
@@ -65,15 +66,13 @@ class Learner:
         if outcome.value is not None:
             metrics["mean_value"] = outcome.value.mean()
 
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.at("learning_rate", progress)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         metrics["loss"].backward()
         if self.config.max_grad_norm is not None:
-            metrics["grad_norm"] = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
-        self.optimizer.step()
+            metrics["grad_norm"] = self.optimizer.clip(self.config.max_grad_norm)
+        self.optimizer.step(self.config.at("learning_rate", progress))
         self.updates += 1
-        self.transitions_trained += int(batch.is_action.sum())
+        self.transitions_trained += len(update.index)
         if self.has_target_network and self.updates % self.config.target_update_interval == 0:
             self._update_target()
         return {name: value.detach() for name, value in metrics.items()}
@@ -105,15 +104,3 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])
         self.transitions_trained = int(state["transitions_trained"])
-
-
-def _optimizer(network: nn.Module, config: AgentConfig) -> torch.optim.Optimizer:
-    rate = config.at("learning_rate", 0.0)
-    parameters = list(network.parameters())
-    # One pass over all parameters instead of several for each; not offered for every device.
-    fused = parameters[0].device.type in ("cpu", "cuda")
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=config.weight_decay, fused=fused)
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=config.weight_decay, fused=fused)
-    return torch.optim.Adam(parameters, lr=rate, fused=fused)

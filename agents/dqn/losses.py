@@ -89,26 +89,6 @@ def bounded(values: Tensor, bound: Tensor) -> Tensor:
     return result
 
 
-def advantage(preferences: Tensor, actions: Tensor, temperature: float) -> Tensor:
-    """A(s, a) - τ log Σ_b exp(A(s, b)/τ) of the actions taken: the dueling head, whose soft value V + this is V.
-
-    At τ = 0 the second term is the maximum, eq. 8 of Wang et al. 2016, "Dueling network architectures"; for τ > 0 the
-    whole is τ log π(a|s), as path consistency has it (Nachum et al. 2017, eq. 10).
-
-    Args:
-        preferences: (N, V) A(s, ·), -inf where an action is not valid.
-        actions: (N,) int64 actions taken.
-        temperature: τ >= 0.
-
-    Returns: (N,) advantages whose soft maximum over all actions is 0; Q(s, a) = V(s) + advantage.
-    """
-    if temperature == 0.0:
-        return preferences.gather(1, actions[:, None]).squeeze(1) - preferences.amax(-1)
-    scaled = preferences if temperature == 1.0 else preferences / temperature
-    # One fused pass each way, where a gather and a log-sum-exp would be several over all V actions.
-    return -temperature * F.cross_entropy(scaled, actions, reduction="none")
-
-
 def td_error(q_tm1: Tensor, r_t: Tensor, discount_t: Tensor, v_t: Tensor) -> Tensor:
     """r_t + γ_t·V(s_t) - Q(s_{t-1}, a_{t-1}), with no gradient through the target.
 
@@ -227,19 +207,16 @@ def squared_or_huber(error: Tensor, delta: float | None) -> Tensor:
     return F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta)
 
 
-def cross_entropy(logits: Tensor, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
-    """-log softmax(logits)[token] over the valid tokens, in nats.
+def cross_entropy(taken: Tensor, log_mass: Tensor) -> Tensor:
+    """-log p(a) of p ∝ exp(z), in nats.
 
     Args:
-        logits: (N, V); action values at temperature 1 serve as they are.
-        tokens: (N,) int64.
-        valid: (N, V) or (V,) bool.
+        taken: (N,) logits z(a) of the actions taken; action values at temperature 1 serve as they are.
+        log_mass: (N,) log Σ_b exp(z(b)) over the valid actions.
 
     Returns: (N,) losses.
     """
-    if valid is not None:
-        logits = logits.masked_fill(~valid, -torch.inf)
-    return F.cross_entropy(logits, tokens, reduction="none")
+    return log_mass - taken
 
 
 def weighted_cross_entropy(logits: Tensor, tokens: Tensor, weight: Tensor) -> Tensor:
@@ -262,20 +239,19 @@ def weighted_cross_entropy(logits: Tensor, tokens: Tensor, weight: Tensor) -> Te
     return -(weight * taken + (1.0 - weight) / (valid.sum(-1) - 1).clamp(min=1) * others)
 
 
-def conservative(q_values: Tensor, q_taken: Tensor, temperature: float) -> Tensor:
+def conservative(taken: Tensor, peak: Tensor) -> Tensor:
     """τ log Σ_b exp(Q(s, b)/τ) - Q(s, a): CQL's regulariser, which keeps untried actions low.
 
-    At τ = 1 it is -log π(a|s), the cross-entropy of the policy.
+    At τ = 1 it is -log π(a|s), the cross-entropy of the policy. A constant of the state in both does not matter.
 
     Args:
-        q_values: (N, V), -inf where an action is not valid.
-        q_taken: (N,) values of the actions of the data.
-        temperature: τ >= 0.
+        taken: (N,) values of the actions of the data.
+        peak: (N,) soft maximum over the valid actions, `soft_value`.
 
     Returns: (N,), not below 0.
     Source: Kumar et al. 2020, "Conservative Q-learning for offline reinforcement learning", eq. 4.
     """
-    return soft_value(q_values, temperature) - q_taken
+    return peak - taken
 
 
 def expectile(error: Tensor, share: float) -> Tensor:

@@ -26,6 +26,7 @@ class EpisodeBatch:
         written: (B, L) int64, number of tokens that the episode had written before the action.
         rows: (B,) int64, where the sampler drew each episode from; None where no priorities are kept.
         weights: (B,) float32, importance weights; None where all episodes count alike.
+        num_actions: N, so that a device need not be asked; None where nobody counted.
     """
 
     tokens: Tensor
@@ -37,11 +38,20 @@ class EpisodeBatch:
     written: Tensor
     rows: Tensor | None = None
     weights: Tensor | None = None
+    num_actions: int | None = None
+
+    @property
+    def action_index(self) -> Tensor:
+        """(N,) int64, where in the flattened (B, L) an action was chosen."""
+        at = self.is_action.flatten()
+        if self.num_actions is None:
+            return at.nonzero().squeeze(1)
+        return at.nonzero_static(size=self.num_actions).squeeze(1)
 
     def to(self, device: torch.device) -> EpisodeBatch:
         """The same batch on another device."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {name: a if a is None else a.to(device) for name, a in arrays.items()}
+        moved: dict[str, Any] = {n: a.to(device) if isinstance(a, Tensor) else a for n, a in arrays.items()}
         return EpisodeBatch(**moved)
 
 

@@ -67,7 +67,8 @@ def _pcl(update: Update) -> Outcome:
         grid(v_t),
         update.at,
         update.config.n_step,
-    )[update.at]
+    )
+    error = update.of_actions(error)
     return Outcome(losses.squared_or_huber(error, update.config.huber_delta), error, v_t)
 
 
@@ -116,12 +117,12 @@ def _taken_atoms(update: Update) -> Tensor:
 
 
 def _cross_entropy(update: Update) -> Outcome:
-    return Outcome(losses.cross_entropy(update.online.preferences, update.actions))
+    return Outcome(losses.cross_entropy(*update.online.head_of_taken(update.network.head, 1.0)))
 
 
 def _cql(update: Update) -> Outcome:
     outcome = _soft_q(update)
-    extra = losses.conservative(update.online.q_values, update.online.taken, update.temperature)
+    extra = losses.conservative(*update.online.taken_and_peak)
     return Outcome(outcome.loss + update.config.cql_weight * extra, outcome.error, outcome.value)
 
 
@@ -132,7 +133,7 @@ def _ilql(update: Update) -> Outcome:
         q_target = update.target.taken
     error = update.rewards + losses.discounted(update.discounts, v_t) - online.taken
     value = losses.expectile(q_target - update.network.state_values(online.hidden), config.expectile)
-    extra = losses.conservative(online.preferences, online.taken, 1.0)
+    extra = losses.conservative(*online.head_of_taken(update.network.head, 1.0))
     loss = losses.squared_or_huber(error, config.huber_delta) + value + config.cql_weight * extra
     return Outcome(loss + _behaviour(update), error, v_t)
 
@@ -141,7 +142,7 @@ def _q_sft(update: Update) -> Outcome:
     """Rewards are first mapped to [0, 1]: (tokens paid for + reward/scale)/T, which orders texts of equal length."""
     rules, written = update.rules, update.written
     since = written + 1 if not rules.reward_every else written % rules.reward_every + 1
-    last = torch.nn.functional.pad(update.at, (0, 1))[:, 1:][update.at].logical_not()
+    last = update.of_actions(torch.nn.functional.pad(update.at, (0, 1))[:, 1:]).logical_not()
     pays = last | ((written + 1) % rules.reward_every == 0) if rules.reward_every else last
     scaled = torch.where(pays, since + update.rewards / update.config.reward_scale, 0.0) / rules.max_new_tokens
     with torch.no_grad():
@@ -161,8 +162,7 @@ def _log_behaviour(update: Update) -> Tensor:
 
 def _behaviour(update: Update) -> Tensor:
     """(N,) cross-entropy of the behaviour head."""
-    logits = _behaviour_head(update.network)(update.online.hidden)
-    return losses.cross_entropy(update.rules.masked(logits, update.written), update.actions)
+    return losses.cross_entropy(*update.online.head_of_taken(_behaviour_head(update.network), 1.0))
 
 
 def _behaviour_head(network: nn.Module) -> nn.Linear:

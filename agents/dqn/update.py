@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..configuration import AgentConfig
 from ..networks import QNetwork
+from ..networks.fused_head import soft_maximum, taken_and_soft_maximum
+from ..networks.heads import effective
 from . import losses
 from .replay import EpisodeBatch
 
-CHUNK = 1 << 22  # entries of a (positions, V) block that may live in memory at once
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,19 @@ class ActionRules:
         if not self.min_new_tokens:
             return self.valid
         valid = self.valid.repeat(len(written), 1)
-        valid[:, self.eos] &= written >= self.min_new_tokens
+        valid[:, self.eos] = self.may_end(written)
         return valid
+
+    def may_end(self, written: Tensor) -> Tensor:
+        """(N,) bool, whether `eos` may be chosen after `written` (N,) tokens."""
+        return self.valid[self.eos] & (written >= self.min_new_tokens)
+
+    @cached_property
+    def always(self) -> Tensor:
+        """(V,) bool, the actions that may be chosen in every state."""
+        always = self.valid.clone()
+        always[self.eos] &= not self.min_new_tokens
+        return always
 
     def masked(self, q_values: Tensor, written: Tensor) -> Tensor:
         """(N, V) values with -inf where the action may not be chosen after `written` (N,) tokens."""
@@ -67,7 +80,7 @@ class Reading:
 
     @cached_property
     def preferences(self) -> Tensor:
-        """(N, V) output of the action head, -inf where an action is not valid."""
+        """(N, V) output of the action head, -inf where an action is not valid: for rules that need all of them."""
         return self.network.q_values(self.hidden, self.update.rules.mask(self.written))
 
     @cached_property
@@ -76,23 +89,29 @@ class Reading:
         if self.update.dueling:
             values = self.network.state_values(self.hidden)
         elif torch.is_grad_enabled():
-            values = losses.soft_value(self.preferences, self.update.temperature)
+            values = self.taken_and_peak[1]
         else:
-            values = self._value_in_chunks()
+            values = self._peak(self.update.temperature)
         return self.update.bounded(values, self.written)
 
     @cached_property
     def advantage(self) -> Tensor:
-        """(N,) of the actions chosen, whose soft maximum over all actions is 0: τ log π for τ > 0."""
+        """(N,) A(s, a) - τ log Σ_b exp(A(s, b)/τ) of the actions chosen, whose soft maximum over all actions is 0.
+
+        At τ = 0 the second term is the maximum, eq. 8 of Wang et al. 2016, "Dueling network architectures"; for τ > 0
+        the whole is τ log π(a|s), as path consistency has it (Nachum et al. 2017, eq. 10).
+        """
         if not self.update.dueling:
             return self.taken - self.value
-        return losses.advantage(self.preferences, self._chosen, self.update.temperature)
+        taken, peak = self.taken_and_peak
+        return taken - peak
 
     @cached_property
     def taken(self) -> Tensor:
         """(N,) Q(s, a) of the actions chosen."""
         if self.update.dueling:
             return self.value + self.update.sharpening * self.advantage
+        # Where nothing else reads the head, a gather is all: no V-wide pass in either direction.
         return self.network.action_values(self.hidden, self._chosen)
 
     @cached_property
@@ -103,6 +122,34 @@ class Reading:
         peak = losses.soft_value(self.preferences, self.update.temperature)
         return self.value[:, None] + self.update.sharpening * (self.preferences - peak[:, None])
 
+    @cached_property
+    def taken_and_peak(self) -> tuple[Tensor, Tensor]:
+        """(N,) output of the action head for the actions chosen, and its soft maximum, in one pass."""
+        return self.head_of_taken(self.network.head, self.update.temperature)
+
+    def head_of_taken(self, head: nn.Linear, temperature: float) -> tuple[Tensor, Tensor]:
+        """(N,) output of a V-wide head for the actions chosen, and its soft maximum τ log Σ exp(·/τ) over the valid."""
+        weight, bias = effective(head)
+        taken, peak = taken_and_soft_maximum(
+            self.hidden, weight, bias, self.update.rules.always, self._chosen, temperature, self.update.dtype
+        )
+        return taken, self._with_eos(peak, weight, bias, temperature)
+
+    def _peak(self, temperature: float) -> Tensor:
+        weight, bias = effective(self.network.head)
+        peak = soft_maximum(self.hidden, weight, bias, self.update.rules.always, temperature, self.update.dtype)
+        return self._with_eos(peak, weight, bias, temperature)
+
+    def _with_eos(self, peak: Tensor, weight: Tensor, bias: Tensor, temperature: float) -> Tensor:
+        """The soft maximum with <eos> where it may be chosen in some states only."""
+        rules = self.update.rules
+        if not rules.min_new_tokens:
+            return peak
+        ends = self.hidden @ weight[rules.eos] + bias[rules.eos]
+        either = torch.stack([peak, ends], -1)
+        allowed = torch.stack([torch.ones_like(rules.may_end(self.written)), rules.may_end(self.written)], -1)
+        return losses.soft_value(either, temperature, allowed)
+
     def of(self, values: Tensor) -> Tensor:
         """(N, V) -> (N,) those of the actions chosen."""
         return values.gather(1, self._chosen[:, None]).squeeze(1)
@@ -112,12 +159,6 @@ class Reading:
         if self.actions is None:
             raise ValueError("no actions were chosen in the states behind the actions")
         return self.actions
-
-    def _value_in_chunks(self) -> Tensor:
-        rows = max(1, CHUNK // self.network.vocab_size)
-        pairs = zip(self.hidden.split(rows), self.written.split(rows), strict=True)
-        masked = (self.network.q_values(h, self.update.rules.mask(w)) for h, w in pairs)
-        return torch.cat([losses.soft_value(q, self.update.temperature) for q in masked])
 
 
 class Update:
@@ -132,9 +173,11 @@ class Update:
         temperature: τ of the agent now.
 
     Attributes:
+        dtype: what products over all actions are made in.
         temperature: τ of the backup: that of the agent, 0 for rules that back up the maximum.
         dueling: whether Q = V + A.
         sharpening: what multiplies the advantage in Q; 1/(1 - α) for Munchausen, else 1.
+        index: (N,) where in the flattened (B, L) the actions stand.
         rewards: (N,) what the actions earned, nats; what the reward head says of it with `redistribute`.
         decomposition: (N,) loss of the reward head, None without.
         online: (N) the online network in the states the actions were chosen in.
@@ -152,35 +195,43 @@ class Update:
         self.batch, self.network, self.target_network = batch, network, target_network
         self.config, self.rules = config, rules
         self.at = batch.is_action
+        self.dtype = DTYPES[config.precision]
         self.temperature = 0.0 if config.traits.hard else temperature
         self.dueling = config.uses_dueling
         self.sharpening = 1.0 / (1.0 - config.munchausen_alpha) if config.loss == "munchausen" else 1.0
-        self.actions, self.written = batch.actions[self.at], batch.written[self.at]
-        self.rewards = batch.rewards[self.at]
-        self.discounts = config.gamma * (~batch.terminal[self.at]).to(self.rewards.dtype)
-        self._hidden = network(batch.tokens)  # (B, L + 1, D)
-        read = self._hidden[:, :-1][self.at]
+        self.index = batch.action_index
+        self.actions, self.written, self.rewards = map(self.of_actions, (batch.actions, batch.written, batch.rewards))
+        self.discounts = config.gamma * (~self.of_actions(batch.terminal)).to(self.rewards.dtype)
+        # The hidden vectors have a column more than the actions.
+        self._before = self.index + self.index // self.at.shape[1]
+        self._hidden = network(batch.tokens).flatten(0, 1)  # (B · (L + 1), D)
+        read = self._hidden.index_select(0, self._before)
         self.online = Reading(network, read, self.written, self.actions, self)
         self.decomposition: Tensor | None = None
         if config.redistribute:
             predicted = network.action_rewards(read, self.actions)
-            self.decomposition = losses.return_decomposition(self.grid(predicted), batch.rewards, self.at)[self.at]
+            shared_out = losses.return_decomposition(self.grid(predicted), batch.rewards, self.at)
+            self.decomposition = self.of_actions(shared_out)
             self.rewards = predicted.detach()
 
     @cached_property
     def online_next(self) -> Reading:
         """The online network in the states after the actions."""
-        return Reading(self.network, self._hidden[:, 1:][self.at], self.written + 1, None, self)
+        return Reading(self.network, self._hidden.index_select(0, self._before + 1), self.written + 1, None, self)
 
     @cached_property
     def target(self) -> Reading:
         """The target network in the states the actions were chosen in."""
-        return Reading(self.target_network, self._target_hidden[:, :-1][self.at], self.written, self.actions, self)
+        return Reading(
+            self.target_network, self._target_hidden.index_select(0, self._before), self.written, self.actions, self
+        )
 
     @cached_property
     def target_next(self) -> Reading:
         """The target network in the states after the actions."""
-        return Reading(self.target_network, self._target_hidden[:, 1:][self.at], self.written + 1, None, self)
+        return Reading(
+            self.target_network, self._target_hidden.index_select(0, self._before + 1), self.written + 1, None, self
+        )
 
     @cached_property
     def _target_hidden(self) -> Tensor:
@@ -188,7 +239,7 @@ class Update:
             if self.target_network is self.network:
                 return self._hidden.detach()
             hidden: Tensor = self.target_network(self.batch.tokens)
-            return hidden
+            return hidden.flatten(0, 1)
 
     @torch.no_grad()
     def targets(self, rewards: Tensor, v_t: Tensor) -> Tensor:
@@ -205,13 +256,16 @@ class Update:
         total = losses.multi_step(
             self.grid(rewards), self.grid(self.discounts), next_values, baseline, self.at, steps, config.decay
         )
-        return total[self.at]
+        return self.of_actions(total)
 
     def grid(self, values: Tensor) -> Tensor:
         """(N,) -> (B, L), 0 where no action was chosen."""
-        result = torch.zeros(self.at.shape, dtype=values.dtype, device=values.device)
-        result[self.at] = values
-        return result
+        empty = torch.zeros(self.at.numel(), dtype=values.dtype, device=values.device)
+        return empty.index_copy(0, self.index, values).view(self.at.shape)
+
+    def of_actions(self, grid: Tensor) -> Tensor:
+        """(B, L) -> (N,), where actions were chosen."""
+        return grid.flatten().index_select(0, self.index)
 
     def bounded(self, values: Tensor, written: Tensor) -> Tensor:
         """Values held below the bound of V* after `written` tokens, where there is one and it is wanted.

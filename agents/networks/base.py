@@ -44,6 +44,7 @@ class QNetwork(nn.Module):
         self.value_head = heads.linear(hidden_size, heads.value_bins, state_bias / heads.value_scale)
         self.behaviour_head = None if heads.behaviour is None else heads.linear(hidden_size, vocab_size)
         self.reward_head = heads.linear(hidden_size, vocab_size) if heads.rewards else None
+        self.sparse_gradients = False
         self.norm_heads = nn.LayerNorm(hidden_size) if heads.layer_norm else nn.Identity()
         points = max(heads.atoms, heads.value_bins)
         self.register_buffer("support", torch.linspace(*heads.support, points), persistent=False)
@@ -94,7 +95,7 @@ class QNetwork(nn.Module):
 
     def action_values(self, hidden: Tensor, actions: Tensor) -> Tensor:
         """(..., D), (...) int64 -> (...) values of the actions taken, without a (..., V) tensor."""
-        return _of_actions(self.head, hidden, actions)
+        return _of_actions(self.head, hidden, actions, self.sparse_gradients)
 
     def action_rewards(self, hidden: Tensor, actions: Tensor) -> Tensor:
         """(..., D), (...) int64 -> (...) output of the reward head for the actions taken, nats."""
@@ -123,6 +124,23 @@ class QNetwork(nn.Module):
             values = (torch.log_softmax(values, -1) - log_behaviour).exp()
         return (log_behaviour + self.heads.behaviour * values).masked_fill(~valid, -torch.inf)
 
+    def use_sparse_gradients(self, with_head: bool) -> list[nn.Parameter]:
+        """Give the token embedding, and the action head if only taken actions train it, gradients of the rows met.
+
+        Args:
+            with_head: the action head too.
+
+        Returns: the parameters that are to have sparse gradients.
+        """
+        found = [m for m in self.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == self.vocab_size]
+        for module in found:
+            module.sparse = True
+        weights = [module.weight for module in found]
+        if with_head and not isinstance(self.head, NoisyLinear):
+            self.sparse_gradients = True
+            weights.append(self.head.weight)
+        return weights
+
     def resample_noise(self) -> None:
         """New noise for noisy heads, used until `eval()`; nothing without them."""
         for module in (self.head, self.value_head, self.behaviour_head, self.reward_head):
@@ -130,9 +148,9 @@ class QNetwork(nn.Module):
                 module.resample()
 
 
-def _of_actions(head: nn.Linear, hidden: Tensor, actions: Tensor) -> Tensor:
+def _of_actions(head: nn.Linear, hidden: Tensor, actions: Tensor, sparse: bool = False) -> Tensor:
     weight, bias = effective(head)
-    return (hidden * weight[actions]).sum(-1) + bias[actions]
+    return (hidden * F.embedding(actions, weight, sparse=sparse)).sum(-1) + bias[actions]
 
 
 def put_rows(state: State, rows: Tensor, new: State) -> None:

@@ -55,32 +55,8 @@ def test_squared_and_huber_by_hand():
 
 
 def test_cross_entropy_by_hand():
-    logits = T([[math.log(1.0), math.log(3.0), 50.0]])
-    valid = T([True, True, False])
-    assert torch.allclose(losses.cross_entropy(logits, T([1]), valid), T([-math.log(0.75)]))
-
-
-def test_advantage_of_a_dueling_head_by_hand():
-    # A = (log 1, log 3), so π = (1/4, 3/4) at τ = 1: Q = V + log π.
-    a = T([[0.0, math.log(3.0)]])
-    assert torch.allclose(T([-2.0]) + losses.advantage(a, T([1]), 1.0), T([-2.0 + math.log(0.75)]))
-    # At τ = 0 the best action's value is V itself.
-    assert torch.allclose(T([-2.0]) + losses.advantage(a, T([1]), 0.0), T([-2.0]))
-    assert torch.allclose(T([-2.0]) + losses.advantage(a, T([0]), 0.0), T([-2.0 - math.log(3.0)]))
-
-
-@given(
-    st.lists(st.floats(-5, 5), min_size=2, max_size=6),
-    st.floats(-9, 9),
-    st.sampled_from([0.0, 0.3, 1.0, 4.0]),
-)
-def test_the_soft_value_of_a_dueling_head_is_its_state_value(preferences, value, temperature):
-    a = T([preferences], dtype=torch.float64)
-    q = torch.stack(
-        [T([value], dtype=torch.float64) + losses.advantage(a, T([i]), temperature) for i in range(a.shape[1])],
-        -1,
-    )
-    assert losses.soft_value(q, temperature).item() == pytest.approx(value, abs=1e-9)
+    logits = T([[math.log(1.0), math.log(3.0)]])
+    assert torch.allclose(losses.cross_entropy(logits[:, 1], losses.soft_value(logits, 1.0)), T([-math.log(0.75)]))
 
 
 def test_value_bound_by_hand():

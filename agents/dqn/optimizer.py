@@ -1,0 +1,85 @@
+"""The optimiser step, dense or over the rows that a batch has to do with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..configuration import AgentConfig
+from ..networks import QNetwork
+
+
+class Optimizer:
+    """torch's optimisers under one schedule and one gradient norm.
+
+    With "sparse_adam" the gradients of the embedding, and of the action head where only taken actions train it, hold
+    the rows of the batch's tokens alone, and so do their steps (`torch.optim.SparseAdam`: the moments of a row stand
+    still while it is not met). Adam would pass over all V rows of six arrays, whatever the batch.
+
+    Args:
+        network: what is trained.
+        config: the learner's settings.
+    """
+
+    def __init__(self, network: QNetwork, config: AgentConfig) -> None:
+        rate = config.at("learning_rate", 0.0)
+        sparse: list[nn.Parameter] = []
+        if config.optimizer == "sparse_adam":
+            sparse = network.use_sparse_gradients(with_head=not config.reads_all_actions)
+        rows = {id(p) for p in sparse}
+        self.parameters = list(network.parameters())
+        self.dense = _dense([p for p in self.parameters if id(p) not in rows], config, rate)
+        self.sparse = torch.optim.SparseAdam(sparse, lr=rate) if sparse else None
+
+    @property
+    def _all(self) -> list[torch.optim.Optimizer]:
+        return [self.dense] if self.sparse is None else [self.dense, self.sparse]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self._all:
+            optimizer.zero_grad(set_to_none=True)
+
+    def clip(self, max_norm: float) -> Tensor:
+        """Scale all gradients down to a common norm of at most `max_norm`; returns what it was, a scalar."""
+        gradients = []
+        for parameter in self.parameters:
+            if parameter.grad is None:
+                continue
+            if parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+                gradients.append(parameter.grad._values())
+            else:
+                gradients.append(parameter.grad)
+        norm = nn.utils.get_total_norm(gradients)
+        torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+        return norm
+
+    def step(self, learning_rate: float) -> None:
+        """Move the parameters by their gradients."""
+        for optimizer in self._all:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Moments and step counts."""
+        return {"dense": self.dense.state_dict(), "sparse": self.sparse and self.sparse.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        self.dense.load_state_dict(state["dense"])
+        if self.sparse is not None:
+            self.sparse.load_state_dict(state["sparse"])
+
+
+def _dense(parameters: list[nn.Parameter], config: AgentConfig, rate: float) -> torch.optim.Optimizer:
+    # One pass over all parameters instead of several for each; not offered for every device.
+    fused = parameters[0].device.type in ("cpu", "cuda")
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=config.weight_decay, fused=fused)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=config.weight_decay, fused=fused)
+    return torch.optim.Adam(parameters, lr=rate, fused=fused)

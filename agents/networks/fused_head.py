@@ -1,0 +1,187 @@
+"""A linear head and what is wanted of its V outputs, in blocks: the (N, V) tensor never exists.
+
+The update needs two numbers of all those outputs: the value of the action taken, a gather, and the soft maximum. In
+blocks of columns that stay in the cache these cost one matrix product; the backward pass makes each block again where
+keeping them would take too much memory (Wijmans et al. 2025, "Cut your losses in large-vocabulary language models").
+On a GPU the same two passes are Triton kernels (`triton_head`); this file is the plain form they must equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import triton_head
+
+COLUMNS = 1024  # actions in a block: with 1,024 rows 4 MiB, which the processor's cache holds
+KEPT = 1 << 23  # outputs kept from the forward pass for the backward one, 32 MiB
+NEVER = -1e30  # output of an action that is not valid; finite, so that a block without valid actions is no nan
+
+
+def soft_maximum(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    valid: Tensor,
+    temperature: float,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """τ·log Σ_a exp(z_a/τ) of z = W·hidden + b over the valid actions, their maximum at τ = 0. No gradient.
+
+    Args:
+        hidden: (N, D).
+        weight: (V, D).
+        bias: (V,).
+        valid: (V,) bool.
+        temperature: τ >= 0.
+        dtype: what the products are made in. With bfloat16 every z is off by up to 2^-8·(Σ|W||hidden| + |b| + |z|), and
+            so is the result at most.
+
+    Returns: (N,) in the dtype of `hidden`.
+    """
+    with torch.no_grad():
+        if triton_head.fits(hidden):
+            return triton_head.forward(hidden, weight, bias, valid, temperature, dtype)[0]
+        head = _Head(hidden, weight, bias, valid, temperature, dtype)
+        return head.maximum()[0] if temperature == 0.0 else head.soft_maximum()[0]
+
+
+def taken_and_soft_maximum(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    valid: Tensor,
+    actions: Tensor,
+    temperature: float,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
+    """Output of the actions taken, and `soft_maximum` of all valid ones, both with gradients.
+
+    Their difference is τ log π(a | s) of the policy π ∝ exp(z/τ).
+
+    Args:
+        hidden: (N, D).
+        weight: (V, D).
+        bias: (V,).
+        valid: (V,) bool; the actions taken need not be among them.
+        actions: (N,) int64.
+        temperature: τ >= 0; at 0 the gradient of the maximum goes to the first of the largest.
+        dtype: what the products over all V are made in, see `soft_maximum`; the outputs taken are exact.
+
+    Returns: two of (N,).
+    """
+    result: tuple[Tensor, Tensor] = _TakenAndPeak.apply(hidden, weight, bias, valid, actions, temperature, dtype)
+    return result
+
+
+class _Head:
+    """The outputs divided by τ, block by block."""
+
+    def __init__(
+        self, hidden: Tensor, weight: Tensor, bias: Tensor, valid: Tensor, temperature: float, dtype: torch.dtype
+    ) -> None:
+        dtype = hidden.dtype if dtype == torch.float32 else dtype  # float64 networks stay float64
+        self.temperature = temperature
+        scale = temperature or 1.0
+        self.hidden = (hidden if scale == 1.0 else hidden / scale).to(dtype)
+        self.bias = (bias / scale).masked_fill(~valid, NEVER).to(dtype)
+        self.weight = weight.to(dtype)
+        self.exact = hidden.dtype
+
+    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Columns and their (N, columns) outputs."""
+        for start in range(0, len(self.weight), COLUMNS):
+            columns = slice(start, start + COLUMNS)
+            yield columns, torch.addmm(self.bias[columns], self.hidden, self.weight[columns].t())
+
+    def soft_maximum(self, keep: bool = False) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """(N,) soft maxima, (blocks, N) share of each block in exp(peak/τ), and the outputs if they are to be kept."""
+        parts, kept = [], []
+        for _, block in self.blocks():
+            # log_softmax is one fused pass where logsumexp is five; what it took off is the log-sum-exp.
+            below = torch.log_softmax(block, -1, dtype=self.exact)
+            parts.append(block.amax(-1).to(self.exact) - below.amax(-1))
+            if keep:
+                kept.append(block)
+        logs = torch.stack(parts)
+        peak = logs.logsumexp(0)
+        return peak * self.temperature, (logs - peak).exp_(), kept
+
+    def maximum(self) -> tuple[Tensor, Tensor]:
+        """(N,) largest outputs, and which actions have them."""
+        best = [(columns.start, *block.max(-1)) for columns, block in self.blocks()]
+        values, which = torch.stack([v for _, v, _ in best]).max(0)
+        places = torch.stack([start + place for start, _, place in best])
+        return values.to(self.exact), places.gather(0, which[None])[0]
+
+
+class _TakenAndPeak(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        valid: Tensor,
+        actions: Tensor,
+        temperature: float,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor]:
+        taken = (hidden * weight[actions]).sum(-1) + bias[actions]
+        ctx.temperature, ctx.dtype, ctx.kept, shares, best = temperature, dtype, [], None, actions
+        if triton_head.fits(hidden):
+            peak, best = triton_head.forward(hidden, weight, bias, valid, temperature, dtype)
+        else:
+            head = _Head(hidden, weight, bias, valid, temperature, dtype)
+            if temperature == 0.0:
+                peak, best = head.maximum()
+            else:
+                peak, shares, ctx.kept = head.soft_maximum(keep=len(hidden) * len(weight) <= KEPT)
+        ctx.save_for_backward(hidden, weight, bias, valid, actions, peak, best, shares)
+        return taken, peak
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, valid, actions, peak, best, shares = ctx.saved_tensors
+        to_taken, to_peak = gradients
+        if ctx.temperature == 0.0:
+            to_hidden = to_peak[:, None] * weight[best]
+            to_weight, to_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+            to_weight.index_add_(0, best, to_peak[:, None] * hidden)
+            to_bias.index_add_(0, best, to_peak)
+        elif triton_head.fits(hidden):
+            to_hidden, to_weight, to_bias = triton_head.backward(
+                hidden, weight, bias, valid, peak, to_peak, ctx.temperature, ctx.dtype
+            )
+        else:
+            to_hidden, to_weight, to_bias = _through_softmax(ctx, hidden, weight, bias, valid, shares, to_peak)
+        to_hidden.addcmul_(to_taken[:, None], weight[actions])
+        to_weight.index_add_(0, actions, to_taken[:, None] * hidden)
+        to_bias.index_add_(0, actions, to_taken)
+        return to_hidden, to_weight, to_bias, None, None, None, None
+
+
+def _through_softmax(
+    ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, valid: Tensor, shares: Tensor, to_peak: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the soft maxima: each output's is its probability, of which each block has a share."""
+    head = _Head(hidden, weight, bias, valid, ctx.temperature, ctx.dtype)
+    work = head.weight.dtype
+    to_hidden = torch.zeros_like(hidden)
+    to_weight, to_bias = torch.empty_like(weight), torch.empty_like(bias)
+    starts = range(0, len(weight), COLUMNS)
+    blocks = zip((slice(s, s + COLUMNS) for s in starts), ctx.kept, strict=True) if ctx.kept else head.blocks()
+    for (columns, block), share in zip(blocks, shares, strict=True):
+        within = torch.softmax(block, -1)
+        rows = share * to_peak
+        to_hidden.addcmul_(rows[:, None], within @ head.weight[columns])
+        scaled = (rows[:, None] * hidden).to(work)
+        if work == weight.dtype:
+            torch.mm(within.t(), scaled, out=to_weight[columns])
+        else:
+            to_weight[columns] = within.t() @ scaled
+        to_bias[columns] = within.t() @ rows.to(work)
+    return to_hidden, to_weight, to_bias
