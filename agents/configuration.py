@@ -156,7 +156,7 @@ class AgentConfig:
         max_grad_norm: gradients are scaled down to this norm; None for no clipping.
         batch_size: episodes in a batch.
         replay_ratio: transitions trained for each environment step.
-        replay_capacity: episodes kept.
+        replay_capacity: tokens kept, in rows as long as the longest episode; the oldest episode makes place.
         corpus_share: share of a batch's episodes that are documents of the corpus rather than the agent's own; None
             for what the loss is used with: 1 for offline rules, 0 for pqn, else ½.
         priority_exponent: how much an episode's TD errors steer how often it is drawn; 0 for not at all.
@@ -196,7 +196,7 @@ class AgentConfig:
     max_grad_norm: float | None = 10.0
     batch_size: int = 32
     replay_ratio: float = 8.0
-    replay_capacity: int = 20_000
+    replay_capacity: int = 1_000_000
     corpus_share: float | None = None
     priority_exponent: float = 0.0
     importance_exponent: float = 0.6

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import torch
 
 from ..envs import nearest
@@ -23,3 +26,24 @@ def resolve_device(name: str) -> torch.device:
     if not available[kind]:
         raise ValueError(f"device {name!r} is not available on this machine; use 'auto' or 'cpu'")
     return torch.device(name)
+
+
+def free_bytes(device: torch.device | str) -> int | None:
+    """Memory of the device that nobody uses, in bytes; None where the system does not say."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    info = Path("/proc/meminfo")
+    if info.exists():  # what can be had without swapping, caches given back included
+        for line in info.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    names = os.sysconf_names if hasattr(os, "sysconf") else {}
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if "SC_AVPHYS_PAGES" in names else None
+
+
+def require_free(needed: int, what: str, advice: str, device: torch.device | str) -> None:
+    """Raise ValueError where `what` needs more bytes than the device has free."""
+    free = free_bytes(device)
+    if free is not None and needed > free:
+        raise ValueError(f"{what} needs {needed:,} bytes, and {free:,} are free on {device}; {advice}")

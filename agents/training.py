@@ -19,6 +19,7 @@ from .baselines.maximum_likelihood import MaximumLikelihood
 from .configuration import RunConfig, run_config_of
 from .dqn.agent import DQN
 from .evaluation import evaluate, play, reference_returns, score_text
+from .memory import memory_text
 
 STATE = "state.pt"
 BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
@@ -76,6 +77,8 @@ class Run:
             return
         (self.folder / "results.jsonl").unlink(missing_ok=True)
         held_out = dataclasses.replace(self.config.env, split="valid")
+        if not self.quiet:
+            print(memory_text(self.agent))
         self.references = reference_returns(world, held_out, self.config.evaluation_episodes, self.config.seed)
         self.before = self._samples()
 
@@ -109,6 +112,20 @@ class Run:
                 self._evaluate(board)
 
     def _evaluate(self, board: SummaryWriter) -> dict[str, Any]:
+        with self.agent.stopwatch.time("evaluation"):
+            figures = self._figures()
+        shares = {f"time_{part}": share for part, share in self.agent.stopwatch.shares().items()}
+        row = {**figures, **shares}
+        self.rows.append(row)
+        with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in row.items():
+            if isinstance(value, (int, float)):
+                board.add_scalar(f"tokenlm/{name}", value, self.agent.num_steps)
+        board.flush()
+        return row
+
+    def _figures(self) -> dict[str, Any]:
         agent, config = self.agent, self.config
         score = score_text(agent, "valid", config.evaluation_documents)
         held_out = dataclasses.replace(config.env, split="valid")
@@ -116,7 +133,7 @@ class Run:
         greedy = play(agent, *arguments, temperature=0.0)  # type: ignore[arg-type]
         sampled = play(agent, *arguments, temperature=agent.temperature)  # type: ignore[arg-type]
         seconds = agent.learning_seconds
-        row = {
+        return {
             "num_steps": agent.num_steps,
             "env_steps": agent.env_steps,
             "updates": agent.learner.updates,
@@ -135,14 +152,6 @@ class Run:
             else None,
             **{name: float(value) for name, value in agent.last_metrics.items()},
         }
-        self.rows.append(row)
-        with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        for name, value in row.items():
-            if isinstance(value, (int, float)):
-                board.add_scalar(f"tokenlm/{name}", value, agent.num_steps)
-        board.flush()
-        return row
 
     def _checkpoint(self) -> None:
         state = {

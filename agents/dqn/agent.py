@@ -15,22 +15,22 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 from tqdm import tqdm
 
-from ...envs import EnvConfig, TokenLMVectorEnv, Vocabulary, World, encode_prompt, valid_actions
+from ...envs import EnvConfig, TokenLMVectorEnv, Vocabulary, World, encode_prompt
 from ...envs.text import Tokenizer
 from .. import checkpoints
 from ..configuration import AgentConfig
 from ..devices import resolve_device
-from ..networks import Heads, QNetwork, make_network, put_rows
+from ..networks import put_rows
+from ..stopwatch import Stopwatch
 from .collector import Collector, right_padded
+from .construction import make_q_network, make_replay, make_rules
 from .corpus_episodes import corpus_replay
 from .exploration import Counts, choose_actions
 from .learner import Learner
-from .replay import EpisodeReplay
+from .replay import EpisodeBatch, EpisodeReplay
 from .sampling import BatchSampler, episode_priorities
-from .update import ActionRules
 
 _PRIORITY_MIXTURE = 0.9  # R2D2's share of the largest TD error in an episode's priority
-_MARGIN_BINS = 4
 
 Callback = Callable[["DQN"], bool | None]
 
@@ -75,9 +75,11 @@ class DQN:
         self.tokenizer = tokenizer
         torch.manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
-        self.network = self._make_network()
-        self.rules = self._make_rules()
-        self.learner = Learner(self.network, self.config, self.rules)
+        vocab_size = len(self.tokenizer.vocabulary)
+        self.network = make_q_network(self.config, env_config, vocab_size).to(self.device)
+        self.rules = make_rules(env_config, vocab_size, self.device)
+        self.stopwatch = Stopwatch(self.device)
+        self.learner = Learner(self.network, self.config, self.rules, self.stopwatch)
         self.num_steps = 0
         self.progress = 0.0
         self.learning_seconds = 0.0
@@ -107,7 +109,7 @@ class DQN:
             max_seconds: stop after so much time spent learning, if that comes first; schedules then run over
                 whichever of the two is further on, so a run is no longer the same bit for bit.
         """
-        self._prepare()
+        self.prepare()
         first, began = (0 if resume else self.num_steps), time.perf_counter()
         before = 0.0 if resume else self.learning_seconds
         done = self.num_steps - first
@@ -251,7 +253,7 @@ class DQN:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes while training; `load_state_dict` goes on exactly there."""
-        self._prepare()
+        self.prepare()
         return {
             "learner": self.learner.state_dict(),
             "replay": self.replay.state_dict() if self.replay else None,
@@ -267,7 +269,7 @@ class DQN:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken."""
-        self._prepare()
+        self.prepare()
         self.learner.load_state_dict(state["learner"])
         if self.replay is not None and self.collector is not None:
             self.replay.load_state_dict(state["replay"])
@@ -279,32 +281,7 @@ class DQN:
         self.num_steps, self.progress = int(state["num_steps"]), float(state["progress"])
         self.learning_seconds, self._owed = float(state["learning_seconds"]), float(state["owed"])
 
-    def _make_network(self) -> QNetwork:
-        network = self.config.network
-        # Corpus episodes and full windows must both fit, and one place more for the last token written.
-        longest = self.env_config.context_length + self.env_config.max_new_tokens + 1
-        own: dict[str, Any]
-        if network.name == "tabular":
-            own = {"longest": self.env_config.prompt_length[1] + self.env_config.max_new_tokens}
-        else:
-            own = {
-                "hidden_size": network.hidden_size,
-                "num_layers": network.num_layers,
-                "dropout": network.dropout,
-            }
-        if network.name == "lstm":
-            own |= {"embedding_size": network.embedding_size, "skip": network.skip}
-        if network.name == "transformer":
-            own |= {"num_heads": network.num_heads, "positions": network.positions, "max_length": longest}
-        made = make_network(network.name, len(self.tokenizer.vocabulary), heads=_heads(self.config), **own)
-        return made.to(self.device)
-
-    def _make_rules(self) -> ActionRules:
-        valid = torch.from_numpy(valid_actions(len(self.tokenizer.vocabulary), self.env_config)).to(self.device)
-        env = self.env_config
-        return ActionRules(valid, Vocabulary.EOS, env.min_new_tokens, env.max_new_tokens, env.reward_every)
-
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """Make what only training needs: the corpus episodes, the replay and the environments."""
         if self.sampler is not None:
             return
@@ -315,15 +292,7 @@ class DQN:
         corpus = corpus_replay(self.world, self.env_config, self.seed, self.device) if share else None
         if share < 1:
             env = TokenLMVectorEnv(config.num_envs, self.env_config, autoreset_mode=AutoresetMode.SAME_STEP)
-            longest = int(self.world.documents[self.env_config.split].longest_prompt.max()) + 1
-            self.replay = EpisodeReplay(
-                max(config.num_envs, config.batch_size) if config.loss == "pqn" else config.replay_capacity,
-                min(longest, self.env_config.context_length),
-                self.env_config.max_new_tokens,
-                self.world.vocab_size,
-                keeps_actions=self.env_config.transition == "teacher",
-                device=self.device,
-            )
+            self.replay = make_replay(config, self.env_config, self.world, self.device)
             counts = Counts(self.world.vocab_size, self.device) if config.exploration == "least_tried" else None
             self.collector = Collector(env, self.network, self.replay, self.generator, self.seed, counts)
         generator = torch.Generator().manual_seed(self.seed + 1)
@@ -334,20 +303,25 @@ class DQN:
 
     def _act(self) -> None:
         if self.collector is not None:
-            self.collector.step(self.temperature, self.config.at("epsilon", self.progress))
+            with self.stopwatch.time("acting"):
+                self.collector.step(self.temperature, self.config.at("epsilon", self.progress))
         self.num_steps += self.config.num_envs
         if self.num_steps >= self.config.learning_starts:
             self._owed += self.config.num_envs * self.config.replay_ratio
 
     def _train(self) -> None:
-        while self._owed > 0 and self.sampler and (batch := self.sampler.sample()) is not None:
+        while self._owed > 0 and (batch := self._sample()) is not None:
             before = self.learner.transitions_trained
             metrics = self.learner.update(batch, self.progress)
             self._owed -= max(1, self.learner.transitions_trained - before)
-            if self.config.priority_exponent and batch.rows is not None and len(self.learner.errors):
+            if self.config.priority_exponent and self.sampler and batch.rows is not None and len(self.learner.errors):
                 priorities = episode_priorities(self.learner.errors, batch.is_action, _PRIORITY_MIXTURE)
                 self.sampler.update_priorities(batch.rows, priorities)
             self.last_metrics = metrics
+
+    def _sample(self) -> EpisodeBatch | None:
+        with self.stopwatch.time("replay"):
+            return self.sampler.sample() if self.sampler else None
 
     def _read(
         self, windows: Tensor, state: tuple[Tensor, ...] | None, episode_start: npt.ArrayLike | None
@@ -361,28 +335,6 @@ class DQN:
             hidden[rows] = fresh
             put_rows(state, rows, new)
         return hidden, state
-
-
-def _heads(config: AgentConfig) -> Heads:
-    """The heads that the learning rule needs."""
-    network, loss = config.network, config.loss
-    distributional, low, high = loss in ("c51", "quantile"), *config.value_range
-    if loss == "hl_gauss":  # a histogram's Gaussians need room on both sides to keep their mean
-        margin = _MARGIN_BINS * (high - low) / config.atoms
-        low, high = low - margin, high + margin
-    return Heads(
-        initial_value=network.initial_value,
-        value_scale=network.value_scale,
-        atoms=config.atoms if distributional else 1,
-        value_bins=config.atoms if loss == "hl_gauss" else 1,
-        support=(low, high),
-        quantiles=loss == "quantile",
-        behaviour=config.advantage_weight if loss in ("ilql", "q_sft") else None,
-        likelihood_ratio=loss == "q_sft",
-        rewards=config.redistribute,
-        noisy=network.noisy,
-        layer_norm=network.name != "transformer" and (network.layer_norm or loss == "pqn"),
-    )
 
 
 def _env_config(env: str | EnvConfig | gym.Env | gym.vector.VectorEnv) -> EnvConfig:

@@ -114,10 +114,8 @@ class Collector:
             return self.network.encode(prompt.to(self.device), lengths.to(self.device))
 
     def _keep(self, rows: Tensor, terminated: Tensor) -> None:
-        device = self.replay.lengths.device
         arrays = (self.tokens, self.actions, self.rewards, self.log_probs, self.prompt_lengths, self.written)
-        tokens, actions, rewards, log_probs, prompt_lengths, lengths = (a[rows].to(device) for a in arrays)
-        self.replay.add(tokens, actions, rewards, log_probs, prompt_lengths, lengths, terminated.to(device))
+        self.replay.add(*(a[rows] for a in arrays), terminated)
         self.episodes += len(rows)
         self.recent_returns = (self.recent_returns + self.rewards[rows].sum(1).tolist())[-200:]
 

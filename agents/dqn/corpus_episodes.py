@@ -41,5 +41,5 @@ def corpus_replay(world: World, config: EnvConfig, seed: int, device: torch.devi
         tokens[:, : forced.tokens.shape[1]] = forced.tokens
         arrays = (tokens, forced.actions, forced.rewards.astype(np.float32), np.zeros_like(forced.rewards, np.float32),
                   forced.prompt_lengths, forced.lengths, forced.terminated)  # fmt: skip
-        replay.add(*(torch.from_numpy(a[kept]).to(device) for a in arrays))
+        replay.add(*(torch.from_numpy(a[kept]) for a in arrays))
     return replay

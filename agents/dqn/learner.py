@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..configuration import AgentConfig
 from ..networks import QNetwork
+from ..stopwatch import Stopwatch
 from .optimizer import Optimizer
 from .replay import EpisodeBatch
 from .rules import RULES
@@ -23,12 +24,15 @@ class Learner:
         network: the online Q-network; the target network is a copy of it.
         config: the learner's settings.
         rules: masks and horizon of the environment.
+        stopwatch: counts where the time goes; a new one if None.
 
     Attributes:
         errors: (B, L) absolute TD errors of the last batch, 0 where no action was chosen; empty for rules without.
     """
 
-    def __init__(self, network: QNetwork, config: AgentConfig, rules: ActionRules) -> None:
+    def __init__(
+        self, network: QNetwork, config: AgentConfig, rules: ActionRules, stopwatch: Stopwatch | None = None
+    ) -> None:
         self.network = network
         self.has_target_network = config.loss != "pqn"
         self.target_network = (
@@ -36,6 +40,7 @@ class Learner:
         )
         self.config = config
         self.rules = rules
+        self.stopwatch = stopwatch or Stopwatch(rules.valid.device)
         self.optimizer = Optimizer(network, config)
         self.errors = torch.empty(0)
         self.updates = 0
@@ -53,6 +58,22 @@ class Learner:
         """
         self.network.train()
         self.network.resample_noise()
+        with self.stopwatch.time("forward"):
+            update, metrics = self._forward(batch, progress)
+        with self.stopwatch.time("backward"):
+            self.optimizer.zero_grad()
+            metrics["loss"].backward()
+        with self.stopwatch.time("optimizer"):
+            if self.config.max_grad_norm is not None:
+                metrics["grad_norm"] = self.optimizer.clip(self.config.max_grad_norm)
+            self.optimizer.step(self.config.at("learning_rate", progress))
+            self.updates += 1
+            if self.has_target_network and self.updates % self.config.target_update_interval == 0:
+                self._update_target()
+        self.transitions_trained += len(update.index)
+        return {name: value.detach() for name, value in metrics.items()}
+
+    def _forward(self, batch: EpisodeBatch, progress: float) -> tuple[Update, dict[str, Tensor]]:
         temperature = self.config.at("temperature", progress)
         update = Update(batch, self.network, self.target_network, self.config, self.rules, temperature)
         outcome = RULES[self.config.loss](update)
@@ -65,17 +86,7 @@ class Learner:
             self.errors = update.grid(outcome.error.detach().abs())
         if outcome.value is not None:
             metrics["mean_value"] = outcome.value.mean()
-
-        self.optimizer.zero_grad()
-        metrics["loss"].backward()
-        if self.config.max_grad_norm is not None:
-            metrics["grad_norm"] = self.optimizer.clip(self.config.max_grad_norm)
-        self.optimizer.step(self.config.at("learning_rate", progress))
-        self.updates += 1
-        self.transitions_trained += len(update.index)
-        if self.has_target_network and self.updates % self.config.target_update_interval == 0:
-            self._update_target()
-        return {name: value.detach() for name, value in metrics.items()}
+        return update, metrics
 
     @torch.no_grad()
     def _update_target(self) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..devices import require_free
+
 
 @dataclass
 class EpisodeBatch:
@@ -58,8 +60,12 @@ class EpisodeBatch:
 class EpisodeReplay:
     """Ring of the last `capacity` episodes, stored with 16-bit ids where the vocabulary allows.
 
+    Tokens, rewards and log-probabilities live on the learner's device. The three numbers that an episode has once
+    stay with the processor, so that it can size a batch without waiting for the device.
+
     Args:
-        capacity: episodes kept; the oldest makes place.
+        capacity: episodes kept; the oldest makes place. A replay that does not fit the device's free memory raises
+            ValueError.
         prompt_size: longest prompt in tokens, `<bos>` included.
         max_new_tokens: most actions in an episode.
         vocab_size: V.
@@ -78,6 +84,9 @@ class EpisodeReplay:
         device: torch.device | str = "cpu",
     ) -> None:
         ids = torch.int16 if vocab_size <= 1 << 15 else torch.int32
+        columns = (prompt_size + max_new_tokens) + (max_new_tokens if keeps_actions else 0)
+        needed = capacity * (columns * ids.itemsize + max_new_tokens * 8 + 17)
+        require_free(needed, f"a replay of {capacity:,} episodes", "lower replay_capacity", device)
         self.capacity = capacity
         self.prompt_size = prompt_size
         self.max_new_tokens = max_new_tokens
@@ -85,15 +94,20 @@ class EpisodeReplay:
         self.actions = torch.zeros((capacity, max_new_tokens), dtype=ids, device=device) if keeps_actions else None
         self.rewards = torch.zeros((capacity, max_new_tokens), dtype=torch.float32, device=device)
         self.log_probs = torch.zeros((capacity, max_new_tokens), dtype=torch.float32, device=device)
-        self.prompt_lengths = torch.zeros(capacity, dtype=torch.int64, device=device)
-        self.lengths = torch.zeros(capacity, dtype=torch.int64, device=device)
-        self.terminated = torch.zeros(capacity, dtype=torch.bool, device=device)
+        self.prompt_lengths = torch.zeros(capacity, dtype=torch.int64)
+        self.lengths = torch.zeros(capacity, dtype=torch.int64)
+        self.terminated = torch.zeros(capacity, dtype=torch.bool)
         self.size = 0
         self.added = 0
         self.num_transitions = 0
 
     def __len__(self) -> int:
         return self.size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the episodes live."""
+        return self.tokens.device
 
     @property
     def num_bytes(self) -> int:
@@ -126,23 +140,28 @@ class EpisodeReplay:
             raise ValueError(
                 f"{count} episodes do not fit into a replay of {self.capacity}; make replay_capacity larger"
             )
-        rows = (self.added + torch.arange(count, device=self.lengths.device)) % self.capacity
+        rows = (self.added + torch.arange(count)) % self.capacity
+        lengths = lengths.cpu()
         self.num_transitions += int(lengths.sum()) - int(self.lengths[rows].sum())
-        self.tokens[rows] = tokens.to(self.tokens.dtype)
-        if self.actions is not None:
-            self.actions[rows] = actions.to(self.actions.dtype)
-        self.rewards[rows] = rewards
-        self.log_probs[rows] = log_probs
-        self.prompt_lengths[rows] = prompt_lengths
+        self.prompt_lengths[rows] = prompt_lengths.cpu()
         self.lengths[rows] = lengths
-        self.terminated[rows] = terminated
+        self.terminated[rows] = terminated.cpu()
+        there = rows.to(self.device)
+        self.tokens[there] = tokens.to(self.tokens)
+        if self.actions is not None:
+            self.actions[there] = actions.to(self.actions)
+        self.rewards[there] = rewards.to(self.rewards)
+        self.log_probs[there] = log_probs.to(self.log_probs)
         self.added += count
         self.size = min(self.capacity, self.size + count)
 
     def rows(self, rows: Tensor) -> EpisodeBatch:
-        """The episodes in `rows` (B,) as a batch."""
-        prompt, length = self.prompt_lengths[rows], self.lengths[rows]
-        width = int((prompt + length).max())
+        """The episodes in `rows` (B,), int64 on the processor, as a batch on the replay's device."""
+        prompt, length, terminated = self.prompt_lengths[rows], self.lengths[rows], self.terminated[rows]
+        width, num_actions = int((prompt + length).max()), int(length.sum())
+        rows, prompt, length, terminated = (
+            a.to(self.device, non_blocking=True) for a in (rows, prompt, length, terminated)
+        )
         tokens = self.tokens[rows, :width].long()
         column = torch.arange(width - 1, device=rows.device)
         written = column - (prompt - 1)[:, None]  # (B, L), index of the action chosen in each column
@@ -155,8 +174,9 @@ class EpisodeReplay:
             rewards=self.rewards[rows].gather(1, place) * is_action,
             log_probs=self.log_probs[rows].gather(1, place) * is_action,
             is_action=is_action,
-            terminal=is_action & (written == (length - 1)[:, None]) & self.terminated[rows][:, None],
+            terminal=is_action & (written == (length - 1)[:, None]) & terminated[:, None],
             written=written.clamp(min=0),
+            num_actions=num_actions,
         )
 
     def _arrays(self) -> dict[str, Tensor]:
@@ -197,10 +217,12 @@ def concatenate(batches: list[EpisodeBatch]) -> EpisodeBatch:
         return batches[0]
     width = max(b.tokens.shape[1] for b in batches)
 
-    def joined(name: str) -> Tensor | None:
+    def joined(name: str) -> Tensor | int | None:
         parts = [getattr(b, name) for b in batches]
         if any(p is None for p in parts):
             return None
+        if isinstance(parts[0], int):
+            return sum(parts)
         if parts[0].dim() == 1:  # one number for each episode: nothing to pad
             return torch.cat(parts)
         wanted = width - (name != "tokens")

@@ -131,7 +131,7 @@ class BatchSampler:
         own, corpus = rows[is_own], -1 - rows[~is_own]
         for replay, chosen in ((self.own, own), (self.corpus, corpus)):
             if replay is not None and len(chosen):
-                parts.append(replay.rows(chosen.to(replay.lengths.device)))
+                parts.append(replay.rows(chosen))
         batch = concatenate(parts)
         if self.priority_exponent:
             batch.rows = torch.cat([own, -1 - corpus])
@@ -184,7 +184,7 @@ class BatchSampler:
         """(N,) tokens in each episode, prompt included."""
         sizes = torch.zeros_like(rows)
         for replay, _, mask, chosen in self._by_source(rows):
-            sizes[mask] = (replay.prompt_lengths + replay.lengths).cpu()[chosen]
+            sizes[mask] = replay.prompt_lengths[chosen] + replay.lengths[chosen]
         return sizes
 
     def _by_source(self, rows: Tensor) -> Iterator[tuple[EpisodeReplay, _Priorities | None, Tensor, Tensor]]:

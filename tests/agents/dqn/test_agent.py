@@ -12,7 +12,7 @@ SMALL = {
     "num_envs": 4,
     "batch_size": 8,
     "learning_starts": 0,
-    "replay_capacity": 64,
+    "replay_capacity": 512,
 }
 TRANSFORMER = {"name": "transformer", "hidden_size": 16, "num_layers": 1, "num_heads": 2}
 
@@ -48,6 +48,9 @@ def test_made_from_a_configuration_or_an_environment(tiny, make):
         {"network": TRANSFORMER},
         {"network": {**TRANSFORMER, "positions": "learned"}, "optimizer": "sgd", "max_grad_norm": None},
         {"target_update_rate": 1.0, "target_update_interval": 5, "bound_values": False},
+        {"optimizer": "sparse_adam"},
+        {"optimizer": "sparse_adam", "dueling": False, "network": TRANSFORMER},
+        {"precision": "bfloat16"},
         {"corpus_share": 0.0},
         {"corpus_share": 1.0},
         {"gamma": 0.9, "dueling": False, "temperature": 2.0},

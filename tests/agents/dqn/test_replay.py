@@ -56,6 +56,19 @@ def test_ids_take_no_more_than_they_need(vocab_size, dtype):
     assert replay.num_bytes == 10 * (7 * size + 2 * 4 * 4 + 8 + 8 + 1)
 
 
+def test_a_batch_knows_its_actions_without_asking_the_device():
+    replay = filled([1, 4, 2], prompts=[2, 1, 3])
+    batch = concatenate([replay.rows(T([0, 2])), replay.rows(T([1]))])
+    assert batch.num_actions == 7
+    assert torch.equal(batch.action_index, batch.is_action.flatten().nonzero().squeeze(1))
+
+
+def test_a_replay_that_does_not_fit_is_refused_with_its_bytes():
+    needed = 10**12 * ((3 + 4) * 2 + 4 * 8 + 17)
+    with pytest.raises(ValueError, match=rf"needs {needed:,} bytes, and [\d,]+ are free on cpu; lower replay_capacity"):
+        EpisodeReplay(10**12, 3, 4, 50)
+
+
 def test_concatenated_batches_are_padded():
     replay = filled([1, 4])
     joined = concatenate([replay.rows(T([0])), replay.rows(T([1]))])

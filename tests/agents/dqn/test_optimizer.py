@@ -1,0 +1,78 @@
+"""The optimiser step: dense, and over the rows of a batch."""
+
+import pytest
+import torch
+
+from tokenlm.agents import AgentConfig
+from tokenlm.agents.dqn.optimizer import Optimizer
+from tokenlm.agents.networks import make_network
+
+TOKENS = torch.tensor([[2, 7, 9], [2, 5, 7]])
+ACTIONS = torch.tensor([[7, 9, 3], [5, 7, 8]])
+MET = {2, 5, 7, 9}
+
+
+def trained(settings, updates, **heads):
+    torch.manual_seed(0)
+    network = make_network("lstm", 12, embedding_size=4, hidden_size=6)
+    optimizer = Optimizer(network, AgentConfig(learning_rate=0.01, **settings))
+    norms = []
+    for _ in range(updates):
+        optimizer.zero_grad()
+        network.action_values(network(TOKENS), ACTIONS).sub(9.0).square().sum().backward()
+        norms.append(optimizer.clip(0.5).item())
+        optimizer.step(0.01)
+    return network, optimizer, norms
+
+
+def rows_moved(one, other):
+    return set((one - other).abs().sum(1).nonzero().flatten().tolist())
+
+
+def test_the_first_sparse_step_is_adams_on_the_rows_met():
+    start, _, _ = trained({}, 0)
+    dense, _, norms = trained({"optimizer": "adam", "dueling": False}, 1)
+    sparse, _, sparse_norms = trained({"optimizer": "sparse_adam", "dueling": False}, 1)
+    assert sparse_norms == pytest.approx(norms)
+    assert norms[0] > 0.5  # clipped
+    for name, value in dense.state_dict().items():
+        torch.testing.assert_close(sparse.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+    assert rows_moved(start.embedding.weight, sparse.embedding.weight) == MET
+    assert rows_moved(start.head.weight, sparse.head.weight) == set(ACTIONS.flatten().tolist())
+
+
+def test_a_row_not_met_stands_still_with_its_moments():
+    sparse, optimizer, _ = trained({"optimizer": "sparse_adam", "dueling": False}, 3)
+    start, _, _ = trained({}, 0)
+    assert rows_moved(start.embedding.weight, sparse.embedding.weight) == MET
+    moments = optimizer.sparse.state[sparse.embedding.weight]["exp_avg"]
+    assert set(moments.abs().sum(1).nonzero().flatten().tolist()) == MET
+
+
+@pytest.mark.parametrize("name", ["adam", "sparse_adam"])
+def test_a_saved_state_goes_on_exactly(name):
+    settings = {"optimizer": name, "dueling": False}
+    whole, _, _ = trained(settings, 4)
+    half, optimizer, _ = trained(settings, 2)
+    again, fresh, _ = trained(settings, 0)
+    again.load_state_dict(half.state_dict())
+    fresh.load_state_dict(optimizer.state_dict())
+    for _ in range(2):
+        fresh.zero_grad()
+        again.action_values(again(TOKENS), ACTIONS).sub(9.0).square().sum().backward()
+        fresh.clip(0.5)
+        fresh.step(0.01)
+    for one, other in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_dueling_head_is_trained_as_a_whole():
+    """Its soft maximum has a gradient in every row, so only the embedding is sparse."""
+    network = make_network("lstm", 12, embedding_size=4, hidden_size=6)
+    optimizer = Optimizer(network, AgentConfig(optimizer="sparse_adam"))
+    assert [id(p) for g in optimizer.sparse.param_groups for p in g["params"]] == [id(network.embedding.weight)]
+
+
+def test_sparse_adam_with_weight_decay_is_refused():
+    with pytest.raises(ValueError, match="sparse_adam has no weight_decay"):
+        AgentConfig(optimizer="sparse_adam", weight_decay=0.1)
