@@ -150,8 +150,8 @@ class AgentConfig:
         learning_rate: step size of the optimiser, over the course of training.
         optimizer: "adam", "adamw", "sgd", or "sparse_adam": Adam that moves only the rows of the embedding, and without
             dueling of the action head, that a batch has to do with, for large vocabularies.
-        precision: what products over all actions are made in; "bfloat16" is about twice as fast where the processor
-            has it and off by up to a hundredth of the values' size.
+        precision: what an update's matrix products are made in, weights staying float32; "bfloat16" is faster where
+            the processor or GPU has it and off by up to a hundredth of the values' size.
         weight_decay: of AdamW and SGD.
         max_grad_norm: gradients are scaled down to this norm; None for no clipping.
         batch_size: episodes in a batch.

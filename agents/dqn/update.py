@@ -204,7 +204,7 @@ class Update:
         self.discounts = config.gamma * (~self.of_actions(batch.terminal)).to(self.rewards.dtype)
         # The hidden vectors have a column more than the actions.
         self._before = self.index + self.index // self.at.shape[1]
-        self._hidden = network(batch.tokens).flatten(0, 1)  # (B · (L + 1), D)
+        self._hidden = self._read(network)
         read = self._hidden.index_select(0, self._before)
         self.online = Reading(network, read, self.written, self.actions, self)
         self.decomposition: Tensor | None = None
@@ -238,8 +238,14 @@ class Update:
         with torch.no_grad():
             if self.target_network is self.network:
                 return self._hidden.detach()
-            hidden: Tensor = self.target_network(self.batch.tokens)
-            return hidden.flatten(0, 1)
+            return self._read(self.target_network)
+
+    def _read(self, network: QNetwork) -> Tensor:
+        """(B · (L + 1), D) hidden vectors behind every token."""
+        lower = self.dtype != torch.float32
+        with torch.autocast(self.at.device.type, dtype=self.dtype if lower else torch.bfloat16, enabled=lower):
+            hidden: Tensor = network(self.batch.tokens)
+        return hidden.flatten(0, 1).to(self.rewards.dtype)
 
     @torch.no_grad()
     def targets(self, rewards: Tensor, v_t: Tensor) -> Tensor:
