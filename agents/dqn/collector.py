@@ -114,8 +114,15 @@ class Collector:
             return self.network.encode(prompt.to(self.device), lengths.to(self.device))
 
     def _keep(self, rows: Tensor, terminated: Tensor) -> None:
-        arrays = (self.tokens, self.actions, self.rewards, self.log_probs, self.prompt_lengths, self.written)
-        self.replay.add(*(a[rows] for a in arrays), terminated)
+        self.replay.add(
+            tokens=self.tokens[rows],
+            actions=self.actions[rows],
+            rewards=self.rewards[rows],
+            log_probs=self.log_probs[rows],
+            prompt_lengths=self.prompt_lengths[rows],
+            lengths=self.written[rows],
+            terminated=terminated,
+        )
         self.episodes += len(rows)
         self.recent_returns = (self.recent_returns + self.rewards[rows].sum(1).tolist())[-200:]
 

@@ -25,7 +25,7 @@ class Optimizer:
 
     def __init__(self, network: QNetwork, config: AgentConfig) -> None:
         rate = config.at("learning_rate", 0.0)
-        sparse: list[nn.Parameter] = []
+        sparse: list[Tensor] = []
         if config.optimizer == "sparse_adam":
             sparse = network.use_sparse_gradients(with_head=not config.reads_all_actions)
         rows = {id(p) for p in sparse}

@@ -124,7 +124,7 @@ class QNetwork(nn.Module):
             values = (torch.log_softmax(values, -1) - log_behaviour).exp()
         return (log_behaviour + self.heads.behaviour * values).masked_fill(~valid, -torch.inf)
 
-    def use_sparse_gradients(self, with_head: bool) -> list[nn.Parameter]:
+    def use_sparse_gradients(self, with_head: bool) -> list[Tensor]:
         """Give the token embedding, and the action head if only taken actions train it, gradients of the rows met.
 
         Args:
