@@ -152,6 +152,7 @@ class AgentConfig:
             dueling of the action head, that a batch has to do with, for large vocabularies.
         precision: what an update's matrix products are made in, weights staying float32; "bfloat16" is faster where
             the processor or GPU has it and off by up to a hundredth of the values' size.
+        compile: run the Transformer's pass over whole texts through torch.compile, or plainly where no compiler works.
         weight_decay: of AdamW and SGD.
         max_grad_norm: gradients are scaled down to this norm; None for no clipping.
         batch_size: episodes in a batch.
@@ -192,6 +193,7 @@ class AgentConfig:
     learning_rate: Schedule | float = Schedule(4e-3, 1e-4)
     optimizer: Optimizer = "adam"
     precision: Precision = "float32"
+    compile: bool = False
     weight_decay: float = 0.0
     max_grad_norm: float | None = 10.0
     batch_size: int = 32
@@ -243,6 +245,10 @@ class AgentConfig:
             raise ValueError("munchausen needs a temperature above 0: its bonus is τ log π, which is nothing at 0")
         if self.optimizer == "sparse_adam" and self.weight_decay:
             raise ValueError("sparse_adam has no weight_decay, for it would have to touch every row; use adamw")
+        if self.compile and self.network.name != "transformer":
+            raise ValueError(
+                f"compile is for the network transformer, not {self.network.name}, which has nothing left to fuse"
+            )
         if self.munchausen_clip is not None and self.munchausen_clip > 0:
             raise ValueError(f"munchausen_clip must not be positive, not {self.munchausen_clip}")
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..configuration import AgentConfig
 from ..networks import QNetwork
+from ..networks.compiled import compile_forward
 from ..stopwatch import Stopwatch
 from .optimizer import Optimizer
 from .replay import EpisodeBatch
@@ -38,6 +39,9 @@ class Learner:
         self.target_network = (
             copy.deepcopy(network).requires_grad_(False).eval() if self.has_target_network else network
         )
+        if config.compile:
+            for each in {network, self.target_network}:
+                compile_forward(each, rules.valid.device)
         self.config = config
         self.rules = rules
         self.stopwatch = stopwatch or Stopwatch(rules.valid.device)
