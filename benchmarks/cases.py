@@ -1,0 +1,79 @@
+"""A learner of a given size with a replay full of random episodes: what the benchmarks of the update measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tokenlm.agents import AgentConfig
+from tokenlm.agents.dqn.construction import make_q_network, make_rules
+from tokenlm.agents.dqn.learner import Learner
+from tokenlm.agents.dqn.replay import EpisodeReplay
+from tokenlm.envs import EnvConfig
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "lstm": {"name": "lstm", "embedding_size": 128, "hidden_size": 256},
+    "transformer": {"name": "transformer", "hidden_size": 256, "num_layers": 4, "num_heads": 4},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained on.
+
+    Args:
+        network: "lstm" (128 -> 256) or "transformer" (4 blocks of 256).
+        vocab_size: V.
+        length: T, tokens of an episode, all of them of the full length.
+        batch: episodes in an update.
+    """
+
+    network: str = "lstm"
+    vocab_size: int = 5_000
+    length: int = 32
+    batch: int = 32
+
+    @property
+    def transitions(self) -> int:
+        """Transitions trained by one update."""
+        return self.batch * self.length
+
+
+def make_update(case: Case, device: torch.device | str = "cpu", **settings: Any) -> tuple[Learner, Callable[[], Any]]:
+    """A learner with `settings` over the agent's defaults, and the function that samples and trains once."""
+    torch.manual_seed(0)
+    device = torch.device(device)
+    env = EnvConfig(
+        target="markov", vocab_size=case.vocab_size, order=1, ending="fixed", max_new_tokens=case.length,
+        context_length=case.length + 1, prompt_length=(0, 0),
+    )  # fmt: skip
+    config = AgentConfig.of(None, {"network": NETWORKS[case.network], "batch_size": case.batch, **settings})
+    network = make_q_network(config, env, case.vocab_size).to(device)
+    rules = make_rules(env, case.vocab_size, device)
+    learner = Learner(network, config, rules)
+    replay = random_replay(case, device)
+
+    def update() -> Any:
+        return learner.update(replay.rows(torch.randint(0, len(replay), (case.batch,))), 0.0)
+
+    return learner, update
+
+
+def random_replay(case: Case, device: torch.device | str = "cpu") -> EpisodeReplay:
+    """Four batches of random episodes."""
+    count = 4 * case.batch
+    replay = EpisodeReplay(count, 1, case.length, case.vocab_size, device=device)
+    actions = torch.randint(5, case.vocab_size, (count, case.length))
+    replay.add(
+        tokens=torch.cat([torch.full((count, 1), 2), actions], 1),
+        actions=actions,
+        rewards=-torch.rand(count, case.length),
+        log_probs=torch.zeros(count, case.length),
+        prompt_lengths=torch.ones(count, dtype=torch.int64),
+        lengths=torch.full((count,), case.length),
+        terminated=torch.ones(count, dtype=torch.bool),
+    )
+    return replay

@@ -1,0 +1,194 @@
+"""What a transition costs, against vocabulary, length and batch, and how far that is from what the machine can do.
+
+    python benchmarks/scaling.py [--json FILE] [--png FILE] [--device cuda]
+
+The roofline: an update can take no less time than its counted floating-point operations at the rate of a large matrix
+product, plus the bytes that optimiser and target network must move at the rate of a large copy; both rates are
+measured in the same run. Counted are operations of the mathematics: products that are made again to save memory are
+work done, but not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from cases import NETWORKS, Case, make_update
+from record import print_table, write_result
+
+VOCAB_SIZES = (200, 1_000, 5_000, 20_000, 50_000)
+LENGTHS = (16, 32, 64, 128, 256)
+BATCHES = (8, 32, 128)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "dqn": {"loss": "dqn"},
+    "dqn, bfloat16, sparse Adam": {"loss": "dqn", "precision": "bfloat16", "optimizer": "sparse_adam"},
+    "soft_q": {"loss": "soft_q"},
+}
+
+
+def flops(case: Case, loss: str) -> float:
+    """Floating-point operations of one update, an addition and a multiplication counting as two."""
+    size, positions = NETWORKS[case.network], case.batch * (case.length + 1)
+    width = size["hidden_size"]
+    if case.network == "lstm":
+        body = 2 * 4 * width * (size["embedding_size"] + width)
+    else:  # 12 D² weights a block, and a causal product of queries with keys and of their weights with values
+        body = size["num_layers"] * (2 * 12 * width**2 + 2 * 2 * width * (case.length + 1) / 2)
+    # Forward and backward of the online network are three passes, the target network is a fourth.
+    head = 2 * width * case.vocab_size * case.transitions
+    # dqn: the target's maximum. soft_q: the online network's log-sum-exp, in both directions.
+    return 4 * body * positions + (head if loss == "dqn" else 3 * head)
+
+
+def bytes_moved(case: Case, settings: dict[str, Any], sizes: dict[str, int]) -> float:
+    """Bytes that one update reads and writes beside its products: gradients, clipping, Adam, target network.
+
+    Args:
+        case: what is trained on.
+        settings: of the learner.
+        sizes: numbers in each parameter, by name.
+    """
+    total = 0.0
+    for name, size in sizes.items():
+        touched = size
+        if settings.get("optimizer") == "sparse_adam" and name in ("embedding.weight", "head.weight"):
+            touched = size * min(1.0, case.transitions / case.vocab_size)
+        # A gradient is written, read for its norm, scaled; Adam reads four arrays and writes three.
+        total += 4 * touched * (1 + 1 + 2 + 7)
+        total += 4 * size * 3  # the target network follows: two read, one written
+    return total
+
+
+def seconds_each(run: Callable[[], Any], device: torch.device, least: float, repetitions: int) -> list[float]:
+    """Seconds of one call, `repetitions` times, each over `least` seconds of calls."""
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    for _ in range(2):
+        run()
+    wait()
+    found = []
+    for _ in range(repetitions):
+        count, began = 0, time.perf_counter()
+        while count == 0 or time.perf_counter() - began < least:
+            run()
+            count += 1
+        wait()
+        found.append((time.perf_counter() - began) / count)
+    return found
+
+
+def ceilings(device: torch.device) -> dict[str, float]:
+    """Measured operations a second of a large matrix product, and bytes a second of a large copy."""
+    side = 8_192 if device.type == "cuda" else 2_048
+    found = {}
+    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+        out = torch.empty_like(a)
+        times = seconds_each(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), device, 0.3, 5)
+        found[name] = 2 * side**3 / min(times)
+    source = torch.randn(1 << 26, device=device)
+    target = torch.empty_like(source)
+    found["copy"] = 2 * source.numel() * 4 / min(seconds_each(lambda: target.copy_(source), device, 0.3, 5))
+    return found
+
+
+def measure(case: Case, name: str, device: torch.device, ceiling: dict[str, float], repetitions: int) -> dict[str, Any]:
+    """One row."""
+    settings = SETTINGS[name]
+    learner, update = make_update(case, device, **settings)
+    times = seconds_each(update, device, 0.5, repetitions)
+    seconds = float(np.median(times))
+    work = flops(case, settings["loss"])
+    sizes = {n: p.numel() for n, p in learner.network.named_parameters()}
+    least = work / ceiling[settings.get("precision", "float32")] + bytes_moved(case, settings, sizes) / ceiling["copy"]
+    return {
+        "network": case.network,
+        "update": name,
+        "V": case.vocab_size,
+        "T": case.length,
+        "batch": case.batch,
+        "µs a transition": 1e6 * seconds / case.transitions,
+        "spread": float(np.subtract(*np.percentile(times, [75, 25]))) / seconds,
+        "transitions/s": round(case.transitions / seconds),
+        "MFLOP a transition": work / case.transitions / 1e6,
+        "GFLOP/s": work / seconds / 1e9,
+        "of the roofline": least / seconds,
+    }
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Cost of a transition against each of the three sizes, measured and least."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained", sharey=True)
+    base = Case()
+    for axis, (name, default) in zip(
+        axes, (("V", base.vocab_size), ("T", base.length), ("batch", base.batch)), strict=True
+    ):
+        others = {"V": base.vocab_size, "T": base.length, "batch": base.batch}
+        del others[name]
+        for number, (network, update) in enumerate((n, u) for n in NETWORKS for u in SETTINGS):
+            line = sorted(
+                (r[name], r["µs a transition"], r["of the roofline"]) for r in rows
+                if (r["network"], r["update"]) == (network, update) and all(r[n] == v for n, v in others.items())
+            )  # fmt: skip
+            if not line:
+                continue
+            x, cost, share = map(np.array, zip(*line, strict=True))
+            axis.loglog(x, cost, "o-", color=f"C{number}", label=f"{network}, {update}")
+            axis.loglog(x, cost * share, ":", color=f"C{number}")
+        axis.set_xlabel({"V": "vocabulary", "T": "tokens of an episode", "batch": "episodes of a batch"}[name])
+        axis.axvline(default, color="0.8", zorder=0)
+    axes[0].set_ylabel("µs a transition (dotted: roofline)")
+    axes[2].legend(fontsize=7)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Measure, print, plot, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--png", type=Path)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--repetitions", type=int, default=5)
+    chosen = parser.parse_args()
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    device = torch.device(chosen.device)
+    ceiling = ceilings(device)
+    print({name: f"{value / 1e9:,.0f} G{'B' if name == 'copy' else 'FLOP'}/s" for name, value in ceiling.items()})
+    base = Case()
+    sizes = {Case(network, v) for network in NETWORKS for v in VOCAB_SIZES}
+    sizes |= {Case(network, base.vocab_size, t) for network in NETWORKS for t in LENGTHS}
+    sizes |= {Case(network, base.vocab_size, base.length, b) for network in NETWORKS for b in BATCHES}
+    work = [
+        (case, name)
+        for case in sorted(sizes, key=lambda c: (c.network, c.vocab_size, c.length, c.batch))
+        for name in SETTINGS
+    ]
+    rows = [
+        measure(case, name, device, ceiling, chosen.repetitions) for case, name in tqdm(work, unit="case")
+    ]  # fmt: skip
+    print_table(rows)
+    if chosen.png:
+        plot(rows, chosen.png)
+    if chosen.json:
+        write_result(chosen.json, rows, ceilings=ceiling, device=str(device), threads=torch.get_num_threads())
+
+
+if __name__ == "__main__":
+    main()
