@@ -159,12 +159,12 @@ def play(
             values = policy.network.policy_values(hidden, valid.to(policy.device)).float().cpu()
             if temperature > 0:
                 kl += np.where(active, _kl(values, valid, running, temperature), 0.0)
-            actions, _ = choose_actions(values, valid, temperature, 0.0, generator)
+            actions, _ = choose_actions(values, temperature, generator=generator)
             hidden, state = policy.network.step(actions.to(policy.device), state)
         elif policy == "target":
-            actions, _ = choose_actions(torch.from_numpy(running.target_log_probs()), valid, 1.0, 0.0, generator)
+            actions, _ = choose_actions(torch.from_numpy(running.target_log_probs()), 1.0, generator=generator)
         else:
-            actions, _ = choose_actions(torch.zeros(valid.shape), valid, 1.0, 0.0, generator)
+            actions, _ = choose_actions(torch.where(valid, 0.0, -torch.inf), 1.0, generator=generator)
         rewards, terminated, truncated, _ = running.step(actions.numpy(), active)
         returns += rewards
         active = active & ~(terminated | truncated)

@@ -167,13 +167,12 @@ class DQN:
         self.network.eval()
         with torch.no_grad():
             hidden, state = self._read(windows, state, episode_start)
-            valid = self.rules.valid.expand(len(windows), -1)
+            valid = self.rules.valid
             if action_masks is not None:
-                valid = torch.as_tensor(np.asarray(action_masks), device=self.device).bool().expand(len(windows), -1)
+                valid = torch.as_tensor(np.asarray(action_masks), device=self.device).bool()
             temperature = 0.0 if deterministic else self.temperature
-            actions, _ = choose_actions(
-                self.network.policy_values(hidden, valid), valid, temperature, 0.0, self.generator
-            )
+            values = self.network.policy_values(hidden, valid)
+            actions, _ = choose_actions(values, temperature, generator=self.generator)
         array = actions.cpu().numpy()
         return (array[0] if single else array), state
 
@@ -220,13 +219,12 @@ class DQN:
         for row, prefix in enumerate(prefixes):
             tokens[row, : len(prefix)] = torch.tensor(prefix)
         hidden, state = self.network.encode(tokens, lengths)
-        valid = self.rules.valid.expand(len(prefixes), -1).clone()
-        eos_ever_valid = bool(self.rules.valid[Vocabulary.EOS])
         over = torch.zeros(len(prefixes), dtype=torch.bool, device=self.device)
         columns = []
         for step in range(horizon):
-            valid[:, Vocabulary.EOS] = eos_ever_valid and step >= self.rules.min_new_tokens
-            actions, _ = choose_actions(self.network.policy_values(hidden, valid), valid, temperature, 0.0, generator)
+            valid = self.rules.valid if step >= self.rules.min_new_tokens else self.rules.always
+            values = self.network.policy_values(hidden, valid)
+            actions, _ = choose_actions(values, temperature, generator=generator)
             columns.append(torch.where(over, Vocabulary.PAD, actions))
             over = over | (actions == Vocabulary.EOS)
             if bool(over.all()):
@@ -294,7 +292,7 @@ class DQN:
             env = TokenLMVectorEnv(config.num_envs, self.env_config, autoreset_mode=AutoresetMode.SAME_STEP)
             self.replay = make_replay(config, self.env_config, self.world, self.device)
             counts = Counts(self.world.vocab_size, self.device) if config.exploration == "least_tried" else None
-            self.collector = Collector(env, self.network, self.replay, self.generator, self.seed, counts)
+            self.collector = Collector(env, self.network, self.replay, self.rules, self.generator, self.seed, counts)
         generator = torch.Generator().manual_seed(self.seed + 1)
         self.sampler = BatchSampler(
             self.replay, corpus, config.batch_size, share, generator, config.priority_exponent,

@@ -13,6 +13,7 @@ from ...envs import TokenLMVectorEnv
 from ..networks import QNetwork, put_rows
 from .exploration import Counts, choose_actions
 from .replay import EpisodeReplay
+from .update import ActionRules
 
 
 def right_padded(observation: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,6 +33,7 @@ class Collector:
         env: the environment.
         network: Q-network that acts; read at every step, so updates take effect at once.
         replay: where finished episodes go.
+        rules: which actions the environment allows, on the network's device.
         generator: source of randomness for actions.
         seed: seed of the environment.
         counts: what to explore by; None for uniformly.
@@ -42,6 +44,7 @@ class Collector:
         env: TokenLMVectorEnv,
         network: QNetwork,
         replay: EpisodeReplay,
+        rules: ActionRules,
         generator: torch.Generator,
         seed: int,
         counts: Counts | None = None,
@@ -51,6 +54,7 @@ class Collector:
         self.env = env
         self.network = network
         self.replay = replay
+        self.rules = rules
         self.generator = generator
         self.counts = counts
         self.device = network.head.weight.device
@@ -73,20 +77,21 @@ class Collector:
         """One token in every environment."""
         self.network.eval()
         self.network.resample_noise()
-        valid = torch.from_numpy(self.env.action_masks()).to(self.device)
+        valid = self.rules.mask(self.written.to(self.device))
         values = self.network.policy_values(self.hidden, valid)
-        newest = self.tokens[self.rows, self.prompt_lengths + self.written - 1].to(self.device)
-        proposals = self.counts.proposals(newest, valid) if self.counts and epsilon > 0 else None
-        actions, log_probs = choose_actions(values, valid, temperature, epsilon, self.generator, proposals)
         if self.counts:
+            newest = self.tokens[self.rows, self.prompt_lengths + self.written - 1].to(self.device)
+            explored = self.counts.least_tried(newest, valid) if epsilon > 0 else None
+            actions, log_probs = choose_actions(values, temperature, epsilon, self.generator, explored)
             self.counts.add(newest, actions)
+        else:
+            actions, log_probs = choose_actions(values, temperature, epsilon, self.generator, valid)
         chosen = actions.cpu()
         observation, rewards, terminated, truncated, infos = self.env.step(chosen.numpy())
         over = torch.from_numpy(terminated | truncated)
         appended = torch.from_numpy(observation[:, -1].copy())
         if over.any():  # the observation of an ended episode is the next one's first
-            last = np.stack(infos["final_obs"][over.numpy()])[:, -1]
-            appended[over] = torch.from_numpy(last)
+            appended[over] = torch.tensor([last[-1] for last in infos["final_obs"][over.numpy()]])
 
         self.tokens[self.rows, self.prompt_lengths + self.written] = appended
         self.actions[self.rows, self.written] = chosen

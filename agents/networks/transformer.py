@@ -82,10 +82,11 @@ class TransformerQNetwork(QNetwork):
         if used > self.max_length:
             raise ValueError(f"the text is longer than the network's max_length of {self.max_length} tokens")
         x = self._embed(tokens[:, None], lengths[:, None])  # (B, 1, D)
+        turn = self._turn(lengths[:, None])
         rows = torch.arange(len(tokens), device=tokens.device)
         visible = torch.arange(used, device=tokens.device) <= lengths[:, None]  # (B, used)
         for layer, block in enumerate(self._blocks()):
-            query, key, value = self._heads(block, x, lengths[:, None])
+            query, key, value = self._heads(block, x, turn)
             keys[rows, layer, :, lengths] = key[:, :, 0]
             values[rows, layer, :, lengths] = value[:, :, 0]
             past = (keys[:, layer, :, :used], values[:, layer, :, :used])
@@ -100,10 +101,10 @@ class TransformerQNetwork(QNetwork):
                 f"a text of {tokens.shape[1]} tokens is longer than the network's max_length of {self.max_length}"
             )
         place = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        x = self._embed(tokens, place)
+        x, turn = self._embed(tokens, place), self._turn(place)
         keys, values = [], []
         for block in self._blocks():
-            query, key, value = self._heads(block, x, place)
+            query, key, value = self._heads(block, x, turn)
             x = block.finish(x, F.scaled_dot_product_attention(query, key, value, is_causal=True))
             keys.append(key)
             values.append(value)
@@ -116,13 +117,22 @@ class TransformerQNetwork(QNetwork):
         x = self.embedding(tokens)
         return self.dropout(x if self.positions is None else x + self.positions(place))
 
-    def _heads(self, block: _Block, x: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _turn(self, place: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Cosine and sine (B or 1, 1, T, S / 2) that rotary positions turn queries and keys by, once for all blocks."""
+        if not self.rotary:
+            return None
+        half = self.head_size // 2
+        frequency = 10_000.0 ** (-torch.arange(half, device=place.device, dtype=torch.float32) / half)
+        angle = place[:, None, :, None] * frequency
+        return angle.cos(), angle.sin()
+
+    def _heads(self, block: _Block, x: Tensor, turn: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value (B, heads, T, D / heads) of a block."""
         batch, width, _ = x.shape
         parts = block.mix(block.norm_mix(x)).view(batch, width, 3, self.num_heads, self.head_size)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        if self.rotary:
-            query, key = _rotate(query, place), _rotate(key, place)
+        if turn is not None:
+            query, key = _rotate(query, *turn), _rotate(key, *turn)
         return query, key, value
 
 
@@ -145,11 +155,8 @@ class _Block(nn.Module):
         return x + self.dropout(self.shrink(F.gelu(self.grow(self.norm_feed(x)))))
 
 
-def _rotate(x: Tensor, place: Tensor) -> Tensor:
-    """Rotary position embedding of (B, heads, T, S) at places (B or 1, T)."""
-    half = x.shape[-1] // 2
-    frequency = 10_000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angle = place[:, None, :, None] * frequency  # (B, 1, T, S / 2)
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    first, second = x[..., :half], x[..., half:]
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding of (B, heads, T, S), turned by angles (B or 1, 1, T, S / 2)."""
+    first, second = x.chunk(2, -1)
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)

@@ -6,28 +6,65 @@ import pytest
 import torch
 
 from tokenlm.agents import DQN
-from tokenlm.agents.dqn.exploration import Counts, choose_actions
+from tokenlm.agents.dqn.exploration import Counts, choose_actions, inverse_cdf
 from tokenlm.envs import EnvConfig
 
 T = torch.tensor
 
 
-def test_proposals_are_even_over_the_least_tried_valid_actions():
+def test_valid_actions_tried_least_are_explored():
     counts = Counts(4)
     last, valid = T([1, 1]), T([[False, True, True, True], [True, True, False, False]])
-    assert counts.proposals(last, valid).tolist() == [[0, pytest.approx(1 / 3), pytest.approx(1 / 3), pytest.approx(1 / 3)],
-                                                      [0.5, 0.5, 0, 0]]  # fmt: skip
+    assert counts.least_tried(last, valid).tolist() == valid.tolist()
     counts.add(T([1, 1, 1, 2]), T([1, 1, 2, 0]))
     assert counts.table[1].tolist() == [0, 2, 1, 0]
     assert counts.table[2].tolist() == [1, 0, 0, 0]
-    assert counts.proposals(last, valid).tolist() == [[0, 0, 0, 1], [1, 0, 0, 0]]
+    assert counts.least_tried(last, valid).int().tolist() == [[0, 0, 0, 1], [1, 0, 0, 0]]
 
 
-def test_mixture_with_proposals_has_its_probability():
-    q, valid = T([[0.0, math.log(3.0)]]), T([[True, True]])
-    actions, log_probs = choose_actions(q, valid, 1.0, 0.5, torch.Generator().manual_seed(0), T([[1.0, 0.0]]))
+def test_mixture_with_explored_actions_has_its_probability():
+    q = T([[0.0, math.log(3.0)]])
+    actions, log_probs = choose_actions(q, 1.0, 0.5, torch.Generator().manual_seed(0), T([[True, False]]))
     expected = {0: 0.5 * 0.25 + 0.5, 1: 0.5 * 0.75}
     assert log_probs.exp().item() == pytest.approx(expected[int(actions)])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10, 50, 197])
+@pytest.mark.parametrize(("temperature", "epsilon"), [(1.0, 0.0), (0.5, 0.0), (1.0, 0.3), (0.0, 0.3)])
+def test_frequencies_and_log_probabilities_are_those_of_the_mixture(size, temperature, epsilon):
+    count, generator = 50_000, torch.Generator().manual_seed(size)
+    q = 2.0 * torch.randn(size, generator=generator)
+    q[1::3] = -torch.inf
+    explored = q > -torch.inf
+    explored[3::4] = False
+    policy = torch.softmax(q.double() / temperature, -1) if temperature else (q == q.max()).double()
+    expected = (1 - epsilon) * policy + epsilon * explored / explored.sum()
+    actions, log_probs = choose_actions(q.expand(count, -1), temperature, epsilon, generator, explored)
+    assert torch.allclose(log_probs.exp().double(), expected[actions], rtol=1e-5)
+    found = torch.bincount(actions, minlength=size)
+    assert (found[expected == 0] == 0).all()
+    # Where fewer than five are expected a count is not normal; those entries count as one.
+    often = expected * count >= 5
+    pairs = [(found[often].double(), expected[often] * count)]
+    if float(expected[~often].sum()) * count >= 5:
+        pairs.append((found[~often].sum()[None].double(), expected[~often].sum()[None] * count))
+    seen, mean = (torch.cat(part) for part in zip(*pairs, strict=True))
+    freedom = max(1, len(mean) - 1)
+    # Five standard deviations of χ² above its mean.
+    assert float(((seen - mean).square() / mean).sum()) < freedom + 5 * math.sqrt(2 * freedom)
+
+
+def test_the_ends_of_the_unit_interval_fall_on_weights_that_are_not_zero():
+    weights = T([0.0, 0.0, 1e-30, 3.0, 0.0, 2.0, 1e-12, 0.0, 0.0, 0.0])
+    last = T([0.0, 1 - 2.0**-53], dtype=torch.float64)
+    assert (weights[inverse_cdf(weights, last)] > 0).all()
+
+
+def test_a_small_weight_keeps_its_share():
+    weights = T([1.0] * 9_999 + [1e-3])
+    share = 1e-3 / (9_999 + 1e-3)
+    uniform = T([1 - 1.01 * share, 1 - 0.99 * share], dtype=torch.float64)
+    assert inverse_cdf(weights, uniform).tolist() == [9_998, 9_999]
 
 
 def test_every_pair_is_soon_tried():
