@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 REPETITIONS = 5
+DISTURBED = 0.1  # cores that other processes may use before a row says so
 
 
 def in_own_process(function: Callable[[Any], dict[str, Any]], case: Any, seconds: float) -> dict[str, Any]:
@@ -24,7 +26,9 @@ def in_own_process(function: Callable[[Any], dict[str, Any]], case: Any, seconds
         case: its argument.
         seconds: limit after which the process is ended.
 
-    Returns: what the function does; {"note": why} where it needs more time, fails, or misses a package.
+    Returns: what the function does; {"note": why} where it needs more time, fails, or misses a package. The note also
+        says where other processes were busy meanwhile: threads that wait for each other at every small product lose
+        far more than the share of the processor they do not get, so such a row is worth nothing.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "stable_baselines3", "tokenlm.agents"])
@@ -45,11 +49,26 @@ def in_own_process(function: Callable[[Any], dict[str, Any]], case: Any, seconds
 
 def _answer(sender: Connection, function: Callable[[Any], dict[str, Any]], case: Any) -> None:
     try:
-        sender.send(function(case))
+        before = _others_seconds()
+        began = time.perf_counter()
+        result = function(case)
+        cores = (_others_seconds() - before) / (time.perf_counter() - began)
+        sender.send({**result, "note": f"disturbed: others used {cores:.1f} cores"} if cores > DISTURBED else result)
     except ModuleNotFoundError as error:
         sender.send({"note": f"{error.name} is not installed: pip install 'tokenlm[compare]'"})
     except (RuntimeError, MemoryError, ValueError, TypeError, AttributeError, ImportError) as error:
         sender.send({"note": f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"})
+
+
+def _others_seconds() -> float:
+    """Processor seconds that other processes than this one have used, all cores together; 0 where not known."""
+    try:
+        fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return 0.0
+    ticks = [int(field) for field in fields]
+    busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # all but idle and waiting for the disk
+    return busy - sum(os.times()[:2])
 
 
 def synchronize(device: str) -> None:
