@@ -29,12 +29,11 @@ import torch
 from tqdm import tqdm
 
 from measuring import in_own_process, peak_memory, rates, spread, synchronize
-from peers import PEERS, SB3, PeerLearner, Task
+from peers import PEERS, SB3, Ours, PeerLearner, Task
 from record import print_table, write_result
 
 TEXTS = 32  # in our batch
 SB3_BATCH = 32  # transitions, its default
-PROBE = 16  # an update is first tried on this part of its batch
 RATE, MEMORY = "transitions/s", "update MiB"
 MATERIALISED = "ours, materialised"
 
@@ -70,22 +69,29 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def fitting_batch(learner: PeerLearner, case: Case) -> int:
-    """The case's batch, or half of it and so on where an update would go beyond the limits; 0 if none fits."""
-    least, part = learner.least, max(learner.least, case.batch // PROBE)
-    if case.batch <= SB3_BATCH or part <= least:
+    """The case's batch, or for windows half of it and so on where an update would go beyond the limits; 0 if none fits.
+
+    What an update would take is read off the straight line through two small ones.
+    """
+    least, part = learner.least, SB3_BATCH
+    if isinstance(learner, Ours) or case.batch <= part:
         return case.batch
-    small = min(_update_seconds(learner, least, case.task.device) for _ in range(2))
-    forget_gradients(learner)
-    taken = []
-    gib = peak_memory(lambda: taken.append(_update_seconds(learner, part, case.task.device)), case.task.device) / 1024
-    taken.append(_update_seconds(learner, part, case.task.device))  # the first one of a size is slower
-    each = max(0.0, min(taken) - small) / (part - least)  # seconds a transition costs beyond those of any update
+    small, large = (_cost(learner, size, case.task.device) for size in (least, part))
     batch = case.batch
     while batch >= part:
-        if small + each * (batch - least) <= case.update_seconds and not gib * batch / part > case.update_gib:
+        scale = (batch - least) / (part - least)
+        seconds, gib = (a + max(0.0, b - a) * scale for a, b in zip(small, large, strict=True))
+        if seconds <= case.update_seconds and not gib > case.update_gib:
             return batch
         batch //= 2
     return 0
+
+
+def _cost(learner: PeerLearner, transitions: int, device: str) -> tuple[float, float]:
+    """Seconds and GiB of an update."""
+    forget_gradients(learner)
+    gib = peak_memory(lambda: learner.update(transitions), device) / 1024
+    return min(_update_seconds(learner, transitions, device) for _ in range(2)), gib
 
 
 def _update_seconds(learner: PeerLearner, transitions: int, device: str) -> float:
@@ -123,8 +129,8 @@ def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         line = dict(row)
         note = line.pop("note")
         line[default] = _ratio(row, next((r for r in sb3 if r["batch"] == SB3_BATCH), None), RATE)
-        line[large] = _ratio(row, next((r for r in sb3 if r["batch"] > SB3_BATCH), None), RATE)
-        line["memory / materialised"] = _ratio(row, full, MEMORY)
+        line[large] = _ratio(row, max(sb3, key=lambda r: (bool(r[RATE]), r["batch"]), default=None), RATE)
+        line["memory / materialised"] = _ratio(row, full, MEMORY) if full and full["batch"] == row["batch"] else None
         lines.append({**line, "note": note})
     return lines
 
@@ -169,7 +175,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[32, 256])
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS), metavar="LEARNER")
     parser.add_argument("--seconds", type=float, default=2.0, help="of measurement for each case")
-    parser.add_argument("--update-seconds", type=float, default=4.0, help="an update that takes longer is made smaller")
+    parser.add_argument("--update-seconds", type=float, default=2.5, help="an update that takes longer is made smaller")
     parser.add_argument("--update-gib", type=float, default=12.0, help="and one that takes more memory")
     parser.add_argument("--case-seconds", type=float, default=60.0, help="a case that takes longer is given up")
     parser.add_argument("--device", default="cpu")

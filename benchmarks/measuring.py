@@ -37,11 +37,12 @@ def in_own_process(function: Callable[[Any], dict[str, Any]], case: Any, seconds
     process.start()
     sender.close()
     try:
-        result: dict[str, Any] = receiver.recv() if receiver.poll(seconds) else {"note": f"more than {seconds:.0f} s"}
+        answered = receiver.poll(seconds)
+        result: dict[str, Any] = receiver.recv() if answered else {"note": f"more than {seconds:.0f} s"}
     except EOFError:  # ended by the system, most often for its memory
         process.join()
         result = {"note": f"ended with exit code {process.exitcode}"}
-    process.join(10 if "note" not in result else 0)
+    process.join(10 if answered else 0)
     process.kill()
     process.join()
     return result
@@ -53,7 +54,10 @@ def _answer(sender: Connection, function: Callable[[Any], dict[str, Any]], case:
         began = time.perf_counter()
         result = function(case)
         cores = (_others_seconds() - before) / (time.perf_counter() - began)
-        sender.send({**result, "note": f"disturbed: others used {cores:.1f} cores"} if cores > DISTURBED else result)
+        notes = [result["note"]] if result.get("note") else []
+        if cores > DISTURBED:
+            notes.append(f"disturbed: others used {cores:.1f} cores")
+        sender.send({**result, "note": "; ".join(notes) or None})
     except ModuleNotFoundError as error:
         sender.send({"note": f"{error.name} is not installed: pip install 'tokenlm[compare]'"})
     except (RuntimeError, MemoryError, ValueError, TypeError, AttributeError, ImportError) as error:
@@ -107,7 +111,7 @@ def _resident(field: str) -> int:
 def rates(work: Callable[[], None], units: int, seconds: float, device: str) -> list[float]:
     """Units of `work` a second, in five repetitions that take `seconds` together.
 
-    Where a single call takes longer than a repetition should, there are as many as fit four times `seconds`, at
+    Where a single call takes longer than a repetition should, there are as many as fit three times `seconds`, at
     least one.
     """
     synchronize(device)
@@ -118,7 +122,7 @@ def rates(work: Callable[[], None], units: int, seconds: float, device: str) -> 
     count = max(1, round(seconds / REPETITIONS / once))
     found: list[float] = []
     began = time.perf_counter()
-    while len(found) < REPETITIONS and (not found or time.perf_counter() - began + count * once < 4 * seconds):
+    while len(found) < REPETITIONS and (not found or time.perf_counter() - began + count * once < 3 * seconds):
         start = time.perf_counter()
         for _ in range(count):
             work()
