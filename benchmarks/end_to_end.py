@@ -1,0 +1,234 @@
+"""Acting and learning together: environment steps a second at an equal replay ratio.
+
+    python benchmarks/end_to_end.py [--vocab-sizes 200 5000] [--networks lstm] [--json FILE]
+
+Environment, network, exploration (ε = 0.1), the plain DQN target and the replay ratio are the same for all: 8
+transitions are trained for each environment step, which is stable-baselines3's default (an update of 32 transitions
+every 4 steps). It runs with one environment, with 8 in its DummyVecEnv, and with 8 and our batch, for which it waits
+until as many steps have been taken as that batch is worth. CleanRL's algorithm runs as its own script does, with one
+environment. Ours is `tokenlm.DQN.learn`. The environment's target is a bigram model of random texts of exactly 32
+tokens; every case has a process of its own; median and quartiles over five equal parts of the time after the first
+updates. The column "trained/step" is the replay ratio that was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv
+from tqdm import tqdm
+
+from tokenlm.agents import DQN
+from tokenlm.envs import EnvConfig, TokenLMEnv, World
+
+from measuring import REPETITIONS, in_own_process, spread
+from peers import TARGET_TRANSITIONS, CleanRL, Task, cleanrl_replay, our_settings, sb3_dqn
+from record import print_table, write_result
+from windows import SPECIAL
+
+LENGTH, TEXTS = 32, 32
+OUR_BATCH = TEXTS * LENGTH  # transitions
+REPLAY_RATIO, EPSILON = 8, 0.1
+REPLAY = 20_000  # transitions kept
+RATE = "env steps/s"
+WORDS_A_DOCUMENT = 40
+Stamp = Callable[[int, int], bool]
+
+
+class Case(NamedTuple):
+    """One row."""
+
+    name: str
+    network: str
+    vocab_size: int
+    seconds: float
+    device: str
+    threads: int
+
+
+def environment(vocab_size: int) -> EnvConfig:
+    """Random texts in which every word comes up four times, so that hardly one is missing from the training split."""
+    words = np.tile(np.arange(vocab_size - SPECIAL), max(4, 20_000 // vocab_size))
+    np.random.default_rng(0).shuffle(words)
+    documents = np.array_split(words, max(100, len(words) // WORDS_A_DOCUMENT))
+    return EnvConfig(
+        corpus=tuple(" ".join(f"w{word}" for word in document) for document in documents), tokenizer="word", order=2,
+        ending="fixed", max_new_tokens=LENGTH, context_length=LENGTH + 1, prompt_length=(0, 0),
+        invalid_action="random",
+    )  # fmt: skip
+
+
+class Clock:
+    """Collects (seconds, steps, transitions trained), from the first update on and until `seconds` later."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.stamps: list[tuple[float, int, int]] = []
+
+    def __call__(self, steps: int, trained: int) -> bool:
+        """Whether to go on."""
+        if trained:
+            self.stamps.append((time.perf_counter(), steps, trained))
+        return not self.stamps or self.stamps[-1][0] - self.stamps[0][0] < self.seconds
+
+    def result(self) -> dict[str, Any]:
+        """Rates over equal parts of the time, and the replay ratio over all of it."""
+        stamps = np.array(self.stamps)
+        edges = np.linspace(stamps[0, 0], stamps[-1, 0], REPETITIONS + 1)
+        parts = stamps[np.unique(np.searchsorted(stamps[:, 0], edges).clip(max=len(stamps) - 1))]
+        gained = np.diff(parts, axis=0)
+        ratio = (stamps[-1, 2] - stamps[0, 2]) / (stamps[-1, 1] - stamps[0, 1])
+        return {**spread((gained[:, 1] / gained[:, 0]).tolist(), RATE), "trained/step": float(ratio)}
+
+
+class _StampEveryStep(BaseCallback):
+    def __init__(self, stamp: Stamp, batch: int) -> None:
+        super().__init__()
+        self.stamp, self.batch = stamp, batch
+
+    def _on_step(self) -> bool:
+        return self.stamp(self.num_timesteps, self.model._n_updates * self.batch)
+
+
+def run_sb3(task: Task, env: EnvConfig, stamp: Stamp, num_envs: int, batch: int) -> None:
+    """stable-baselines3; an update every `batch` / 8 steps, or two of them in a step of many environments."""
+    vector = DummyVecEnv([lambda: TokenLMEnv(env)] * num_envs)
+    between = batch // REPLAY_RATIO  # environment steps that an update is worth
+    every, updates = max(1, between // num_envs), max(1, num_envs // between)
+    model = sb3_dqn(
+        vector, task, buffer_size=REPLAY, batch_size=batch, train_freq=every, gradient_steps=updates,
+        exploration_initial_eps=EPSILON, exploration_final_eps=EPSILON, learning_starts=max(100, 2 * between),
+        target_update_interval=TARGET_TRANSITIONS // REPLAY_RATIO,
+    )  # fmt: skip
+    model.learn(1 << 40, _StampEveryStep(stamp, batch))
+
+
+def run_cleanrl(task: Task, env: EnvConfig, stamp: Stamp, batch: int = 32) -> None:
+    """CleanRL's loop: one environment, an update every `batch` / 8 steps."""
+    learner = CleanRL(task, batch, cleanrl_replay(task, REPLAY))
+    world: gym.Env[Any, Any] = TokenLMEnv(env)
+    rng = np.random.default_rng(0)
+    observation, _ = world.reset(seed=0)
+    step = 0
+    while stamp(step, learner.updates * batch):
+        if rng.random() < EPSILON:
+            action = int(world.action_space.sample())
+        else:
+            with torch.no_grad():
+                action = int(learner.network(torch.from_numpy(observation)[None].to(task.device)).argmax(1))
+        after, reward, terminated, truncated, _ = world.step(action)
+        learner.replay.add(
+            observation[None], after[None], np.array([action]), np.array([reward]), np.array([terminated]), [{}]
+        )
+        observation = world.reset()[0] if terminated or truncated else after
+        step += 1
+        if step > 100 and step % (batch // REPLAY_RATIO) == 0:
+            learner.update(batch)
+
+
+def run_ours(task: Task, env: EnvConfig, stamp: Stamp, **settings: Any) -> None:
+    """`tokenlm.DQN.learn`."""
+    agent = DQN(
+        env, seed=0, device=task.device, epsilon=EPSILON, replay_ratio=REPLAY_RATIO, batch_size=TEXTS,
+        replay_capacity=max(REPLAY, 2 * LENGTH * settings.get("num_envs", 64)),
+        **our_settings(task.network, TARGET_TRANSITIONS // OUR_BATCH), **settings,
+    )  # fmt: skip
+    agent.learn(1 << 40, lambda agent: stamp(agent.env_steps, agent.learner.transitions_trained))
+
+
+RUNS: dict[str, Callable[[Task, EnvConfig, Stamp], None]] = {
+    "stable-baselines3, 1 environment": partial(run_sb3, num_envs=1, batch=32),
+    "stable-baselines3, 8 environments": partial(run_sb3, num_envs=8, batch=32),
+    "stable-baselines3, 8 environments, our batch": partial(run_sb3, num_envs=8, batch=OUR_BATCH),
+    "CleanRL's algorithm, 1 environment": run_cleanrl,
+    "ours, 64 environments": partial(run_ours, num_envs=64),
+    "ours, 256 environments, bfloat16, sparse Adam": partial(
+        run_ours, num_envs=256, precision="bfloat16", optimizer="sparse_adam"
+    ),
+}
+SB3_ROWS = [name for name in RUNS if name.startswith("stable-baselines3")]
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Rate of one case."""
+    torch.set_num_threads(case.threads)
+    torch.manual_seed(0)
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")  # other libraries' own deprecations
+    env = environment(case.vocab_size)
+    vocab_size = World.of(env).vocab_size
+    clock = Clock(case.seconds)
+    RUNS[case.name](Task(case.network, vocab_size, LENGTH, case.device), env, clock)
+    return {"V": vocab_size, **clock.result()}
+
+
+def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each row against stable-baselines3's, of the same task."""
+    lines = []
+    for row in rows:
+        line = dict(row)
+        note = line.pop("note")
+        for name in SB3_ROWS:
+            other = next((r for r in rows if r["learner"] == name and _task(r) == _task(row)), None)
+            known = other is not None and row[RATE] and other[RATE]
+            line["× " + name.replace("stable-baselines3", "SB3")] = row[RATE] / other[RATE] if known and other else None
+        lines.append({**line, "note": note})
+    return lines
+
+
+def _task(row: dict[str, Any]) -> tuple[Any, Any]:
+    return row["network"], row["asked V"]
+
+
+def row_of(case: Case, result: dict[str, Any]) -> dict[str, Any]:
+    """A line of the table, without its ratios."""
+    columns = ("V", RATE, "25 %", "75 %", "repetitions", "trained/step", "note")
+    row = {"network": case.network, "asked V": case.vocab_size, "learner": case.name}
+    return row | {name: result.get(name) for name in columns}
+
+
+def main() -> None:
+    """Measure every case."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--vocab-sizes", type=int, nargs="+", default=[200, 5_000, 50_000])
+    parser.add_argument("--networks", nargs="+", default=["lstm"], choices=["lstm", "transformer"])
+    parser.add_argument("--learners", nargs="+", default=list(RUNS), choices=list(RUNS), metavar="LEARNER")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of measurement for each case")
+    parser.add_argument("--case-seconds", type=float, default=90.0, help="a case that takes longer is given up")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "end_to_end.json")
+    chosen = parser.parse_args()
+    began = time.perf_counter()
+    measured = (chosen.seconds, chosen.device, chosen.threads)
+    asked = [
+        Case(name, network, vocab_size, *measured)
+        for network in chosen.networks for vocab_size in chosen.vocab_sizes for name in chosen.learners
+    ]  # fmt: skip
+    rows = []
+    progress = tqdm(asked)
+    for case in progress:
+        progress.set_postfix_str(f"{case.name}, {case.network}, V = {case.vocab_size:,}")
+        rows.append(row_of(case, in_own_process(measure, case, chosen.case_seconds)))
+    lines = with_ratios(rows)
+    settings = {name: value for name, value in vars(chosen).items() if name != "json"}
+    write_result(
+        chosen.json, lines, **settings, seed=0, length=LENGTH, our_batch=OUR_BATCH, replay_ratio=REPLAY_RATIO,
+        minutes=round((time.perf_counter() - began) / 60, 1),
+    )  # fmt: skip
+    print_table([{name: "-" if value is None else value for name, value in line.items()} for line in lines])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""How a case is measured: in a process of its own, its peak memory reset, several repetitions."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+REPETITIONS = 5
+DISTURBED = 0.1  # cores that other processes may use before a row says so
+
+
+def in_own_process(function: Callable[[Any], dict[str, Any]], case: Any, seconds: float) -> dict[str, Any]:
+    """`function(case)` in a process of its own, so that its memory is its own and a limit can be kept.
+
+    Args:
+        function: of a module; what it returns must pickle.
+        case: its argument.
+        seconds: limit after which the process is ended.
+
+    Returns: what the function does; {"note": why} where it needs more time, fails, or misses a package. The note also
+        says where other processes were busy meanwhile: threads that wait for each other at every small product lose
+        far more than the share of the processor they do not get, so such a row is worth nothing.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "stable_baselines3", "tokenlm.agents"])
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, function, case))
+    process.start()
+    sender.close()
+    try:
+        answered = receiver.poll(seconds)
+        result: dict[str, Any] = receiver.recv() if answered else {"note": f"more than {seconds:.0f} s"}
+    except EOFError:  # ended by the system, most often for its memory
+        process.join()
+        result = {"note": f"ended with exit code {process.exitcode}"}
+    process.join(10 if answered else 0)
+    process.kill()
+    process.join()
+    return result
+
+
+def _answer(sender: Connection, function: Callable[[Any], dict[str, Any]], case: Any) -> None:
+    try:
+        before = _others_seconds()
+        began = time.perf_counter()
+        result = function(case)
+        cores = (_others_seconds() - before) / (time.perf_counter() - began)
+        notes = [result["note"]] if result.get("note") else []
+        if cores > DISTURBED:
+            notes.append(f"disturbed: others used {cores:.1f} cores")
+        sender.send({**result, "note": "; ".join(notes) or None})
+    except ModuleNotFoundError as error:
+        sender.send({"note": f"{error.name} is not installed: pip install 'tokenlm[compare]'"})
+    except (RuntimeError, MemoryError, ValueError, TypeError, AttributeError, ImportError) as error:
+        sender.send({"note": f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"})
+
+
+def _others_seconds() -> float:
+    """Processor seconds that other processes than this one have used, all cores together; 0 where not known."""
+    try:
+        fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
+    except OSError:
+        return 0.0
+    ticks = [int(field) for field in fields]
+    busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # all but idle and waiting for the disk
+    return busy - sum(os.times()[:2])
+
+
+def synchronize(device: str) -> None:
+    """Wait for the GPU, so that a clock measures its work."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def peak_memory(work: Callable[[], None], device: str) -> float:
+    """Most memory taken at any time while `work` runs, above what was taken before, in MiB; nan where not known."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        torch.cuda.synchronize()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free already would hide what the work takes
+        # Linux: resets the peak, which otherwise covers all that the process did before (and its parent).
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        work()
+        return float("nan")
+    before = _resident("VmRSS")
+    work()
+    return (_resident("VmHWM") - before) / 2**10
+
+
+def _resident(field: str) -> int:
+    """KiB of a field of /proc/self/status."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def rates(work: Callable[[], None], units: int, seconds: float, device: str) -> list[float]:
+    """Units of `work` a second, in five repetitions that take `seconds` together.
+
+    Where a single call takes longer than a repetition should, there are as many as fit three times `seconds`, at
+    least one.
+    """
+    synchronize(device)
+    began = time.perf_counter()
+    work()
+    synchronize(device)
+    once = time.perf_counter() - began
+    count = max(1, round(seconds / REPETITIONS / once))
+    found: list[float] = []
+    began = time.perf_counter()
+    while len(found) < REPETITIONS and (not found or time.perf_counter() - began + count * once < 3 * seconds):
+        start = time.perf_counter()
+        for _ in range(count):
+            work()
+        synchronize(device)
+        found.append(count * units / (time.perf_counter() - start))
+    return found
+
+
+def spread(found: list[float], name: str) -> dict[str, float | int]:
+    """Median and quartiles, as columns."""
+    low, middle, high = np.percentile(found, [25, 50, 75])
+    return {name: float(middle), "25 %": float(low), "75 %": float(high), "repetitions": len(found)}

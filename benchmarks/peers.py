@@ -1,0 +1,379 @@
+"""DQN learners with one interface: other libraries' on windows, the same algorithm on ours, and our own.
+
+All have the same network (`windows.NETWORKS`), the plain DQN target, Adam and a target network that is copied every
+80,000 transitions trained, as stable-baselines3 does by default (10,000 steps, 8 transitions each).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from stable_baselines3 import DQN as SB3DQN
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from tokenlm.agents import AgentConfig
+from tokenlm.agents.configuration import Schedule
+from tokenlm.agents.dqn.construction import make_q_network, make_rules
+from tokenlm.agents.dqn.learner import Learner
+from tokenlm.agents.dqn.replay import EpisodeBatch, EpisodeReplay
+from tokenlm.agents.networks import QNetwork
+
+from windows import HIDDEN, NETWORKS, RandomEpisodes, WindowQNetwork, WindowReader, environment, spaces
+
+LEARNING_RATE = 1e-4
+GAMMA = 0.99
+MAX_GRAD_NORM = 10.0
+TARGET_TRANSITIONS = 80_000  # trained between two copies of the target network
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained.
+
+    Args:
+        network: "lstm" or "transformer".
+        vocab_size: V.
+        length: T, actions in an episode.
+        device: "cpu" or "cuda".
+        episodes: in the replay.
+    """
+
+    network: str
+    vocab_size: int
+    length: int
+    device: str = "cpu"
+    episodes: int = 64
+
+    @property
+    def window(self) -> int:
+        """Tokens in an observation."""
+        return self.length + 1
+
+    def draw(self) -> RandomEpisodes:
+        """What is in the replay."""
+        return RandomEpisodes.draw(self.episodes, self.length, self.vocab_size)
+
+
+class PeerLearner:
+    """Something that trains on a batch of its own replay.
+
+    Args:
+        task: what is trained.
+        batch: transitions of an update, as they decide how often the target network is copied.
+    """
+
+    def __init__(self, task: Task, batch: int) -> None:
+        self.task = task
+        self.copy_every = max(1, round(TARGET_TRANSITIONS / batch))
+
+    @property
+    def least(self) -> int:
+        """Transitions of the smallest update."""
+        return 2
+
+    def update(self, transitions: int) -> None:
+        """One update on that many transitions."""
+        raise NotImplementedError
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """What is trained."""
+        raise NotImplementedError
+
+
+class WindowFeatures(BaseFeaturesExtractor):
+    """What stable-baselines3's DQN reads observations with; its own linear layer of V outputs comes behind."""
+
+    def __init__(self, observation_space: gym.Space, network: str, vocab_size: int, window: int) -> None:
+        super().__init__(observation_space, HIDDEN)
+        self.reader = WindowReader(network, vocab_size, window)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """(B, T + 1) ids, which stable-baselines3 has turned to floats -> (B, 256)."""
+        hidden: Tensor = self.reader(observations)
+        return hidden
+
+
+def sb3_dqn(env: Any, task: Task, **settings: Any) -> SB3DQN:
+    """stable-baselines3's DQN with the benchmark's network; everything else is its default or in `settings`."""
+    policy = {
+        "features_extractor_class": WindowFeatures,
+        "features_extractor_kwargs": {
+            "network": task.network,
+            "vocab_size": task.vocab_size,
+            "window": task.window,
+        },
+        "net_arch": [],
+    }
+    return SB3DQN("MlpPolicy", env, policy_kwargs=policy, device=task.device, seed=0, **settings)
+
+
+class _SpacesOnly(gym.Env[Any, Any]):
+    """An environment that is never stepped: its replay is filled from outside."""
+
+    def __init__(self, task: Task) -> None:
+        self.observation_space, self.action_space = spaces(task.vocab_size, task.length)
+
+
+def _fill(buffer: ReplayBuffer, task: Task) -> ReplayBuffer:
+    stored = task.draw().transitions()
+    arrays = [a.numpy()[:, None] for a in (stored.observations, stored.next_observations, stored.actions)]
+    rewards, terminal = stored.rewards.numpy()[:, None], stored.terminal.numpy()[:, None]
+    for row in range(len(rewards)):
+        buffer.add(*(a[row] for a in arrays), rewards[row], terminal[row], [{}])
+    return buffer
+
+
+class StableBaselines3(PeerLearner):
+    """stable-baselines3's own `DQN.train`."""
+
+    def __init__(self, task: Task, batch: int) -> None:
+        super().__init__(task, batch)
+        size = task.episodes * task.length
+        self.model = sb3_dqn(_SpacesOnly(task), task, buffer_size=size)
+        self.model.set_logger(configure(None, []))
+        _fill(self.model.replay_buffer, task)
+
+    def update(self, transitions: int) -> None:
+        """See `PeerLearner`."""
+        self.model.train(gradient_steps=1, batch_size=transitions)
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """See `PeerLearner`."""
+        return self.model.policy.parameters()
+
+
+class CleanRL(PeerLearner):
+    """The algorithm of CleanRL's `dqn.py`, with the replay of windows that it uses (stable-baselines3's)."""
+
+    def __init__(self, task: Task, batch: int, replay: ReplayBuffer | None = None) -> None:
+        super().__init__(task, batch)
+        self.network = WindowQNetwork(task.network, task.vocab_size, task.window).to(task.device)
+        self.target_network = copy.deepcopy(self.network)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=LEARNING_RATE)
+        self.replay = replay or _fill(cleanrl_replay(task, task.episodes * task.length), task)
+        self.updates = 0
+
+    def update(self, transitions: int) -> None:
+        """See `PeerLearner`."""
+        data = self.replay.sample(transitions)
+        with torch.no_grad():
+            next_values = self.target_network(data.next_observations).max(dim=1).values
+            target = data.rewards.flatten() + GAMMA * next_values * (1 - data.dones.flatten())
+        taken = self.network(data.observations).gather(1, data.actions).squeeze(1)
+        loss = F.mse_loss(taken, target)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.updates += 1
+        if self.updates % self.copy_every == 0:
+            self.target_network.load_state_dict(self.network.state_dict())
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """See `PeerLearner`."""
+        return self.network.parameters()
+
+
+def cleanrl_replay(task: Task, size: int) -> ReplayBuffer:
+    """An empty replay of windows."""
+    return ReplayBuffer(
+        size, *spaces(task.vocab_size, task.length), device=task.device, handle_timeout_termination=False
+    )
+
+
+class Tianshou(PeerLearner):
+    """Tianshou's `DQN.update`, without double Q-learning."""
+
+    def __init__(self, task: Task, batch: int) -> None:
+        super().__init__(task, batch)
+        from tianshou.algorithm import DQN
+        from tianshou.algorithm.algorithm_base import policy_within_training_step
+        from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy
+        from tianshou.algorithm.optim import AdamOptimizerFactory
+        from tianshou.data import Batch
+        from tianshou.data import ReplayBuffer as TianshouReplay
+
+        class Model(nn.Module):
+            """What Tianshou calls: (observations, state, info) -> (values, state)."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.values = WindowQNetwork(task.network, task.vocab_size, task.window)
+
+            def forward(self, obs: Any, state: Any = None, info: Any = None) -> tuple[Tensor, Any]:
+                """(B, T + 1) -> (B, V)."""
+                return self.values(torch.as_tensor(obs, device=task.device)), state
+
+        observations, actions = spaces(task.vocab_size, task.length)
+        policy = DiscreteQLearningPolicy(
+            model=Model().to(task.device), action_space=actions, observation_space=observations
+        )
+        self.algorithm: Any = DQN(
+            policy=policy, optim=AdamOptimizerFactory(lr=LEARNING_RATE), gamma=GAMMA,
+            target_update_freq=self.copy_every, is_double=False,
+        )  # fmt: skip
+        stored = task.draw().transitions()
+        self.replay = TianshouReplay(size=len(stored.rewards))
+        for row in range(len(stored.rewards)):
+            self.replay.add(
+                Batch(
+                    obs=stored.observations[row].numpy(), act=int(stored.actions[row]),
+                    rew=float(stored.rewards[row]), terminated=bool(stored.terminal[row]), truncated=False,
+                    obs_next=stored.next_observations[row].numpy(), info={},
+                )
+            )  # fmt: skip
+        self.training = policy_within_training_step
+
+    def update(self, transitions: int) -> None:
+        """See `PeerLearner`."""
+        with self.training(self.algorithm.policy):
+            self.algorithm.update(self.replay, transitions)
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """See `PeerLearner`."""
+        parameters: Iterable[nn.Parameter] = self.algorithm.parameters()
+        return parameters
+
+
+class TorchRL(PeerLearner):
+    """TorchRL's `DQNLoss` on its replay of tensors."""
+
+    def __init__(self, task: Task, batch: int) -> None:
+        super().__init__(task, batch)
+        from tensordict import TensorDict
+        from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
+        from torchrl.modules import QValueActor
+        from torchrl.objectives import DQNLoss, HardUpdate
+
+        stored = task.draw().transitions()
+        size = len(stored.rewards)
+        self.replay = TensorDictReplayBuffer(storage=LazyTensorStorage(size, device=task.device))
+        next_state = {
+            "observation": stored.next_observations,
+            "reward": stored.rewards[:, None],
+            "terminated": stored.terminal[:, None],
+            "done": stored.terminal[:, None],
+        }
+        data = {"observation": stored.observations, "action": stored.actions, "next": next_state}
+        self.replay.extend(TensorDict(data, batch_size=[size]))
+        network = WindowQNetwork(task.network, task.vocab_size, task.window).to(task.device)
+        actor = QValueActor(network, in_keys=["observation"], action_space="categorical")
+        self.loss = DQNLoss(actor, action_space="categorical", delay_value=True)
+        self.loss.make_value_estimator(gamma=GAMMA)
+        self.target_updater = HardUpdate(self.loss, value_network_update_interval=self.copy_every)
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=LEARNING_RATE)
+
+    def update(self, transitions: int) -> None:
+        """See `PeerLearner`."""
+        loss = self.loss(self.replay.sample(transitions))["loss"]
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.target_updater.step()
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """See `PeerLearner`."""
+        parameters: Iterable[nn.Parameter] = self.loss.parameters()
+        return parameters
+
+
+class Ours(PeerLearner):
+    """`tokenlm`'s learner on whole episodes.
+
+    Args:
+        task: what is trained.
+        batch: transitions of an update.
+        settings: of `AgentConfig`, over those of the comparison.
+    """
+
+    def __init__(self, task: Task, batch: int, **settings: Any) -> None:
+        super().__init__(task, batch)
+        env = environment(task.vocab_size, task.length)
+        self.config = AgentConfig.of(None, {**our_settings(task.network, self.copy_every), **settings})
+        device = torch.device(task.device)
+        network = make_q_network(self.config, env, task.vocab_size).to(device)
+        self.learner = Learner(network, self.config, make_rules(env, task.vocab_size, device))
+        self.replay = EpisodeReplay(task.episodes, 1, task.length, task.vocab_size, device=device)
+        drawn = task.draw()
+        one = torch.ones(task.episodes, dtype=torch.int64)
+        self.replay.add(
+            drawn.tokens, drawn.tokens[:, 1:], drawn.rewards, torch.zeros_like(drawn.rewards), one,
+            one * task.length, one.bool(),
+        )  # fmt: skip
+
+    @property
+    def least(self) -> int:
+        """One episode."""
+        return self.task.length
+
+    def update(self, transitions: int) -> None:
+        """See `PeerLearner`."""
+        self.train(self.replay.rows(torch.randint(self.task.episodes, (transitions // self.task.length,))))
+
+    def train(self, batch: EpisodeBatch) -> None:
+        """One update on a batch."""
+        self.learner.update(batch, 0.0)
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """See `PeerLearner`."""
+        return self.learner.network.parameters()
+
+
+def our_settings(network: str, copy_every: int) -> dict[str, Any]:
+    """`AgentConfig` of the comparison: what the peers have, so that only the form of the update differs."""
+    return {
+        "network": NETWORKS[network], "loss": "dqn", "gamma": GAMMA, "bound_values": False, "corpus_share": 0.0,
+        "learning_rate": Schedule(LEARNING_RATE, LEARNING_RATE), "max_grad_norm": MAX_GRAD_NORM,
+        "target_update_rate": 1.0, "target_update_interval": copy_every,
+    }  # fmt: skip
+
+
+class Materialised(Ours):
+    """Our network in parallel over the text, but all (B, T, V) action values of both networks in memory."""
+
+    def train(self, batch: EpisodeBatch) -> None:
+        """See `Ours`."""
+        learner = self.learner
+        loss = materialised_loss(learner.network, learner.target_network, batch, learner.rules.valid, GAMMA)
+        learner.optimizer.zero_grad()
+        loss.backward()
+        learner.optimizer.clip(MAX_GRAD_NORM)
+        learner.optimizer.step(LEARNING_RATE)
+        learner.updates += 1
+        if learner.updates % self.copy_every == 0:
+            learner.target_network.load_state_dict(learner.network.state_dict())
+
+
+def materialised_loss(
+    network: QNetwork, target_network: QNetwork, batch: EpisodeBatch, valid: Tensor, gamma: float
+) -> Tensor:
+    """Mean of ½(r + γ max Q̄(s', ·) - Q(s, a))² over a batch, in plain PyTorch; a scalar."""
+    values = network.head(network(batch.tokens))[:, :-1]  # (B, L, V)
+    taken = values.gather(2, batch.actions[:, :, None]).squeeze(2)
+    with torch.no_grad():
+        next_values = target_network.head(target_network(batch.tokens))[:, 1:].masked_fill(~valid, -torch.inf)
+        target = batch.rewards + gamma * ~batch.terminal * next_values.amax(2)
+    return 0.5 * (target - taken)[batch.is_action].square().mean()
+
+
+SB3 = "stable-baselines3"
+PEERS: dict[str, Callable[[Task, int], PeerLearner]] = {
+    "ours, dqn": Ours,
+    "ours, dqn, bfloat16, sparse Adam": lambda task, batch: Ours(
+        task, batch, precision="bfloat16", optimizer="sparse_adam"
+    ),
+    "ours, soft Q (τ = 1)": lambda task, batch: Ours(task, batch, loss="soft_q", temperature=1.0),
+    "ours, materialised": Materialised,
+    SB3: StableBaselines3,
+    "CleanRL's algorithm": CleanRL,
+    "Tianshou": Tianshou,
+    "TorchRL": TorchRL,
+}
