@@ -21,6 +21,7 @@ from ..configuration import NetworkConfig
 from ..devices import resolve_device
 from ..dqn.agent import _env_config
 from ..dqn.exploration import choose_actions
+from .demonstrations import Demonstrations, demonstrations
 
 Self = TypeVar("Self", bound="Adapter")
 Callback = Callable[[Any], "bool | None"]
@@ -104,6 +105,18 @@ class Adapter:
             total_steps: environment steps.
             callback: called with the agent after every step of the batch of environments; returning False stops.
         """
+        raise NotImplementedError
+
+    def pretrain(self: Self, transitions: int) -> Self:
+        """Begin with so many transitions of corpus episodes: not counted as environment steps.
+
+        A policy-gradient method learns them by cross-entropy (behaviour cloning); a method that learns values puts
+        them into its replay, rewards included.
+        """
+        self._pretrain(demonstrations(self.world, self.env_config, transitions, self.seed))
+        return self
+
+    def _pretrain(self, corpus: Demonstrations) -> None:
         raise NotImplementedError
 
     @torch.no_grad()

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 from ...envs import EnvConfig, TokenLMVectorEnv, nearest
 from .adapter import Adapter, Callback, Self
+from .demonstrations import Demonstrations
 
 Array = npt.NDArray[Any]
 
@@ -113,6 +114,11 @@ class OffPolicy(Adapter):
                     self._update()
             if callback is not None and callback(self) is False:
                 break
+
+    def _pretrain(self, corpus: Demonstrations) -> None:
+        masks = np.tile(self.world.valid, (self.num_envs, 1))
+        for part in corpus.side_by_side(self.num_envs):
+            self._remember(Transitions(masks=masks, masks_after=masks, **vars(part)))
 
     def _epsilon_at(self, progress: float) -> float:
         s = self.settings

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from ...envs import EnvConfig, TokenLMVectorEnv, nearest
 from ..dqn.collector import right_padded
 from .adapter import Adapter, Callback, Self
+from .demonstrations import Demonstrations
 from .features import NewestToken, WindowFeatures
 from .vec_env import TokenLMVecEnv
+
+_CLONED = 256  # transitions in a batch of behaviour cloning
 
 
 class _SB3(Adapter):
@@ -103,6 +106,12 @@ class _Values(_SB3):
         """ε now, of the library's schedule."""
         return float(self.model.exploration_rate)
 
+    def _pretrain(self, corpus: Demonstrations) -> None:
+        for part in corpus.side_by_side(self.num_envs):
+            infos = [{"TimeLimit.truncated": bool(cut)} for cut in part.truncated]
+            over = part.terminated | part.truncated
+            self.model.replay_buffer.add(part.observation, part.after, part.actions, part.rewards, over, infos)
+
     def _restore(self, saved: dict[str, Any]) -> None:
         super()._restore(saved)
         self.model.exploration_rate = saved["epsilon"]
@@ -135,6 +144,17 @@ class _ActorCritic(_SB3):
     def _policy(self) -> dict[str, Any]:
         # The library's orthogonal initialisation would overwrite the Transformer's own.
         return {**super()._policy(), "ortho_init": self.network_config.name == "lstm"}
+
+    def _pretrain(self, corpus: Demonstrations) -> None:
+        policy = self.model.policy
+        policy.set_training_mode(True)
+        windows = torch.from_numpy(corpus.observation).to(self.device)
+        actions = torch.from_numpy(corpus.actions).to(self.device)
+        for rows in torch.arange(len(actions)).split(_CLONED):
+            loss = torch.nn.functional.cross_entropy(self._scores(windows[rows]), actions[rows])
+            policy.optimizer.zero_grad()
+            loss.backward()
+            policy.optimizer.step()
 
     def _scores(self, windows: Tensor) -> Tensor:
         logits: Tensor = self.model.policy.get_distribution(windows).distribution.logits
