@@ -1,4 +1,4 @@
-"""The text so far, each token tinted by its log-likelihood, for a terminal."""
+"""The text so far, each token tinted by its log-likelihood: for a terminal, and which tint it is."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ from collections.abc import Sequence
 
 from .text import Tokenizer
 
+Colour = tuple[int, int, int]
+
 _WORST = -10.0  # nats; less likely tokens are as red as it gets
 _RESET = "\x1b[0m"
 
 
-def tint(log_prob: float) -> str:
-    """Terminal escape for a 24-bit colour from red (unlikely) over yellow to green (certain)."""
+def colour(log_prob: float) -> Colour:
+    """Red, green and blue, 0 to 255: from red (unlikely) over yellow to green (certain)."""
     goodness = min(1.0, max(0.0, 1.0 - log_prob / _WORST))
     red, green = min(1.0, 2.0 - 2.0 * goodness), min(1.0, 2.0 * goodness)
-    return f"\x1b[38;2;{int(60 + 180 * red)};{int(60 + 150 * green)};70m"
+    return int(60 + 180 * red), int(60 + 150 * green), 70
+
+
+def tint(log_prob: float) -> str:
+    """Terminal escape for the 24-bit colour of a log-likelihood in nats."""
+    red, green, blue = colour(log_prob)
+    return f"\x1b[38;2;{red};{green};{blue}m"
 
 
 def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:

@@ -14,6 +14,7 @@ from gymnasium.spaces import Box
 from .config import EnvConfig
 from .episodes import Episodes
 from .oracle import Oracle
+from .picture import Painter
 from .rendering import render_ansi
 from .spaces import TokenSpace
 from .text import Vocabulary
@@ -63,7 +64,8 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     Those of `EnvConfig`, as keywords: `corpus, tokenizer, user_dictionary, max_vocab_size, min_count, cleaning, task,
     split, prompt_length, context_length, max_new_tokens, min_new_tokens, ending, transition, reward_every, target,
     order, epsilon, vocab_size, target_seed, invalid_action, mask_in_info`; and `render_mode`: "ansi" (`render()`
-    returns the text so far, each token tinted by its log-likelihood) or "human" (prints it as it grows).
+    returns the text so far, each token tinted by its log-likelihood), "rgb_array" (the same as a picture, for
+    `RecordVideo`) or "human" (prints it as it grows).
 
     With `transition="teacher"` the document's own token is appended whatever was chosen: actions do not influence
     states, the problem is a contextual bandit and shows nothing about sequential decisions.
@@ -90,7 +92,10 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     * v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "human"], "render_fps": 10}  # type: ignore[misc]
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": ["ansi", "human", "rgb_array"],
+        "render_fps": 10,
+    }
 
     def __init__(self, config: EnvConfig | None = None, *, render_mode: str | None = None, **settings: Any) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -100,6 +105,7 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         self.config = EnvConfig.of(config, settings)
         self.world = World.of(self.config)
         self.render_mode = render_mode
+        self._painter = Painter.of(self.world) if render_mode == "rgb_array" else None
         size = self.world.vocab_size
         self.observation_space = Box(0, size - 1, (self.config.context_length,), np.int64)
         self.action_space = TokenSpace(always_valid(self.world, self.config))
@@ -164,8 +170,10 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         """The text so far, prompt included."""
         return self.world.tokenizer.decode(self._episodes.tokens(0))
 
-    def render(self) -> str | None:
-        """The tinted text so far with render_mode "ansi"; "human" prints as it goes and returns None."""
+    def render(self) -> str | npt.NDArray[np.uint8] | None:
+        """The tinted text so far: "ansi" as text, "rgb_array" as a picture; "human" prints as it goes, returns None."""
+        if self._painter is not None:
+            return self._painter.paint(*self._written())
         return self._tinted() if self.render_mode == "ansi" else None
 
     def state_dict(self) -> dict[str, Any]:
@@ -187,9 +195,13 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         return {"action_mask": self.action_masks().astype(np.int8)} if self.config.mask_in_info else {}
 
     def _tinted(self) -> str:
+        return render_ansi(self.world.tokenizer, *self._written())
+
+    def _written(self) -> tuple[list[int], list[int], list[float]]:
+        """Prompt, tokens written after it, and their log-likelihoods."""
         ids = self._episodes.tokens(0)
         cut = len(ids) - len(self._log_probs)
-        return render_ansi(self.world.tokenizer, ids[:cut], ids[cut:], self._log_probs)
+        return ids[:cut], ids[cut:], self._log_probs
 
     def _print(self) -> None:
         end = "" if self._running else "\n"

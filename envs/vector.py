@@ -14,6 +14,7 @@ from gymnasium.vector.utils import batch_space
 from .config import EnvConfig
 from .episodes import Episodes
 from .oracle import Oracle
+from .picture import Painter
 from .rendering import render_ansi
 from .single import NotRunning, TokenLMEnv, always_valid, start_episodes, token_ids
 from .spaces import TokenSpace
@@ -46,14 +47,17 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
-        if render_mode not in (None, "ansi"):
-            raise ValueError(f"render_mode {render_mode!r} is unknown; the vector environment knows 'ansi' and None")
+        if render_mode not in (None, "ansi", "rgb_array"):
+            raise ValueError(
+                f"render_mode {render_mode!r} is unknown; the vector environment knows 'ansi', 'rgb_array' and None"
+            )
         if max_episode_steps is not None:  # how gymnasium.make_vec hands over a registered or given time limit
             settings["max_new_tokens"] = max_episode_steps
         self.config = EnvConfig.of(config, settings)
         self.world = World.of(self.config)
         self.num_envs = num_envs
         self.render_mode = render_mode
+        self._painter = Painter.of(self.world) if render_mode == "rgb_array" else None
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**TokenLMEnv.metadata, "autoreset_mode": self.autoreset_mode}
         size = self.world.vocab_size
@@ -138,17 +142,16 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         """The text so far in each environment, prompt included."""
         return [self.world.tokenizer.decode(self._episodes.tokens(row)) for row in range(self.num_envs)]
 
-    def render(self) -> tuple[str, ...] | None:
-        """The tinted text so far of every environment, with render_mode "ansi"."""
+    def render(self) -> tuple[str | npt.NDArray[np.uint8], ...] | None:
+        """The tinted text so far of every environment: "ansi" as texts, "rgb_array" as pictures."""
         if self.render_mode is None:
             return None
-        frames = []
+        frames: list[str | npt.NDArray[np.uint8]] = []
         for row, count in enumerate(self._episodes.written):
             ids = self._episodes.tokens(row)
             cut = len(ids) - int(count)
-            frames.append(
-                render_ansi(self.world.tokenizer, ids[:cut], ids[cut:], self._log_probs[row, :count].tolist())
-            )
+            shown = ids[:cut], ids[cut:], self._log_probs[row, :count].tolist()
+            frames.append(self._painter.paint(*shown) if self._painter else render_ansi(self.world.tokenizer, *shown))
         return tuple(frames)
 
     def state_dict(self) -> dict[str, Any]:

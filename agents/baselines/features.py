@@ -1,0 +1,62 @@
+"""What other libraries' algorithms see of a window: our embedding and LSTM or Transformer."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import torch
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from ...envs import EnvConfig
+from ..configuration import AgentConfig, NetworkConfig
+from ..dqn.collector import right_padded
+from ..dqn.construction import make_q_network
+
+
+class PrefixEncoder(nn.Module):
+    """The network of `DQN` without its heads, over whole windows: (B, L) token ids of any dtype to (B, D).
+
+    Args:
+        network: which network and how large.
+        env: the environment's arguments; they say how long texts get.
+        vocab_size: V.
+    """
+
+    def __init__(self, network: NetworkConfig, env: EnvConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.network = make_q_network(AgentConfig(network=network), env, vocab_size)
+        self.hidden_size = self.network.hidden_size
+        del self.network.head, self.network.value_head  # the library brings its own
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Hidden vectors after the newest token of left-padded windows."""
+        tokens, lengths = right_padded(windows.long())
+        hidden: Tensor = self.network(tokens)
+        return hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1]
+
+
+class WindowFeatures(BaseFeaturesExtractor):
+    """`PrefixEncoder` as a features extractor of stable-baselines3, whose ids arrive as floats (exact below 2²⁴)."""
+
+    def __init__(self, observation_space: gym.Space, network: NetworkConfig, env: EnvConfig, vocab_size: int) -> None:
+        encoder = PrefixEncoder(network, env, vocab_size)
+        super().__init__(observation_space, encoder.hidden_size)
+        self.encoder = encoder
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """(B, L) -> (B, D)."""
+        features: Tensor = self.encoder(observations)
+        return features
+
+
+class NewestToken(BaseFeaturesExtractor):
+    """Embedding of the newest token alone, for policies that carry their own recurrent state."""
+
+    def __init__(self, observation_space: gym.Space, vocab_size: int, embedding_size: int) -> None:
+        super().__init__(observation_space, embedding_size)
+        self.embedding = nn.Embedding(vocab_size, embedding_size)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """(B, L) -> (B, embedding_size)."""
+        features: Tensor = self.embedding(observations[:, -1].long())
+        return features

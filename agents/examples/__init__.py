@@ -1,0 +1,1 @@
+"""Whole algorithms in single files, to read and to take apart."""

@@ -1,0 +1,136 @@
+"""The text so far as a picture, each token tinted by its log-likelihood, for videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .rendering import Colour, colour, pieces
+from .text import Tokenizer
+from .world import World
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
+WIDTH, HEIGHT = 640, 360  # even, as video codecs want them
+_MARGIN, _SIZE, _LINE = 20, 22, 32  # pixels
+_BACKGROUND: Colour = (24, 24, 24)
+_PROMPT: Colour = (200, 200, 200)
+_CHINESE = (
+    "Noto Sans CJK", "Noto Serif CJK", "Source Han", "WenQuanYi", "Droid Sans Fallback", "Microsoft YaHei", "SimHei",
+    "SimSun", "PingFang", "Hiragino Sans", "Heiti", "STHeiti", "Songti", "Arial Unicode",
+)  # fmt: skip
+
+
+class Painter:
+    """Paints texts of one world in a font of the system that can show them.
+
+    Args:
+        tokenizer: turns ids into text.
+        font: file of a TrueType or OpenType font.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, font: Path) -> None:
+        self.tokenizer = tokenizer
+        self.font = font
+
+    @classmethod
+    def of(cls, world: World) -> Painter:
+        """A painter with a font that can show the words of `world`; where there is none, ValueError."""
+        text = "".join(world.tokenizer.decode([int(i)]) for i in world.words)
+        return cls(world.tokenizer, font_for(frozenset(text)))
+
+    def paint(self, prompt: Sequence[int], written: Sequence[int], log_probs: Sequence[float]) -> npt.NDArray[np.uint8]:
+        """The prompt in grey, then every written token in the colour of its log-likelihood.
+
+        Args:
+            prompt: ids the text began with.
+            written: ids written after them.
+            log_probs: log-likelihood of each written id, nats.
+
+        Returns: (HEIGHT, WIDTH, 3) uint8; of a text too long for it, the last lines.
+        """
+        from PIL import Image, ImageDraw
+
+        font = _load(self.font)
+        parts = pieces(self.tokenizer, [*prompt, *written])
+        colours = [_PROMPT] * len(prompt) + [colour(log_prob) for log_prob in log_probs]
+        lines = list(_lines(parts, colours, font))[-((HEIGHT - 2 * _MARGIN) // _LINE) :]
+        image = Image.new("RGB", (WIDTH, HEIGHT), _BACKGROUND)
+        draw = ImageDraw.Draw(image)
+        for row, line in enumerate(lines):
+            for x, character, fill in line:
+                draw.text((_MARGIN + x, _MARGIN + row * _LINE), character, fill, font)
+        return np.array(image)
+
+
+@lru_cache(maxsize=16)
+def font_for(characters: frozenset[str]) -> Path:
+    """The font of the system that shows most of `characters`, the one that comes with Matplotlib if it shows all.
+
+    Raises ValueError where no font shows half of them.
+    """
+    wanted = {ord(c) for c in characters if not c.isspace() and c != "\ufffd"}
+    best, most = Path(), -1
+    for path in _candidates():
+        shown = len(wanted & _shown(path))
+        if shown > most:
+            best, most = path, shown
+        if shown == len(wanted):
+            break
+    if 2 * most < len(wanted):
+        missing = "".join(sorted(chr(c) for c in wanted - _shown(best))[:5])
+        raise ValueError(
+            f"no font on this system shows {missing!r}, so there can be no picture; install one with Chinese "
+            'characters, such as Noto Sans CJK, or use render_mode="ansi"'
+        )
+    return best
+
+
+def _candidates() -> Iterator[Path]:
+    """Matplotlib's own font, then the system's Chinese ones, best known first."""
+    import matplotlib
+    from matplotlib.font_manager import fontManager
+
+    yield Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    for name in _CHINESE:
+        yield from sorted(Path(font.fname) for font in fontManager.ttflist if font.name.startswith(name))
+
+
+@lru_cache(maxsize=64)
+def _shown(font: Path) -> frozenset[int]:
+    """Code points a font has glyphs for."""
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(str(font)).get_charmap())
+
+
+@lru_cache(maxsize=4)
+def _load(font: Path) -> FreeTypeFont:
+    from PIL import ImageFont
+
+    return ImageFont.truetype(str(font), _SIZE)
+
+
+def _lines(parts: list[str], colours: list[Colour], font: Any) -> Iterator[list[tuple[float, str, Colour]]]:
+    """Characters with their place and colour, line by line; a token that fits a line is not broken."""
+    line: list[tuple[float, str, Colour]] = []
+    x, limit = 0.0, WIDTH - 2 * _MARGIN
+    for part, fill in zip(parts, colours, strict=True):
+        if x + font.getlength(part.split("\n")[0]) > limit >= font.getlength(part):
+            yield line
+            line, x, part = [], 0.0, part.lstrip()
+        for character in part:
+            width = font.getlength(character)
+            if character == "\n" or x + width > limit:
+                yield line
+                line, x = [], 0.0
+            if character.isprintable():
+                line.append((x, character, fill))
+                x += width
+    yield line
