@@ -71,7 +71,7 @@ def _encoder(settings: dict[str, Any], vocab_size: int) -> _EncoderOfBatch:
     return _EncoderOfBatch(PrefixEncoder(settings["network"], settings["env"], vocab_size))
 
 
-class QModule(DefaultDQNTorchRLModule):  # type: ignore[misc]
+class QModule(DefaultDQNTorchRLModule):
     """RLlib's DQN module (dueling, double, distributional as its settings say) on our encoder and linear heads."""
 
     def setup(self) -> None:
@@ -81,7 +81,7 @@ class QModule(DefaultDQNTorchRLModule):  # type: ignore[misc]
         self.uses_dueling, self.uses_double_q = settings["dueling"], settings["double_q"]
         self.num_atoms, self.v_min, self.v_max = settings["num_atoms"], settings["v_min"], settings["v_max"]
         self.epsilon_schedule = Scheduler(fixed_value_or_schedule=settings["epsilon"], framework="torch")
-        self.steps_before = 0  # of an agent that was loaded
+        self.env_steps: Callable[[], int] | None = None  # RLlib's own count forgets those before a `load`
         vocab_size = int(self.action_space.n)
         self.encoder = _encoder(settings, vocab_size)
         hidden = self.encoder.encoder.hidden_size
@@ -90,11 +90,11 @@ class QModule(DefaultDQNTorchRLModule):  # type: ignore[misc]
             self.vf = nn.Linear(hidden, 1)
 
     def _forward_exploration(self, batch: dict[str, Any], t: int) -> dict[str, Any]:
-        actions: dict[str, Any] = super()._forward_exploration(batch, t + self.steps_before)
+        actions: dict[str, Any] = super()._forward_exploration(batch, self.env_steps() if self.env_steps else t)
         return actions
 
 
-class PolicyModule(TorchRLModule, ValueFunctionAPI):  # type: ignore[misc]
+class PolicyModule(TorchRLModule, ValueFunctionAPI):
     """Policy and value on one encoder of ours; logits of actions that are not valid are the smallest number."""
 
     def setup(self) -> None:
@@ -127,7 +127,7 @@ class PolicyModule(TorchRLModule, ValueFunctionAPI):  # type: ignore[misc]
         return values
 
 
-class _MasksToModule(ConnectorV2):  # type: ignore[misc]
+class _MasksToModule(ConnectorV2):
     """Hands the environment's masks, which stand in its infos, to the policy."""
 
     def __call__(self, *, batch: dict[str, Any], episodes: list[Any], **_: Any) -> dict[str, Any]:
@@ -253,17 +253,17 @@ class RLlibDQN(_RLlib):
     @property
     def epsilon(self) -> float:
         """ε now, of the library's schedule."""
-        return float(self.algorithm.env_runner.module.epsilon_schedule.get_current_value())
+        schedule = self.algorithm.env_runner.module.epsilon_schedule
+        schedule.update(self.env_steps)
+        return float(schedule.get_current_value())
+
+    def _make(self, env: EnvConfig) -> None:
+        super()._make(env)
+        self.algorithm.env_runner.module.env_steps = lambda: self.env_steps
 
     def _scores(self, windows: Tensor) -> Tensor:
         scores: Tensor = self._learner.module[DEFAULT_MODULE_ID].compute_q_values({Columns.OBS: windows})["qf_preds"]
         return scores
-
-    def _restore(self, saved: dict[str, Any]) -> None:
-        super()._restore(saved)
-        module = self.algorithm.env_runner.module
-        module.steps_before = saved["env_steps"]
-        module.epsilon_schedule.update(saved["env_steps"])
 
 
 class RLlibPPO(_RLlib):

@@ -1,5 +1,9 @@
 """RLlib's DQN and PPO on the world whose optimum is known; `make test-rllib` runs them in their own environment."""
 
+import dataclasses
+import subprocess
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -11,17 +15,7 @@ ray = pytest.importorskip("ray")
 
 from tokenlm.agents.baselines import rllib  # noqa: E402
 
-pytestmark = [
-    pytest.mark.rllib,
-    # What ray does to itself and to the libraries it uses.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:ray"),
-    pytest.mark.filterwarnings("ignore:.*overriding environment rllib:UserWarning"),
-]
+pytestmark = pytest.mark.rllib
 
 NETWORK = {"embedding_size": 16, "hidden_size": 32}
 ALGORITHMS = {
@@ -120,13 +114,16 @@ def test_the_callback_stops_it(name, make, tiny):
         return len(seen) < 3
 
     assert agent.learn(10_000, callback) is agent
-    assert seen == [agent.num_envs, 2 * agent.num_envs, 3 * agent.num_envs]
-    assert agent.learn(100).env_steps >= 3 * agent.num_envs + 100
+    assert len(seen) == 3
+    assert seen[0] == agent.num_envs  # later ones may hold rows that only start a new episode
+    assert agent.env_steps == seen[-1] <= 3 * agent.num_envs
+    assert agent.learn(100).env_steps >= seen[-1] + 100
 
 
 def test_the_masked_policy_never_chooses_what_is_not_valid(make, tiny):
     # invalid_action "raise" is the environment's default: one wrong choice would end the test
-    assert make("PPO", tiny).learn(1_000).env_steps >= 1_000
+    config = dataclasses.replace(tiny, min_new_tokens=3)
+    assert make("PPO", config).learn(1_000).env_steps >= 1_000
 
 
 def test_the_environment_is_the_native_one(make, tiny):
@@ -138,3 +135,9 @@ def test_the_environment_is_the_native_one(make, tiny):
 def test_mistakes_are_named(make, tiny):
     with pytest.raises(ValueError, match=r"RLlibPPO has no setting 'num_epoch'; did you mean 'num_epochs'"):
         make("PPO", tiny, num_epoch=3)
+
+
+def test_a_missing_extra_is_named():
+    code = "import sys; sys.modules['ray'] = None; import tokenlm.agents.baselines.rllib"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.stderr.splitlines()[-1] == 'ImportError: RLlib needs the library ray; pip install "tokenlm[rllib]"'
