@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help train test test-all lint types check clean
+.PHONY: help train test test-all test-rllib lint types check clean
 
 help:
 	@echo "make train       install, train on the built-in Chinese corpus, show what was learned (about four minutes)"
 	@echo "make test        install and run the fast tests"
 	@echo "make test-all    the slow learning tests too"
+	@echo "make test-rllib  the tests of the RLlib adapters, in an environment of their own (.venv-rllib)"
 	@echo "make lint types  style and type checks"
 	@echo "make clean       remove the environment and what was built"
 
@@ -31,6 +32,12 @@ test: $(VENV)/installed-dev
 test-all: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
 
+# RLlib pins an older Gymnasium, so it does not share .venv.
+test-rllib: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-rllib
+	.venv-rllib/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rllib]' 'hypothesis>=6.100' 'pytest>=8.3'
+	.venv-rllib/bin/python -m pytest -m rllib tests/agents/baselines/test_rllib.py
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,4 +51,4 @@ types: $(VENV)/installed-dev
 check: lint types test
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-rllib build dist *.egg-info
