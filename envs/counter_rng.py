@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
+from .arrays import namespace
 
 _LOW_32_BITS = 0xFFFFFFFF
 
@@ -34,5 +34,5 @@ def uniform(seed: Any, counter: Any, stream: int) -> Any:
     key = _mix((seed & _LOW_32_BITS) ^ _mix(((seed >> 32) + 0x9E3779B9) & _LOW_32_BITS))
     word = _mix((counter & _LOW_32_BITS) ^ _mix(((counter >> 32) + 0x7F4A7C15 * (stream + 1)) & _LOW_32_BITS))
     bits = _mix((_mix(key ^ word) + 0x6A09E667 + (key << 1)) & _LOW_32_BITS)
-    xp = array_namespace(bits)
+    xp = namespace(bits)
     return xp.astype(bits, xp.float64) / 4294967296.0

@@ -10,8 +10,9 @@ import secrets
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
+from .arrays import namespace, sliding_windows
 from .config import EnvConfig
 from .counter_rng import uniform
 from .text import Vocabulary
@@ -30,8 +31,9 @@ class Episodes:
         like: an array of the namespace and device to compute in; NumPy's if None.
 
     Attributes:
-        history: (B, L + T) int64. The first L = context_length columns are the prompt's window, newest token last;
-            written token t stands in column L + t. An observation is therefore a window of L columns.
+        history: (B, L + T + 1) int64. The first L = context_length columns are the prompt's window, newest token
+            last; written token t stands in column L + t. An observation is therefore a window of L columns. The last
+            column takes what is written to episodes that are over.
         written: (B,) int64, tokens written so far.
         prompt_lengths: (B,) int64, tokens of the document each prompt had (more than the window may show).
     """
@@ -40,7 +42,7 @@ class Episodes:
         self.world = world
         self.config = config
         self.num_envs = num_envs
-        self._rows = array_namespace(np.arange(0) if like is None else like).arange(
+        self._rows = namespace(np.arange(0) if like is None else like).arange(
             num_envs, device=None if like is None else device(like)
         )
         documents = world.documents[config.split]
@@ -50,24 +52,37 @@ class Episodes:
         self._longest = self._array(documents.longest_prompt)
         self._valid = self._array(world.valid)
         self._valid_ids = self._array(world.words)
+        self._is_eos = self._array(np.arange(world.vocab_size) == Vocabulary.EOS)
         self._needs_reference = config.transition == "teacher" or config.target == "reference"
+        # Whether <eos> may be written, where that is the same in every state.
+        self._eos_valid = False if config.ending == "fixed" else True if config.min_new_tokens == 0 else None
+        if self._eos_valid is not None:
+            self._valid_now = self._valid & (self._eos_valid | ~self._is_eos)
 
         xp, length, horizon = self.xp, config.context_length, config.max_new_tokens
         self._columns = xp.arange(length, device=self.device)
-        self.history = self._zeros((num_envs, length + horizon))
+        self.history = self._zeros((num_envs, length + horizon + 1))
+        self._windows = sliding_windows(self.history, length)  # a view: every observation there can be
         self.written = self._zeros((num_envs,))
         self.unpaid = self._zeros((num_envs,), xp.float64)
-        self.reference = self._zeros((num_envs, horizon)) if self._needs_reference else None
+        self.reference = self._zeros((num_envs, horizon + 1)) if self._needs_reference else None
         self.seed = self._zeros((num_envs,))
         self.episode = self._zeros((num_envs,))
         self.prompt_lengths = self._zeros((num_envs,))
         self._states = world.target.track(self.observe())
         self.seed_all([secrets.randbits(62) for _ in range(num_envs)])
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_windows"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._windows = sliding_windows(self.history, self.config.context_length)  # a copy would be no view
+
     @property
     def xp(self) -> Any:
         """The namespace of the arrays: the Python array API of NumPy or torch."""
-        return array_namespace(self._rows)
+        return namespace(self._rows)
 
     @property
     def device(self) -> Any:
@@ -90,15 +105,18 @@ class Episodes:
         self.seed[row] = seed & 0x7FFFFFFFFFFFFFFF
         self.episode[row] = 0
 
-    def start(self, rows: Any) -> None:
-        """Start new episodes in `rows` (R,): draw a document and how much of it is the prompt."""
+    def start(self, rows: Any, where: Any = None) -> None:
+        """Start new episodes in `rows` (R,): draw a document and how much of it is the prompt.
+
+        With `where` (R,) bool only in those of them, without asking the device which they are.
+        """
         xp = self.xp
         seed, episode = self.seed[rows], self.episode[rows]
         number = self._offsets.shape[0] - 1
         document = xp.astype(uniform(seed, episode, _DOCUMENT) * number, xp.int64)
         shortest, longest = self._shortest[document], self._longest[document]
         prompt = shortest + xp.astype(uniform(seed, episode, _PROMPT) * (longest - shortest + 1), xp.int64)
-        self.start_from(rows, self._tokens, self._offsets[document], self._offsets[document + 1], prompt)
+        self.start_from(rows, self._tokens, self._offsets[document], self._offsets[document + 1], prompt, where)
 
     def start_from_prompts(self, rows: Any, prompts: list[list[int]], targets: list[list[int]] | None) -> None:
         """Start in `rows` from given prompt ids, with the target's ids where the reward or transition needs them."""
@@ -113,34 +131,44 @@ class Episodes:
         lengths = self._array(np.array([len(p) for p in prompts], np.int64))
         self.start_from(rows, flat, self._array(offsets[:-1]), self._array(offsets[1:]), lengths)
 
-    def start_from(self, rows: Any, tokens: Any, begin: Any, end: Any, prompt: Any) -> None:
-        """Start in `rows` from the first `prompt` (R,) tokens of the documents tokens[begin:end]."""
+    def start_from(self, rows: Any, tokens: Any, begin: Any, end: Any, prompt: Any, where: Any = None) -> None:
+        """Start in `rows`, or those of them `where`, from the first `prompt` (R,) tokens of tokens[begin:end]."""
         xp = self.xp
         length = self.config.context_length
         place = prompt[:, None] - length + self._columns[None, :]  # index in the document, -1 for <bos>
         last = tokens.shape[0] - 1
         window = tokens[xp.clip(begin[:, None] + place, 0, last)]
         window = xp.where(place >= 0, window, xp.where(place == -1, Vocabulary.BOS, Vocabulary.PAD))
-        self.history[rows, :length] = window
+
+        def put(array: Any, values: Any) -> None:
+            if where is not None:
+                chosen = where if array.ndim == 1 else where[:, None]
+                values = xp.where(chosen, values, array[rows])
+            array[rows] = values
+
+        put(self.history[:, :length], window)
         if self.reference is not None:
             ahead = begin[:, None] + prompt[:, None] + xp.arange(self.reference.shape[1], device=self.device)
-            self.reference[rows] = xp.where(ahead < end[:, None], tokens[xp.clip(ahead, 0, last)], Vocabulary.EOS)
-        self.written[rows] = 0
-        self.unpaid[rows] = 0.0
-        self.prompt_lengths[rows] = prompt
-        self.episode[rows] = self.episode[rows] + 1
-        self._states[rows] = self.world.target.track(window)
+            following = tokens[xp.clip(ahead, 0, last)]
+            put(self.reference, xp.where(ahead < end[:, None], following, Vocabulary.EOS))
+        put(self.written, xp.zeros_like(prompt))
+        put(self.unpaid, xp.zeros_like(prompt, dtype=xp.float64))
+        put(self.prompt_lengths, prompt)
+        put(self.episode, self.episode[rows] + 1)
+        if self.world.target.tracks_states:
+            put(self._states, self.world.target.track(window))
 
     def observe(self) -> Any:
         """(B, L) int64, the last L tokens of every prefix, newest last; a fresh array."""
-        columns = self.written[:, None] + self._columns[None, :]
-        return self.xp.take_along_axis(self.history, columns, axis=1)
+        return self._windows[self._rows, self.written]
+
+    def first_observation(self) -> Any:
+        """(B, L) int64, what `observe` gave when the episodes began; not a copy."""
+        return self.history[:, : self.config.context_length]
 
     def eos_valid(self) -> Any:
-        """(B,) bool, whether <eos> may be written now."""
-        if self.config.ending == "fixed":
-            return self._zeros((self.num_envs,), self.xp.bool)
-        return self.written >= self.config.min_new_tokens
+        """Whether <eos> may be written now: a bool where that is always the same, else (B,) bool."""
+        return self.written >= self.config.min_new_tokens if self._eos_valid is None else self._eos_valid
 
     def action_masks(self) -> Any:
         """(B, V) bool, the actions that may be chosen now."""
@@ -154,74 +182,86 @@ class Episodes:
 
     def expected(self) -> Any:
         """(B,) the document's own next token, <eos> past its end; None where nothing depends on it."""
-        if self.reference is None:
-            return None
-        place = self.xp.clip(self.written, 0, self.config.max_new_tokens - 1)
-        return self.reference[self._rows, place]
+        return None if self.reference is None else self.reference[self._rows, self.written]
 
     def tokens(self, row: int) -> list[int]:
         """Ids of the window the episode began with and of all that was written since, without padding."""
         ids = self.history[row, : self.config.context_length + int(self.written[row])].tolist()
         return [i for i in ids if i != Vocabulary.PAD]
 
-    def check(self, actions: Any, active: Any) -> None:
-        """Raise ValueError for the first action of `active` rows that is out of range or masked."""
-        xp = self.xp
+    def check(self, actions: Any, active: Any = None) -> None:
+        """Raise ValueError for the first action of `active` rows (all if None) that is out of range or masked."""
+        if active is not None:
+            actions = self.xp.where(active, actions, self._valid_ids[0])
         size = self.world.vocab_size
-        out = active & ((actions < 0) | (actions >= size))
-        if bool(xp.any(out)):
-            row = int(xp.argmax(xp.astype(out, xp.int64)))
-            raise ValueError(f"action {int(actions[row])} is out of range; actions are the token ids 0 to {size - 1}")
-        masked = active & ~self.is_valid(actions)
-        if self.config.invalid_action == "raise" and bool(xp.any(masked)):
-            row = int(xp.argmax(xp.astype(masked, xp.int64)))
-            token = self.world.vocabulary.token(int(actions[row]))
+        out = (actions < 0) | (actions >= size)
+        if out.any():
+            wrong = int(actions[out][0])
+            raise ValueError(f"action {wrong} is out of range; actions are the token ids 0 to {size - 1}")
+        if self.config.invalid_action != "raise":
+            return
+        valid = self.is_valid(actions)
+        if not valid.all():
+            wrong = int(actions[~valid][0])
             raise ValueError(
-                f"action {int(actions[row])} ({token}) is masked in this state; choose one that action_masks() "
-                'allows, or make the environment with invalid_action="random"'
+                f"action {wrong} ({self.world.vocabulary.token(wrong)}) is masked in this state; choose one that "
+                'action_masks() allows, or make the environment with invalid_action="random"'
             )
 
-    def step(self, actions: Any, active: Any) -> tuple[Any, Any, Any, Any]:
-        """Carry out valid `actions` (B,) in the `active` (B,) rows; the others keep still with reward 0.
+    def step(self, actions: Any, active: Any = None) -> tuple[Any, Any, Any, Any]:
+        """Carry out `actions` (B,), valid ones, in the `active` (B,) rows, all of them if None.
+
+        The other rows keep still with reward 0.
 
         Returns: (rewards, terminated, truncated, log_probs), each (B,); log_probs are log p*(action | s) in nats.
         """
-        xp, config = self.xp, self.config
-        actions = xp.where(active, actions, self._valid_ids[0])
+        xp, config, target = self.xp, self.config, self.world.target
+        if active is not None:
+            actions = xp.where(active, actions, self._valid_ids[0])
         if config.invalid_action == "random":
             drawn = uniform(self.seed, self.episode, _REPLACEMENT + self.written) * self._valid_ids.shape[0]
             actions = xp.where(self.is_valid(actions), actions, self._valid_ids[xp.astype(drawn, xp.int64)])
-        states, expected = self._track(), self.expected()
-        log_probs = self.world.target.log_prob(states, actions, self.eos_valid(), expected)
-        appended = expected if config.transition == "teacher" else actions
-
-        column = config.context_length + xp.clip(self.written, 0, config.max_new_tokens - 1)
-        self.history[self._rows, column] = xp.where(active, appended, self.history[self._rows, column])
-        if self.world.target.tracks_states:
-            self._states = xp.where(active, self.world.target.automaton.next_state(states, appended), states)
-        self.written += xp.astype(active, xp.int64)
+        expected = self.expected()
+        log_probs, states = target.step(self._track(), actions, self.eos_valid(), expected)
+        appended = actions
+        if config.transition == "teacher":
+            appended = expected
+            states = target.automaton.next_state(self._states, appended) if target.tracks_states else None
+        if target.tracks_states:
+            self._states[...] = states if active is None else xp.where(active, states, self._states)
+        # What an inactive row is given lies behind its last token, where nobody looks.
+        self.history[self._rows, config.context_length + self.written] = appended
+        self.written += 1 if active is None else xp.astype(active, xp.int64)
 
         full = self.written >= config.max_new_tokens
         if config.ending == "fixed":
-            terminated, truncated = active & full, xp.zeros_like(active)
+            terminated, truncated = full, xp.zeros_like(full)
         else:
-            terminated = active & (appended == Vocabulary.EOS)
-            truncated = active & full & ~terminated
-        unpaid = self.unpaid + xp.where(active, log_probs, 0.0)
+            terminated = appended == Vocabulary.EOS
+            truncated = full & ~terminated
+        earned = log_probs
+        if active is not None:
+            terminated, truncated = terminated & active, truncated & active
+            earned = xp.where(active, log_probs, 0.0)
+        if config.reward_every == 1:
+            return earned, terminated, truncated, log_probs
+        self.unpaid += earned
         pays = terminated | truncated
         if config.reward_every:
-            pays = pays | (active & (self.written % config.reward_every == 0))
-        rewards = xp.where(pays, unpaid, 0.0)
-        self.unpaid = xp.where(pays, 0.0, unpaid)
+            due = self.written % config.reward_every == 0
+            pays = pays | (due if active is None else due & active)
+        rewards = xp.where(pays, self.unpaid, 0.0)
+        self.unpaid[...] = xp.where(pays, 0.0, self.unpaid)
         return rewards, terminated, truncated, log_probs
 
     def _track(self) -> Any:
         return self._states if self.world.target.tracks_states else self.observe()
 
     def is_valid(self, actions: Any) -> Any:
-        """(B,) bool, whether each episode may take its action now."""
-        is_eos = actions == Vocabulary.EOS
-        return self.xp.where(is_eos, self.eos_valid(), self._valid[self.xp.clip(actions, 0, self.world.vocab_size - 1)])
+        """(B,) bool, whether each episode may take its action, a token id, now."""
+        if self._eos_valid is not None:
+            return self._valid_now[actions]
+        return self._valid[actions] & ((actions != Vocabulary.EOS) | self.eos_valid())
 
     _KEPT = ("history", "written", "unpaid", "reference", "seed", "episode", "prompt_lengths")
 

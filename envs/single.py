@@ -111,7 +111,6 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         self.action_space = TokenSpace(always_valid(self.world, self.config))
         self.oracle = Oracle(self.world, self.config)
         self._episodes = Episodes(self.world, self.config, 1)
-        self._one = np.ones(1, np.bool_)
         self._running = False
         self._seeded = False
         self._log_probs: list[float] = []
@@ -137,8 +136,8 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
             state = "is over" if self._log_probs else "has not begun"
             raise NotRunning(f"the episode {state}; call reset() before step()")
         actions = token_ids(action, 1)
-        self._episodes.check(actions, self._one)
-        rewards, terminated, truncated, log_probs = self._episodes.step(actions, self._one)
+        self._episodes.check(actions)
+        rewards, terminated, truncated, log_probs = self._episodes.step(actions)
         self._running = not (terminated[0] or truncated[0])
         self._log_probs.append(float(log_probs[0]))
         if self.render_mode == "human":

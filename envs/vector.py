@@ -105,15 +105,18 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
                 f"the episode of environment {int(np.argmax(ended))} is over; "
                 'start a new one with reset(options={"reset_mask": mask}) before step()'
             )
+        waiting = bool(ended.any())
         active = ~ended
+        running = active if waiting else None
         ids = token_ids(actions, self.num_envs)
-        self._episodes.check(ids, active)
-        column = np.minimum(self._episodes.written, self.config.max_new_tokens - 1)
-        rewards, terminated, truncated, log_probs = self._episodes.step(ids, active)
-        self._log_probs[np.arange(self.num_envs), column] = log_probs
-        infos: dict[str, Any] = {"log_prob": np.where(active, log_probs, 0.0), "_log_prob": active}
+        self._episodes.check(ids, running)
+        rewards, terminated, truncated, log_probs = self._episodes.step(ids, running)
+        log_probs = np.where(active, log_probs, 0.0)  # and never the same array as the rewards
+        if self.render_mode is not None:
+            self._log_probs[active, self._episodes.written[active] - 1] = log_probs[active]
+        infos: dict[str, Any] = {"log_prob": log_probs, "_log_prob": active}
 
-        if ended.any():
+        if waiting:
             self._episodes.start(np.flatnonzero(ended))
         over = terminated | truncated
         if self.autoreset_mode == AutoresetMode.SAME_STEP and over.any():
@@ -193,10 +196,8 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
 
     def _final(self, infos: dict[str, Any], over: npt.NDArray[np.bool_]) -> dict[str, Any]:
         """Infos with the last observation and info of the episodes that are `over`, as Gymnasium lays them out."""
-        last = self._episodes.observe()
         final_obs = np.full(self.num_envs, None, object)
-        for row in np.flatnonzero(over):
-            final_obs[row] = last[row]
+        final_obs[over] = np.fromiter(self._episodes.observe()[over], object, np.count_nonzero(over))
         final_info = {**infos, **self._info()}
         return {
             **infos,

@@ -141,7 +141,8 @@ class Adapter:
         """
         windows, valid = self._inputs(observation, action_masks)
         temperature, epsilon = float(not (deterministic or self.values)), 0.0 if deterministic else self.epsilon
-        actions, _ = choose_actions(self._scored(windows), valid, temperature, epsilon, self.generator)
+        scores = self._scored(windows).masked_fill(~valid, -torch.inf)
+        actions, _ = choose_actions(scores, temperature, epsilon, self.generator)
         array = actions.cpu().numpy()
         return (array[0] if np.ndim(observation) == 1 else array), state
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
+
+from ..arrays import namespace
 
 
 class Automaton:
@@ -31,11 +33,15 @@ class Automaton:
 
     def state_of(self, prefixes: Any) -> Any:
         """(B, L) prefixes to (B,) states, by reading the last n - 1 tokens."""
-        xp = array_namespace(prefixes)
+        xp = namespace(prefixes)
         states = xp.zeros(prefixes.shape[0], dtype=xp.int64, device=device(prefixes))
         for column in range(max(0, prefixes.shape[1] - self.context_size), prefixes.shape[1]):
             states = self.next_state(states, prefixes[:, column])
         return states
+
+    def advance(self, states: Any, tokens: Any) -> tuple[Any, Any]:
+        """Both (B,) log p*(token | state) and the (B,) states after the tokens."""
+        return self.state_log_prob(states, tokens), self.next_state(states, tokens)
 
     def next_state(self, states: Any, tokens: Any) -> Any:
         """(B,) states after (B,) tokens."""

@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
+from ..arrays import namespace
 from .protocol import FiniteStateTarget, Target
 
 _EOS = 3
@@ -54,7 +55,7 @@ class ConditionedTarget:
         Args:
             states: from `track`.
             tokens: (B,) int64, valid ones.
-            eos_valid: (B,) bool, whether <eos> may be chosen.
+            eos_valid: bool or (B,) bool, whether <eos> may be chosen.
             expected: (B,) int64, the document's own next token.
 
         Returns: (B,) float64.
@@ -63,9 +64,16 @@ class ConditionedTarget:
             return self.automaton.state_log_prob(states, tokens) - self._mass(states, eos_valid)
         return self.target.log_prob(states, tokens, expected) - self._mass(states, eos_valid, expected)
 
+    def step(self, states: Any, tokens: Any, eos_valid: Any, expected: Any = None) -> tuple[Any, Any]:
+        """`log_prob`, and the (B,) states after the tokens where the target `tracks_states`, else None."""
+        if not self.tracks_states:
+            return self.log_prob(states, tokens, eos_valid, expected), None
+        log_prob, following = self.automaton.advance(states, tokens)
+        return log_prob - self._mass(states, eos_valid), following
+
     def log_probs(self, states: Any, eos_valid: Any, expected: Any = None) -> Any:
         """Log p*(· | state, valid), (B, V) in nats, -inf where not valid."""
-        xp = array_namespace(states)
+        xp = namespace(states)
         if self.tracks_states:
             every = self.automaton.state_log_probs(states)
         else:
@@ -73,26 +81,32 @@ class ConditionedTarget:
         every = every - self._mass(states, eos_valid, expected)[:, None]
         valid = xp.asarray(self.valid, device=device(states))
         is_eos = xp.arange(self.vocab_size, device=device(states)) == _EOS
-        allowed = xp.where(is_eos[None, :], (valid & is_eos)[None, :] & eos_valid[:, None], valid[None, :])
+        ends = eos_valid if isinstance(eos_valid, bool) else eos_valid[:, None]
+        allowed = valid[None, :] & (~is_eos[None, :] | ends)
         return xp.where(allowed, every, -xp.inf)
 
     def _mass(self, states: Any, eos_valid: Any, expected: Any = None) -> Any:
         """(B,) log of the probability of all valid tokens."""
-        xp = array_namespace(states)
+        xp = namespace(states)
         if self.tracks_states:
             where = device(states)
             key = (xp.__name__, str(where))
             if key not in self._tables:
                 self._tables[key] = xp.asarray(self._log_mass, device=where)
-            return self._tables[key][xp.astype(eos_valid, xp.int64), states]
+            table = self._tables[key]
+            return (
+                table[int(eos_valid)][states]
+                if isinstance(eos_valid, bool)
+                else table[xp.astype(eos_valid, xp.int64), states]
+            )
         lost = xp.zeros(states.shape[0], dtype=xp.float64, device=device(states))
         for token in self._invalid:
             tokens = xp.full((states.shape[0],), int(token), dtype=xp.int64, device=device(states))
             lost = lost + xp.exp(self.target.log_prob(states, tokens, expected))
-        if self.valid[_EOS]:
+        if self.valid[_EOS] and eos_valid is not True:
             tokens = xp.full((states.shape[0],), _EOS, dtype=xp.int64, device=device(states))
             eos = xp.exp(self.target.log_prob(states, tokens, expected))
-            lost = lost + xp.where(eos_valid, xp.zeros_like(eos), eos)
+            lost = lost + (eos if eos_valid is False else xp.where(eos_valid, 0.0, eos))
         return xp.log1p(-lost)
 
     def _state_tables(self) -> npt.NDArray[np.float64]:

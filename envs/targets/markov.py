@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
+from ..arrays import namespace
 from .automaton import Automaton
 from .kneser_ney import EOS
 from .tables import Tables
@@ -70,7 +71,7 @@ class MarkovTarget(Automaton):
         """(B,) states after (B,) tokens."""
         if self.order == 1:
             return states
-        symbols = array_namespace(tokens).clip(tokens - SPECIAL + 1, 0, self._symbols - 1)
+        symbols = namespace(tokens).clip(tokens - SPECIAL + 1, 0, self._symbols - 1)
         return states % self._symbols ** (self.order - 2) * self._symbols + symbols
 
     def state_log_prob(self, states: Any, tokens: Any) -> Any:
@@ -83,14 +84,14 @@ class MarkovTarget(Automaton):
 
     def next_states(self, states: Any) -> Any:
         """(B, V) int64, the state after each token."""
-        xp = array_namespace(states)
+        xp = namespace(states)
         tokens = xp.arange(self.vocab_size, device=device(states))
         return self.next_state(states[:, None], tokens[None, :]) + xp.zeros_like(tokens)[None, :]
 
     def last_tokens(self, states: Any) -> Any:
         """(S,) int64, the word each state ends in, -1 where it ends in none (any state at order 1)."""
         symbols = states % self._symbols
-        return array_namespace(states).where(symbols > 0, symbols + SPECIAL - 1, -1)
+        return namespace(states).where(symbols > 0, symbols + SPECIAL - 1, -1)
 
     def sample_documents(self, count: int, length: int, seed: int) -> list[list[int]]:
         """`count` documents drawn from the chain, each of `length` words or ended earlier by `<eos>` (left out).

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
+from ..arrays import namespace, search
 from .automaton import Automaton
 from .kneser_ney import NEVER_PREDICTED, PAD, Trie, fit
 from .tables import Tables
@@ -36,7 +37,7 @@ class NGramTarget(Automaton):
         uniform[list(NEVER_PREDICTED)] = -np.inf
         begin = np.searchsorted(trie.keys, np.arange(self.num_states + 1) * vocab_size)
         self._tables = Tables(
-            keys=trie.keys,
+            keys=np.append(trie.keys, np.iinfo(np.int64).max),
             log_prob=trie.log_prob,
             log_backoff=trie.log_backoff,
             link=trie.link,
@@ -76,37 +77,35 @@ class NGramTarget(Automaton):
 
     def next_state(self, states: Any, tokens: Any) -> Any:
         """(B,) states after (B,) tokens."""
-        xp = array_namespace(states)
-        link = self._tables.like(states, "link")
-        result, node, open_ = xp.zeros_like(states), states, xp.ones_like(states, dtype=xp.bool)
-        for _ in range(self.order):
-            child, found = self._child(node, tokens)
-            found = found & (child < self.num_states)
-            result = xp.where(open_ & found, child, result)
-            open_ = open_ & ~found & (node != 0)
-            node = link[node]
-        return result
+        return self.advance(states, tokens)[1]
 
     def state_log_prob(self, states: Any, tokens: Any) -> Any:
         """(B,) log p*(token | state), nats."""
-        xp = array_namespace(states)
+        return self.advance(states, tokens)[0]
+
+    def advance(self, states: Any, tokens: Any) -> tuple[Any, Any]:
+        """Both (B,) log p*(token | state), nats, and the (B,) states after the tokens, by one search."""
+        xp = namespace(states)
         link, log_prob, log_backoff, uniform = (
             self._tables.like(states, name) for name in ("link", "log_prob", "log_backoff", "uniform")
         )
-        result, node, open_ = xp.zeros_like(log_prob[states]), states, xp.ones_like(states, dtype=xp.bool)
+        # Once the token is found, `reached` is its node and neither moves any more; node 0 has no shorter context.
+        node, reached, open_ = states, xp.zeros_like(states), xp.ones_like(states, dtype=xp.bool)
+        total = xp.zeros_like(states, dtype=xp.float64)
         for _ in range(self.order):
             child, found = self._child(node, tokens)
-            step = xp.where(found, log_prob[child], log_backoff[node])
-            result = xp.where(open_, result + step, result)
-            bottom = open_ & ~found & (node == 0)
-            result = xp.where(bottom, result + uniform[tokens], result)
-            open_ = open_ & ~found & (node != 0)
+            reached = xp.where(open_, child, reached)
+            open_ = open_ & ~found
+            total = total + xp.where(open_, log_backoff[node], 0.0)
+            open_ = open_ & (node != 0)
             node = link[node]
-        return result
+        total = total + xp.where(reached > 0, log_prob[reached], uniform[tokens])
+        # An n-gram of the full length is no state, but its end without the oldest word is.
+        return total, xp.where(reached < self.num_states, reached, link[reached])
 
     def state_log_probs(self, states: Any) -> Any:
         """(B, V) log p*(· | state), nats: the uniform row, then every context's own words from the shortest on."""
-        xp = array_namespace(states)
+        xp = namespace(states)
         contexts, log_backoff, log_prob, keys = (
             self._contexts(states),
             *(self._tables.like(states, name) for name in ("log_backoff", "log_prob", "keys")),
@@ -123,7 +122,7 @@ class NGramTarget(Automaton):
 
     def next_states(self, states: Any) -> Any:
         """(B, V) int64, the state after each token."""
-        xp = array_namespace(states)
+        xp = namespace(states)
         keys = self._tables.like(states, "keys")
         rows = xp.zeros((states.shape[0], self.vocab_size), dtype=xp.int64, device=device(states))
         shorter = None
@@ -140,16 +139,16 @@ class NGramTarget(Automaton):
 
         State 0 follows a token exactly where no document holds it (any token at order 1), whatever came before.
         """
-        xp = array_namespace(states)
+        xp = namespace(states)
         keys = self._tables.like(states, "keys")
         return xp.where(states > 0, keys[xp.where(states > 0, states - 1, 0)] % self.vocab_size, -1)
 
     def _child(self, nodes: Any, tokens: Any) -> tuple[Any, Any]:
         """The node of each context with one word more, and whether there is one (node 0 where not)."""
-        xp = array_namespace(nodes)
+        xp = namespace(nodes)
         keys = self._tables.like(nodes, "keys")
         wanted = nodes * self.vocab_size + tokens
-        place = xp.clip(xp.searchsorted(keys, wanted), 0, keys.shape[0] - 1)
+        place = search(keys, wanted)  # the last key is above all that are wanted
         found = keys[place] == wanted
         return xp.where(found, place + 1, 0), found
 
@@ -163,7 +162,7 @@ class NGramTarget(Automaton):
 
     def _children(self, nodes: Any, wanted: Any) -> tuple[Any, Any]:
         """Row and node of all children of the `wanted` nodes, one after the other."""
-        xp = array_namespace(nodes)
+        xp = namespace(nodes)
         first = self._tables.like(nodes, "first_child")
         begin = first[nodes]
         count = xp.where(wanted, first[nodes + 1] - begin, 0)

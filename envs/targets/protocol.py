@@ -60,6 +60,10 @@ class FiniteStateTarget(Target, Protocol):
         """(B,) states and (B,) tokens to the (B,) states after them."""
         ...
 
+    def advance(self, states: Any, tokens: Any) -> tuple[Any, Any]:
+        """(B,) log p*(token | state) and the (B,) states after the tokens, at once."""
+        ...
+
     def state_log_prob(self, states: Any, tokens: Any) -> Any:
         """(B,) log p*(token | state)."""
         ...

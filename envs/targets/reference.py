@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
+
+from ..arrays import namespace
 
 
 class ReferenceTarget:
@@ -27,13 +29,13 @@ class ReferenceTarget:
 
     def log_prob(self, prefixes: Any, tokens: Any, expected: Any = None) -> Any:
         """(B,) log p*(token); see `Target`. Raises ValueError without `expected`."""
-        xp = array_namespace(tokens)
+        xp = namespace(tokens)
         hit = tokens == self._given(expected)
         return xp.where(hit, xp.asarray(self._log_expected, dtype=xp.float64, device=device(tokens)), self._log_other)
 
     def log_probs(self, prefixes: Any, expected: Any = None) -> Any:
         """(B, V) log p*(·); see `Target`. Raises ValueError without `expected`."""
-        xp = array_namespace(self._given(expected))
+        xp = namespace(self._given(expected))
         every = xp.arange(self.vocab_size, device=device(expected))
         return self.log_prob(prefixes, every[None, :] + xp.zeros_like(expected)[:, None], expected[:, None])
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import array_namespace, device
+from array_api_compat import device
+
+from ..arrays import namespace
 
 
 class Tables:
@@ -29,7 +31,7 @@ class Tables:
             return self.arrays[name]
         key = (name, str(device(query)))
         if key not in self._mirrors:
-            self._mirrors[key] = array_namespace(query).asarray(self.arrays[name], device=device(query))
+            self._mirrors[key] = namespace(query).asarray(self.arrays[name], device=device(query))
         return self._mirrors[key]
 
     def __getstate__(self) -> dict[str, Any]:

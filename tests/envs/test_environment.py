@@ -284,7 +284,7 @@ def test_state_dict_goes_on_exactly_there(tiny):
         assert np.array_equal(a[0], b[0])
         assert a[1:4] == b[1:4]
     assert np.array_equal(env.reset()[0], other.reset()[0])
-    with pytest.raises(ValueError, match=r"history has shape \(1, 20\), this environment needs \(1, 24\)"):
+    with pytest.raises(ValueError, match=r"history has shape \(1, 21\), this environment needs \(1, 25\)"):
         TokenLMEnv(tiny, context_length=16).load_state_dict(env.state_dict())
 
 
