@@ -1,5 +1,7 @@
 """The world: text generation as a decision process. Knows nothing of agents."""
 
+from typing import TYPE_CHECKING, Any
+
 from .config import EnvConfig, Split
 from .episodes import Episodes
 from .forced import Forced, force
@@ -11,6 +13,9 @@ from .text import Vocabulary
 from .vector import TokenLMVectorEnv
 from .world import World, encode_prompt, valid_actions
 
+if TYPE_CHECKING:
+    from .device import TokenLMDeviceEnv
+
 __all__ = [
     "ConditionedTarget",
     "EnvConfig",
@@ -20,6 +25,7 @@ __all__ = [
     "NotRunning",
     "Oracle",
     "Split",
+    "TokenLMDeviceEnv",
     "TokenLMEnv",
     "TokenLMVectorEnv",
     "Vocabulary",
@@ -29,3 +35,11 @@ __all__ = [
     "nearest",
     "valid_actions",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TokenLMDeviceEnv":  # the only environment that needs torch, which takes a second to import
+        from .device import TokenLMDeviceEnv
+
+        return TokenLMDeviceEnv
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -108,7 +108,8 @@ class Episodes:
     def start(self, rows: Any, where: Any = None) -> None:
         """Start new episodes in `rows` (R,): draw a document and how much of it is the prompt.
 
-        With `where` (R,) bool only in those of them, without asking the device which they are.
+        With `where` (B,) bool, `rows` must be all of them; only those where it is True begin anew, without the host
+        having to know which.
         """
         xp = self.xp
         seed, episode = self.seed[rows], self.episode[rows]
@@ -132,7 +133,7 @@ class Episodes:
         self.start_from(rows, flat, self._array(offsets[:-1]), self._array(offsets[1:]), lengths)
 
     def start_from(self, rows: Any, tokens: Any, begin: Any, end: Any, prompt: Any, where: Any = None) -> None:
-        """Start in `rows`, or those of them `where`, from the first `prompt` (R,) tokens of tokens[begin:end]."""
+        """Start in `rows` from the first `prompt` (R,) tokens of tokens[begin:end]; `where` as in `start`."""
         xp = self.xp
         length = self.config.context_length
         place = prompt[:, None] - length + self._columns[None, :]  # index in the document, -1 for <bos>
@@ -141,10 +142,10 @@ class Episodes:
         window = xp.where(place >= 0, window, xp.where(place == -1, Vocabulary.BOS, Vocabulary.PAD))
 
         def put(array: Any, values: Any) -> None:
-            if where is not None:
-                chosen = where if array.ndim == 1 else where[:, None]
-                values = xp.where(chosen, values, array[rows])
-            array[rows] = values
+            if where is None:
+                array[rows] = values
+            else:
+                array[...] = xp.where(where if array.ndim == 1 else where[:, None], values, array)
 
         put(self.history[:, :length], window)
         if self.reference is not None:
