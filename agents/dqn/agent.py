@@ -11,11 +11,10 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
-from gymnasium.vector import AutoresetMode
 from torch import Tensor
 from tqdm import tqdm
 
-from ...envs import EnvConfig, TokenLMVectorEnv, Vocabulary, World, encode_prompt
+from ...envs import EnvConfig, TokenLMDeviceEnv, Vocabulary, World, encode_prompt
 from ...envs.text import Tokenizer
 from .. import checkpoints
 from ..configuration import AgentConfig
@@ -289,7 +288,8 @@ class DQN:
         share = config.share_of_corpus
         corpus = corpus_replay(self.world, self.env_config, self.seed, self.device) if share else None
         if share < 1:
-            env = TokenLMVectorEnv(config.num_envs, self.env_config, autoreset_mode=AutoresetMode.SAME_STEP)
+            place = "cpu" if self.device.type == "mps" else self.device  # which has no float64
+            env = TokenLMDeviceEnv(config.num_envs, self.env_config, device=place)
             self.replay = make_replay(config, self.env_config, self.world, self.device)
             counts = Counts(self.world.vocab_size, self.device) if config.exploration == "least_tried" else None
             self.collector = Collector(env, self.network, self.replay, self.rules, self.generator, self.seed, counts)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from ...envs import TokenLMVectorEnv
+from ...envs import TokenLMDeviceEnv
 from ..networks import QNetwork, put_rows
 from .exploration import Counts, choose_actions
 from .replay import EpisodeReplay
@@ -27,10 +27,13 @@ def right_padded(observation: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Collector:
-    """Plays a vector environment (autoreset SAME_STEP) and keeps every finished episode.
+    """Plays an environment and keeps every finished episode.
+
+    All that a step reads and writes is on the environment's device; where that is the network's, the host waits for it
+    once a step, to learn which episodes are over.
 
     Args:
-        env: the environment.
+        env: the environment, on the network's device where that can hold it.
         network: Q-network that acts; read at every step, so updates take effect at once.
         replay: where finished episodes go.
         rules: which actions the environment allows, on the network's device.
@@ -41,7 +44,7 @@ class Collector:
 
     def __init__(
         self,
-        env: TokenLMVectorEnv,
+        env: TokenLMDeviceEnv,
         network: QNetwork,
         replay: EpisodeReplay,
         rules: ActionRules,
@@ -49,8 +52,6 @@ class Collector:
         seed: int,
         counts: Counts | None = None,
     ) -> None:
-        if env.autoreset_mode != AutoresetMode.SAME_STEP:
-            raise ValueError(f"the collector needs autoreset_mode SAME_STEP, not {env.autoreset_mode}")
         self.env = env
         self.network = network
         self.replay = replay
@@ -59,13 +60,14 @@ class Collector:
         self.counts = counts
         self.device = network.head.weight.device
         count, horizon, size = env.num_envs, env.config.max_new_tokens, replay.prompt_size
-        self.tokens = torch.zeros((count, size + horizon), dtype=torch.int64)
-        self.actions = torch.zeros((count, horizon), dtype=torch.int64)
-        self.rewards = torch.zeros((count, horizon))
-        self.log_probs = torch.zeros((count, horizon))
-        self.prompt_lengths = torch.zeros(count, dtype=torch.int64)
-        self.written = torch.zeros(count, dtype=torch.int64)
-        self.rows = torch.arange(count)
+        zeros = functools.partial(torch.zeros, device=env.device)
+        self.tokens = zeros((count, size + horizon), dtype=torch.int64)
+        self.actions = zeros((count, horizon), dtype=torch.int64)
+        self.rewards = zeros((count, horizon))
+        self.log_probs = zeros((count, horizon))
+        self.prompt_lengths = zeros(count, dtype=torch.int64)
+        self.written = zeros(count, dtype=torch.int64)
+        self.rows = torch.arange(count, device=env.device)
         self.steps = 0
         self.episodes = 0
         self.recent_returns: list[float] = []
@@ -86,30 +88,26 @@ class Collector:
             self.counts.add(newest, actions)
         else:
             actions, log_probs = choose_actions(values, temperature, epsilon, self.generator, valid)
-        chosen = actions.cpu()
-        observation, rewards, terminated, truncated, infos = self.env.step(chosen.numpy())
-        over = torch.from_numpy(terminated | truncated)
-        appended = torch.from_numpy(observation[:, -1].copy())
-        if over.any():  # the observation of an ended episode is the next one's first
-            appended[over] = torch.tensor([last[-1] for last in infos["final_obs"][over.numpy()]])
-
+        actions = actions.to(self.env.device)
+        observation, rewards, terminated, _, infos = self.env.step(actions)
+        appended = infos["final_obs"][:, -1]
         self.tokens[self.rows, self.prompt_lengths + self.written] = appended
-        self.actions[self.rows, self.written] = chosen
-        self.rewards[self.rows, self.written] = torch.from_numpy(rewards).float()
-        self.log_probs[self.rows, self.written] = log_probs.float().cpu()
+        self.actions[self.rows, self.written] = actions
+        self.rewards[self.rows, self.written] = rewards.float()
+        self.log_probs[self.rows, self.written] = log_probs.to(self.env.device, torch.float32)
         self.written += 1
         self.steps += self.env.num_envs
         self.hidden, self.state = self.network.step(appended.to(self.device), self.state)
-        if over.any():
-            ended = over.nonzero().squeeze(1)
-            self._keep(ended, torch.from_numpy(terminated)[ended])
-            hidden, state = self._begin(ended, observation[ended.numpy()])
+        ended = infos["_final_obs"].nonzero().squeeze(1)
+        if len(ended):
+            self._keep(ended, terminated[ended])
+            hidden, state = self._begin(ended, observation[ended])
             self.hidden[ended.to(self.device)] = hidden
             put_rows(self.state, ended.to(self.device), state)
 
-    def _begin(self, rows: Tensor, observation: np.ndarray) -> tuple[Tensor, Any]:
+    def _begin(self, rows: Tensor, observation: Tensor) -> tuple[Tensor, Any]:
         """Read the prompts of new episodes."""
-        prompt, lengths = right_padded(torch.from_numpy(observation))
+        prompt, lengths = right_padded(observation)
         self.tokens[rows] = 0
         self.tokens[rows, : prompt.shape[1]] = prompt
         self.rewards[rows] = 0.0
