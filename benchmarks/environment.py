@@ -1,0 +1,137 @@
+"""Environment steps per second: ours in NumPy and on a device, Gymnasium's vector environments, and a bare copy.
+
+All play the same episodes with the same actions, drawn beforehand. The copy is what no environment can be faster than:
+the observations of a step, copied once from an array into a fresh one.
+
+    python benchmarks/environment.py --json benchmarks/results/environment.json --png benchmarks/results/environment.png
+    python benchmarks/environment.py --device cuda --num-envs 16384 262144 1048576
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from tqdm import tqdm
+
+import tokenlm  # noqa: F401  registers the environments
+from tokenlm.envs import EnvConfig, TokenLMDeviceEnv, TokenLMVectorEnv
+
+from measuring import rates, spread
+from record import print_table, write_result
+
+WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "markov, V = 200": ("TokenLM-Markov-v0", {}),
+    "n-gram, zh": ("TokenLM-v0", {"corpus": "zh"}),
+}
+NUM_ENVS = [1, 16, 64, 256, 1024, 4096, 16384]
+SYNC, ASYNC, NUMPY, DEVICE, COPY = "SyncVectorEnv", "AsyncVectorEnv", "TokenLMVectorEnv", "TokenLMDeviceEnv", "copy"
+LIMITS = {SYNC: 1024, ASYNC: 64}  # environments side by side
+ACTIONS = 16  # batches of actions drawn beforehand
+
+
+def make(kind: str, world: str, num_envs: int, device: str) -> VectorEnv[Any, Any, Any]:
+    """An environment of one kind, all with the next episode beginning in the step that ends one."""
+    name, settings = WORLDS[world]
+    if kind in (SYNC, ASYNC):
+
+        def single() -> gym.Env[Any, Any]:
+            return gym.make(name, **settings)
+
+        many = [single] * num_envs
+        if kind == SYNC:
+            return SyncVectorEnv(many, autoreset_mode=AutoresetMode.SAME_STEP)
+        return AsyncVectorEnv(many, autoreset_mode=AutoresetMode.SAME_STEP)
+    config = EnvConfig(**{**gym.spec(name).kwargs, **settings})
+    if kind == NUMPY:
+        return TokenLMVectorEnv(num_envs, config, autoreset_mode=AutoresetMode.SAME_STEP)
+    return TokenLMDeviceEnv(num_envs, config, device=device)
+
+
+def measure(kind: str, world: str, num_envs: int, device: str, seconds: float) -> dict[str, Any]:
+    """Steps per second of one kind."""
+    env = make(NUMPY if kind == COPY else kind, world, num_envs, device)
+    observation, _ = env.reset(seed=0)
+    env.action_space.seed(0)
+    actions: list[Any] = [env.action_space.sample() for _ in range(ACTIONS)]
+    if kind == DEVICE:
+        actions = [torch.from_numpy(a).to(env.device) for a in actions]
+
+    def work() -> None:
+        for action in actions:
+            if kind == COPY:
+                observation.copy()
+            else:
+                env.step(action)
+
+    work()  # so that no environment begins measured with all episodes at their first token
+    found = rates(work, ACTIONS * num_envs, seconds, device if kind == DEVICE else "cpu")
+    env.close()
+    return {"world": world, "num_envs": num_envs, "environment": kind, **spread(found, "steps/s")}
+
+
+def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the ratio to SyncVectorEnv and the share of the bare copy, at as many environments."""
+    found = {(row["world"], row["num_envs"], row["environment"]): row["steps/s"] for row in rows}
+    for row in rows:
+        sync = found.get((row["world"], row["num_envs"], SYNC))
+        row["of SyncVectorEnv"] = row["steps/s"] / sync if sync else None
+        row["of the copy"] = row["steps/s"] / found[row["world"], row["num_envs"], COPY]
+    return rows
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Steps per second against the number of environments, one panel for each world."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, len(WORLDS), figsize=(11, 4.2), sharey=True, layout="constrained")
+    for panel, world in zip(panels, WORLDS, strict=True):
+        for kind in (COPY, DEVICE, NUMPY, SYNC, ASYNC):
+            own = [row for row in rows if row["world"] == world and row["environment"] == kind]
+            style = "k:" if kind == COPY else "-o"
+            panel.loglog([row["num_envs"] for row in own], [row["steps/s"] for row in own], style, label=kind)
+        panel.set(title=world, xlabel="environments side by side", ylabel="environment steps / s")
+        panel.grid(alpha=0.3)
+        panel.legend()
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """Measure every world, number of environments and kind."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--png", type=Path, help="where to draw them")
+    parser.add_argument("--num-envs", type=int, nargs="+", default=NUM_ENVS)
+    parser.add_argument("--device", default="cpu", help="of TokenLMDeviceEnv")
+    parser.add_argument("--threads", type=int, help="of torch; its own choice if not given")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each row")
+    chosen = parser.parse_args()
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    cases = [
+        (kind, world, num_envs)
+        for world in WORLDS
+        for num_envs in chosen.num_envs
+        for kind in (SYNC, ASYNC, NUMPY, DEVICE, COPY)
+        if num_envs <= LIMITS.get(kind, num_envs)
+    ]
+    rows = with_ratios([measure(*case, chosen.device, chosen.seconds) for case in tqdm(cases, unit="case")])
+    print_table(rows)
+    if chosen.json:
+        write_result(
+            chosen.json, rows, worlds=WORLDS, device=chosen.device, threads=torch.get_num_threads(), seed=0,
+            seconds=chosen.seconds,
+        )  # fmt: skip
+    if chosen.png:
+        plot(rows, chosen.png)
+
+
+if __name__ == "__main__":
+    main()
