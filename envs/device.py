@@ -23,7 +23,7 @@ from .world import World
 class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
     """Many TokenLM episodes as tensors on a GPU, or on the CPU; the manual is that of `TokenLMEnv`.
 
-    Its episodes are those of `TokenLMVectorEnv` with autoreset SAME_STEP, number for number. A step launches
+    Its episodes are those of `TokenLMVectorEnv` with autoreset SAME_STEP, number for number. On a GPU a step launches
     the same kernels whatever happens and never waits for the device, so it can run ahead of it and be captured in a
     CUDA graph. That has two consequences. `infos["final_obs"]` is a plain (B, L) tensor, the last observation of every
     row whether its episode is over (`infos["_final_obs"]`) or not. And actions are not looked at: a masked one earns
@@ -65,6 +65,8 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
         self._episodes = Episodes(self.world, self.config, num_envs, like=torch.zeros(0, device=device))
         self.device: torch.device = self._episodes.device
         self._rows = torch.arange(num_envs, device=self.device)
+        # Which episodes are over is known to the host at once where the device is the host: only those start anew.
+        self._runs_ahead = self.device.type != "cpu"
         self._begun = False
 
     def reset(
@@ -106,7 +108,10 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
         rewards, terminated, truncated, log_probs = episodes.step(actions)
         over = terminated | truncated
         last = episodes.observe()
-        episodes.start(self._rows, where=over)
+        if self._runs_ahead:
+            episodes.start(self._rows, where=over)
+        elif len(rows := over.nonzero().squeeze(1)):
+            episodes.start(rows)
         observations = torch.where(over[:, None], episodes.first_observation(), last)
         infos = {"log_prob": log_probs, "final_obs": last, "_final_obs": over}
         return observations, rewards, terminated, truncated, infos

@@ -47,11 +47,13 @@ class NoSynchronization(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("runs_ahead", [True, False])
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_number_for_number_as_the_numpy_one(tiny, settings, device):
+def test_number_for_number_as_the_numpy_one(tiny, settings, device, runs_ahead):
     envs = TokenLMVectorEnv(N, tiny, autoreset_mode="SameStep", **settings)
     tensors = TokenLMDeviceEnv(N, tiny, device=device, **settings)
+    tensors._runs_ahead = runs_ahead  # the way of a GPU is tested where there is none
     observations, _ = envs.reset(seed=40)
     assert np.array_equal(observations, tensors.reset(seed=40)[0].cpu().numpy())
     rng, ends = np.random.default_rng(0), 0
@@ -77,6 +79,7 @@ def test_number_for_number_as_the_numpy_one(tiny, settings, device):
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_a_step_never_waits(tiny, settings):
     envs = TokenLMDeviceEnv(N, tiny, device="cpu", **settings)
+    envs._runs_ahead = True  # as on a GPU
     envs.reset(seed=0)
     action = torch.full((N,), int(np.flatnonzero(envs.world.valid)[-1]))
     envs.step(action)  # tables are brought to the device once
