@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..envs.text import load_tokenizer, write_atomically, write_text_atomically
-from .configuration import agent_config_of, env_config_of
+from .configuration import agent_config_of
+from .run_config import env_config_of
 
 if TYPE_CHECKING:
     from .dqn.agent import DQN

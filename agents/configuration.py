@@ -1,4 +1,4 @@
-"""Everything a training run can be told, as typed dataclasses: one source for YAML, command line and Python."""
+"""The learner's settings as typed dataclasses: one source for YAML, command line and Python."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from ..envs import EnvConfig, nearest
-from ..envs.text import Cleaning
+from ..envs import nearest
 from ..envs.typed import check_types
 from .schedules import Schedule
 
@@ -339,54 +338,6 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """A training run: the environment, the agent, and how long.
-
-    Args:
-        name: name of the run; its folder is `output`/`name`.
-        env: the environment's arguments.
-        agent: the learner's settings.
-        total_steps: environment steps (for cross_entropy: the same number of updates as that many would give).
-        max_seconds: stop after so much time spent learning, if that comes first; schedules then run over whichever of
-            the two is further on, and a run is no longer the same bit for bit. None for no limit.
-        evaluations: how many evaluations on held-out text, evenly spread over the run.
-        evaluation_documents: held-out documents that an evaluation during the run scores.
-        evaluation_episodes: episodes that an evaluation writes from held-out prompts.
-        baseline_seconds: time to train the maximum-likelihood baseline on the same network; 0 for none.
-        samples: texts written before and after training.
-        output: folder of all runs.
-        device: "auto", "cpu", "cuda" or "mps".
-        seed: seed of everything random.
-        threads: CPU threads of torch; None leaves its own choice.
-    """
-
-    name: str = "quickstart"
-    env: EnvConfig = field(default_factory=EnvConfig)
-    agent: AgentConfig = field(default_factory=AgentConfig)
-    total_steps: int = 200_000
-    max_seconds: float | None = None
-    evaluations: int = 20
-    evaluation_documents: int = 200
-    evaluation_episodes: int = 128
-    baseline_seconds: float = 30.0
-    samples: int = 5
-    output: str = "runs"
-    device: str = "auto"
-    seed: int = 0
-    threads: int | None = None
-
-
-def run_config_of(values: dict[str, Any]) -> RunConfig:
-    """The configuration whose `dataclasses.asdict` is `values`, as YAML or JSON gives it back."""
-    return RunConfig(**{**values, "env": env_config_of(values["env"]), "agent": agent_config_of(values["agent"])})
-
-
 def agent_config_of(values: dict[str, Any]) -> AgentConfig:
     """The configuration whose `dataclasses.asdict` is `values`."""
     return AgentConfig(**{**values, "network": NetworkConfig(**values["network"])})
-
-
-def env_config_of(values: dict[str, Any]) -> EnvConfig:
-    """The configuration whose `dataclasses.asdict` is `values`."""
-    return EnvConfig(**{**values, "cleaning": Cleaning(**values["cleaning"])})

@@ -13,14 +13,11 @@ import torch
 
 from ..envs import EnvConfig, Episodes, Oracle, Split, Vocabulary, World, force
 from .claims import supported_claims
-from .dqn.agent import DQN
-from .dqn.collector import right_padded
-from .dqn.exploration import choose_actions
 from .exact import MAX_TEXTS, exact_score
-from .networks import State
+from .policies import log_likelihood, policy_of, world_of
+from .protocol import Agent
 
 _BLOCK = 256  # texts scored at a time
-_CHUNK = 1 << 22  # entries of a (positions, V) block that may live in memory at once
 
 
 @dataclass(frozen=True)
@@ -46,71 +43,52 @@ class TextScore:
 
 
 def score_text(
-    agent: DQN, split: Split = "test", limit: int | None = None, temperature: float | None = None
+    agent: Agent,
+    split: Split = "test",
+    limit: int | None = None,
+    temperature: float | None = None,
+    env: EnvConfig | None = None,
 ) -> TextScore:
     """Perplexity of the agent's policy and of p* on the documents of `split` (the first `limit`).
 
     Every token of every document is scored. One that lies beyond `max_new_tokens` is scored in an episode that
-    starts later in the document, with the window the environment would show there.
+    starts later in the document, with the window the environment would show there. `temperature` is that of a DQN's
+    policy; `env` is needed for an agent that does not know its environment.
     """
-    world = _world(agent)
-    tau = agent.temperature if temperature is None else temperature
+    world, config = world_of(agent, env)
+    tau = temperature_of(agent) if temperature is None else temperature
     documents = world.documents[split]
     count = min(limit or len(documents), len(documents))
-    step = agent.env_config.max_new_tokens
+    step = config.max_new_tokens
     pieces = [(d, s) for d in range(count) for s in range(0, int(documents.lengths[d]) + 1, step)]
     order = sorted(
         pieces,
         key=lambda piece: (
-            min(int(documents.lengths[piece[0]]) - piece[1], step) + min(piece[1], agent.env_config.context_length)
+            min(int(documents.lengths[piece[0]]) - piece[1], step) + min(piece[1], config.context_length)
         ),
     )
     own, target, scored, unknown, characters = 0.0, 0.0, 0, 0, 0
     for first in range(0, len(order), _BLOCK):
         rows, starts = np.array(order[first : first + _BLOCK], np.int64).T
-        forced = force(world, agent.env_config, split, rows, starts, skip_invalid=True)
+        forced = force(world, config, split, rows, starts, skip_invalid=True)
         target += float(forced.log_probs.sum())
         scored += int(forced.scored.sum())
         unknown += int((forced.actions == Vocabulary.UNK).sum())
         characters += sum(
-            len(agent.tokenizer.decode(a[s].tolist())) for a, s in zip(forced.actions, forced.scored, strict=True)
+            len(world.tokenizer.decode(a[s].tolist())) for a, s in zip(forced.actions, forced.scored, strict=True)
         )
         characters += int(forced.terminated.sum())
         if tau > 0:
-            own += _log_likelihood(agent, forced.tokens, forced.prompt_lengths, forced.actions, forced.scored, tau)
+            own += log_likelihood(agent, world, config, forced, tau)
+    possible = tau > 0 and own > -math.inf
     return TextScore(
-        perplexity=math.exp(min(-own / scored, 700.0)) if tau > 0 else None,
+        perplexity=math.exp(min(-own / scored, 700.0)) if possible else None,
         target_perplexity=math.exp(-target / scored),
-        bits_per_character=-own / math.log(2) / characters if tau > 0 else None,
+        bits_per_character=-own / math.log(2) / characters if possible else None,
         target_bits_per_character=-target / math.log(2) / characters,
         tokens=scored,
         unknown_share=unknown / (scored + unknown),
     )
-
-
-@torch.no_grad()
-def _log_likelihood(
-    agent: DQN,
-    tokens: npt.NDArray[np.int64],
-    prompt: npt.NDArray[np.int64],
-    actions: npt.NDArray[np.int64],
-    scored: npt.NDArray[np.bool_],
-    temperature: float,
-) -> float:
-    """Sum of log π over the scored actions, nats."""
-    width = int((tokens != Vocabulary.PAD).sum(1).max())
-    agent.network.eval()
-    hidden = agent.network(torch.from_numpy(tokens[:, :width]).to(agent.device))
-    rows, steps = np.nonzero(scored)
-    at = hidden[rows, prompt[rows] - 1 + steps]
-    chosen = torch.from_numpy(actions[rows, steps]).to(agent.device)
-    total = 0.0
-    # Scoring asks what the policy thinks of a text, so no minimum length hides its <eos>.
-    rows_at_once = max(1, _CHUNK // agent.network.vocab_size)
-    for h, a in zip(at.split(rows_at_once), chosen.split(rows_at_once), strict=True):
-        values = agent.network.policy_values(h, agent.rules.valid)
-        total += float(torch.log_softmax(values / temperature, -1).gather(1, a[:, None]).cpu().double().sum())
-    return total
 
 
 @dataclass(frozen=True)
@@ -133,7 +111,7 @@ class Play:
 
 @torch.no_grad()
 def play(
-    policy: DQN | str,
+    policy: Agent | str,
     world: World,
     config: EnvConfig,
     episodes: int,
@@ -142,29 +120,18 @@ def play(
 ) -> Play:
     """Episodes of a policy: an agent at `temperature` (0 is greedy), "random" (uniform valid) or "target" (p* itself).
 
-    Equal seeds give equal prompts to every policy.
+    Equal seeds give equal prompts to every policy. The agents of other algorithms than DQN have one policy for every
+    temperature above 0.
     """
     running = _running(world, config, episodes, seed)
     prefixes = running.observe()
     generator = torch.Generator().manual_seed(seed)
     active, returns, kl = np.ones(episodes, np.bool_), np.zeros(episodes), np.zeros(episodes)
-    hidden = torch.empty(0)
-    state: State = ()
-    if isinstance(policy, DQN):
-        policy.network.eval()
-        hidden, state = policy.network.encode(*(t.to(policy.device) for t in right_padded(torch.from_numpy(prefixes))))
+    act = policy_of(policy, running, temperature)
     while active.any():
-        valid = torch.from_numpy(running.action_masks())
-        if isinstance(policy, DQN):
-            values = policy.network.policy_values(hidden, valid.to(policy.device)).float().cpu()
-            if temperature > 0:
-                kl += np.where(active, _kl(values, valid, running, temperature), 0.0)
-            actions, _ = choose_actions(values, temperature, generator=generator)
-            hidden, state = policy.network.step(actions.to(policy.device), state)
-        elif policy == "target":
-            actions, _ = choose_actions(torch.from_numpy(running.target_log_probs()), 1.0, generator=generator)
-        else:
-            actions, _ = choose_actions(torch.where(valid, 0.0, -torch.inf), 1.0, generator=generator)
+        actions, log_pi = act(running, generator)
+        if log_pi is not None:
+            kl += np.where(active, _kl(log_pi, running), 0.0)
         rewards, terminated, truncated, _ = running.step(actions.numpy(), active)
         returns += rewards
         active = active & ~(terminated | truncated)
@@ -172,15 +139,15 @@ def play(
     return Play(returns, kl, prefixes, texts)
 
 
-def _kl(values: torch.Tensor, valid: torch.Tensor, running: Episodes, temperature: float) -> npt.NDArray[np.float64]:
-    log_pi = torch.log_softmax(values.masked_fill(~valid, -torch.inf) / temperature, -1).double()
+def _kl(log_pi: torch.Tensor, running: Episodes) -> npt.NDArray[np.float64]:
     log_target = torch.from_numpy(running.target_log_probs())
-    return torch.where(valid, log_pi.exp() * (log_pi - log_target), 0.0).sum(-1).numpy()
+    return torch.where(log_pi > -torch.inf, log_pi.exp() * (log_pi - log_target), 0.0).sum(-1).numpy()
 
 
 def evaluate(
-    agent: DQN,
+    agent: Agent,
     *,
+    env: EnvConfig | None = None,
     split: Split = "test",
     documents: int | None = None,
     episodes: int = 256,
@@ -190,7 +157,8 @@ def evaluate(
     """Everything measured of an agent, as one JSON object.
 
     Args:
-        agent: with an environment.
+        agent: of any algorithm.
+        env: the environment's arguments, for an agent that does not know its own.
         split: whose prompts and documents.
         documents: documents scored, the first so many; None for all.
         episodes: texts written, sampled and greedy.
@@ -205,17 +173,19 @@ def evaluate(
     texts has its 95 % confidence interval beside it, as …_ci. `exact` holds `ExactScore`, without sampling, where
     every text can be enumerated, and is null elsewhere.
     """
-    world = _world(agent)
-    config = dataclasses.replace(agent.env_config, split=split)
-    score = score_text(agent, split, documents)
+    world, config = world_of(agent, env)
+    config = dataclasses.replace(config, split=split)
+    tau = temperature_of(agent)
+    score = score_text(agent, split, documents, env=env)
     references = reference_returns(world, config, episodes, seed)
-    sampled = play(agent, world, config, episodes, seed, agent.temperature)
+    sampled = play(agent, world, config, episodes, seed, tau)
     greedy = play(agent, world, config, episodes, seed, 0.0)
+    has_kl = tau > 0 and bool(np.isfinite(sampled.kl).all())
     result = {
         **dataclasses.asdict(score),
-        "temperature": agent.temperature,
-        "kl_to_target": float(sampled.kl.mean()) if agent.temperature > 0 else None,
-        "kl_to_target_ci": _interval(sampled.kl) if agent.temperature > 0 else None,
+        "temperature": getattr(agent, "temperature", None),
+        "kl_to_target": float(sampled.kl.mean()) if has_kl else None,
+        "kl_to_target_ci": _interval(sampled.kl) if has_kl else None,
         "sampled_return": float(sampled.returns.mean()),
         "sampled_return_ci": _interval(sampled.returns),
         "greedy_return": float(greedy.returns.mean()),
@@ -223,11 +193,11 @@ def evaluate(
         **references,
         "optimal_return_bounds": None,
         "normalized_score": None,
-        "exact": _exact(agent),
+        "exact": _exact(agent, world, config),
         "env_steps": agent.env_steps,
-        "transitions_trained": agent.learner.transitions_trained,
-        "wall_seconds": agent.learning_seconds,
-        "supports": supported_claims(config, agent.temperature, agent.config.gamma),
+        "transitions_trained": getattr(agent, "transitions_trained", None),
+        "wall_seconds": getattr(agent, "learning_seconds", None),
+        "supports": supported_claims(config, getattr(agent, "temperature", 0.0), _gamma(agent)),
     }
     random, best = references["random_return"], references["optimal_return"]
     if random is not None and best is not None:
@@ -245,14 +215,25 @@ def _interval(values: npt.NDArray[np.float64]) -> list[float]:
     return [mean - half, mean + half]
 
 
-def _exact(agent: DQN) -> dict[str, float] | None:
+def temperature_of(agent: Agent) -> float:
+    """τ of a DQN; 1 for an agent that has none, whose policy is used as it is."""
+    return float(getattr(agent, "temperature", 1.0))
+
+
+def _gamma(agent: Agent) -> float:
+    """The discount the agent learns with; 1, which every adapter has by default, where it does not say."""
+    config = getattr(agent, "config", None) or getattr(agent, "settings", {})
+    return float(config.get("gamma", 1.0) if isinstance(config, dict) else getattr(config, "gamma", 1.0))
+
+
+def _exact(agent: Agent, world: World, config: EnvConfig) -> dict[str, float] | None:
     """`exact_score` where there is one prompt and few enough texts."""
-    config, words = agent.env_config, int(agent.rules.valid.sum())
+    words = int(world.valid.sum())
     if config.prompt_length != (0, 0) or words**config.max_new_tokens > MAX_TEXTS or config.transition != "free":
         return None
-    if not Oracle(_world(agent), config).is_exact:
+    if not Oracle(world, config).is_exact:
         return None
-    return dataclasses.asdict(exact_score(agent))
+    return dataclasses.asdict(exact_score(agent, temperature=temperature_of(agent), env=config))
 
 
 def reference_returns(world: World, config: EnvConfig, episodes: int, seed: int) -> dict[str, float | None]:
@@ -280,9 +261,3 @@ def _running(world: World, config: EnvConfig, episodes: int, seed: int) -> Episo
     running.seed_all([seed + i for i in range(episodes)])
     running.start(np.arange(episodes))
     return running
-
-
-def _world(agent: DQN) -> World:
-    if agent.world is None:
-        raise ValueError("this agent has no environment to be evaluated in; load it with DQN.load(path, env=…)")
-    return agent.world

@@ -10,6 +10,8 @@ import torch
 
 from ..envs import EnvConfig, Episodes, Oracle, Vocabulary, World
 from .dqn.agent import DQN
+from .policies import windows_at, world_of
+from .protocol import Agent
 
 MAX_TEXTS = 300_000
 
@@ -68,8 +70,13 @@ def _earned(world: World, config: EnvConfig, prompt: list[int], tokens: Ints, le
 
 
 @torch.no_grad()
-def log_policy(agent: DQN, texts: Texts, temperature: float) -> Floats:
-    """(N,) log π(text) of the agent's Boltzmann policy, greedy at temperature 0 (-inf for all texts but one)."""
+def log_policy(agent: Agent, texts: Texts, temperature: float, env: EnvConfig | None = None) -> Floats:
+    """(N,) log π(text), greedy at temperature 0 (-inf for all texts but one).
+
+    Above 0 it is a DQN's Boltzmann policy at that temperature, and that of any other agent as it is.
+    """
+    if not isinstance(agent, DQN):
+        return _log_policy_of_windows(agent, texts, temperature == 0.0, *world_of(agent, env))
     agent.network.eval()
     prompt = torch.from_numpy(np.tile(texts.prompt, (len(texts.tokens), 1)))
     tokens = torch.cat([prompt, torch.from_numpy(texts.tokens)], dim=1).to(agent.device)
@@ -87,6 +94,28 @@ def log_policy(agent: DQN, texts: Texts, temperature: float) -> Floats:
         chosen = log_pi.gather(1, tokens[:, len(texts.prompt) + step, None])[:, 0].cpu()
         total += torch.where(torch.from_numpy(step < texts.lengths), chosen, 0.0)
     return total.numpy()
+
+
+def _log_policy_of_windows(agent: Agent, texts: Texts, greedy: bool, world: World, config: EnvConfig) -> Floats:
+    """(N,) `log_policy` of an agent that is asked for windows; once for every prefix that texts share."""
+    prompt = len(texts.prompt)
+    tokens = np.concatenate([np.tile(texts.prompt, (len(texts.tokens), 1)), texts.tokens], axis=1)
+    total = np.zeros(len(tokens))
+    for step in range(texts.tokens.shape[1]):
+        prefixes, which = np.unique(tokens[:, : prompt + step], axis=0, return_inverse=True)
+        count = len(prefixes)
+        ends = np.full(count, prompt + step - 1)
+        windows = windows_at(prefixes, np.arange(count), ends, config.context_length)
+        masks = np.tile(world.valid, (count, 1))
+        masks[:, Vocabulary.EOS] &= step >= config.min_new_tokens
+        if greedy:
+            actions, _ = agent.predict(windows, deterministic=True, action_masks=masks)
+            log_pi = np.where(np.arange(world.vocab_size) == np.asarray(actions)[:, None], 0.0, -np.inf)
+        else:
+            log_pi = np.asarray(agent.log_probs(windows, masks), np.float64)
+        chosen = log_pi[which.reshape(-1), texts.tokens[:, step]]
+        total += np.where(step < texts.lengths, chosen, 0.0)
+    return total
 
 
 @dataclass(frozen=True)
@@ -114,17 +143,19 @@ class ExactScore:
     total_variation: float
 
 
-def exact_score(agent: DQN, prompt: list[int] | None = None, temperature: float | None = None) -> ExactScore:
+def exact_score(
+    agent: Agent, prompt: list[int] | None = None, temperature: float | None = None, env: EnvConfig | None = None
+) -> ExactScore:
     """Everything about the agent's policy after one prompt, without sampling.
 
+    `env` is needed for an agent that does not know its environment; one without a temperature is scored at τ = 1.
     Raises ValueError where there are too many texts to enumerate.
     """
-    if agent.world is None:
-        raise ValueError("this agent has no environment to be evaluated in; load it with DQN.load(path, env=…)")
-    world, config = agent.world, agent.env_config
-    tau = agent.temperature if temperature is None else temperature
+    world, config = world_of(agent, env)
+    tau = float(getattr(agent, "temperature", 1.0)) if temperature is None else temperature
     texts = every_text(world, config, prompt)
-    return score_distribution(world, config, texts, log_policy(agent, texts, tau), log_policy(agent, texts, 0.0), tau)
+    policy, greedy = (log_policy(agent, texts, t, env) for t in (tau, 0.0))
+    return score_distribution(world, config, texts, policy, greedy, tau)
 
 
 def score_distribution(

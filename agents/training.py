@@ -16,10 +16,15 @@ from tqdm import tqdm
 from ..envs.text import write_text_atomically
 from . import checkpoints, reports
 from .baselines.maximum_likelihood import MaximumLikelihood
-from .configuration import RunConfig, run_config_of
+from .configuration import AgentConfig
+from .course import Course
 from .dqn.agent import DQN
-from .evaluation import evaluate, play, reference_returns, score_text
+from .evaluation import evaluate, play, reference_returns, score_text, temperature_of
 from .memory import memory_text
+from .policies import world_of, write
+from .protocol import Agent
+from .registry import algorithm, make
+from .run_config import RunConfig, run_config_of
 
 STATE = "state.pt"
 BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
@@ -31,7 +36,8 @@ class Run:
 
     The folder holds config.yaml, results.jsonl (a line for each evaluation), TensorBoard events, curves.png,
     samples.txt, summary.json, weights.safetensors, agent.json, tokenizer/ and, until the run is done, state.pt,
-    from which the same command goes on, bit for bit on the CPU, as it was at its last evaluation.
+    from which the same command goes on, bit for bit on the CPU, as it was at its last evaluation. Other libraries'
+    algorithms cannot be taken up again in the middle: an interrupted run of theirs begins anew.
 
     Args:
         config: what to train and how long.
@@ -44,8 +50,8 @@ class Run:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.folder, self.resumes = _folder(config)
-        kind = MaximumLikelihood if config.agent.loss == "cross_entropy" else DQN
-        self.agent = kind(config.env, config.agent, seed=config.seed, device=config.device)
+        self.agent = make_agent(config)
+        self.course = Course(self.agent, config.total_steps, config.max_seconds)
         self.rows: list[dict[str, Any]] = []
         self.baseline: list[dict[str, Any]] = []
         self.before: list[str] = []
@@ -64,10 +70,8 @@ class Run:
         return summary
 
     def _open(self) -> None:
-        world = self.agent.world
-        if world is None:
-            raise ValueError("a run needs an environment to train in")
-        if self.resumes:
+        world, _ = world_of(self.agent, self.config.env)
+        if self.resumes and isinstance(self.agent, DQN):
             saved = checkpoints.load_state(self.folder / STATE)
             self.agent.load_state_dict(saved["agent"])
             self.rows, self.before, self.references = saved["rows"], saved["before"], saved["references"]
@@ -77,83 +81,94 @@ class Run:
             return
         (self.folder / "results.jsonl").unlink(missing_ok=True)
         held_out = dataclasses.replace(self.config.env, split="valid")
-        if not self.quiet:
+        if not self.quiet and isinstance(self.agent, DQN):
             print(memory_text(self.agent))
         self.references = reference_returns(world, held_out, self.config.evaluation_episodes, self.config.seed)
         self.before = self._samples()
 
     def _learn(self) -> None:
-        config, agent = self.config, self.agent
+        config, course = self.config, self.course
         share = 1.0 / max(1, config.evaluations)
-        due = [share * len(self.rows)]
-        first = agent.num_steps
+        due = share * len(self.rows)
         with (
             SummaryWriter(str(self.folder / "tensorboard")) as board,
-            tqdm(total=config.total_steps, initial=first, unit="step", unit_scale=True, disable=self.quiet,
+            tqdm(total=config.total_steps, initial=course.steps, unit="step", unit_scale=True, disable=self.quiet,
                  dynamic_ncols=True, mininterval=0.5) as bar,
         ):  # fmt: skip
 
-            def after_step(agent: DQN) -> bool:
-                bar.update(min(agent.num_steps, config.total_steps) - bar.n)
-                if agent.progress >= due[0] - 1e-9:
-                    due[0] += share
+            def after_step() -> bool:
+                nonlocal due
+                bar.update(min(course.steps, config.total_steps) - bar.n)
+                if course.progress >= due - 1e-9:
+                    due += share
                     row = self._evaluate(board)
                     bar.set_postfix_str(_postfix(row), refresh=True)
-                    if agent.progress < 1.0:
+                    if course.progress < 1.0:
                         self._checkpoint()
                 return True
 
             if not self.rows:
                 self._evaluate(board)
                 self._checkpoint()
-                due[0] = share
-            agent.learn(config.total_steps, after_step, resume=self.resumes, max_seconds=config.max_seconds)
-            if self.rows[-1]["num_steps"] < agent.num_steps:
+                due = share
+            course.run(after_step, resume=self.resumes)
+            if self.rows[-1]["num_steps"] < course.steps:
                 self._evaluate(board)
 
     def _evaluate(self, board: SummaryWriter) -> dict[str, Any]:
-        with self.agent.stopwatch.time("evaluation"):
-            figures = self._figures()
-        shares = {f"time_{part}": share for part, share in self.agent.stopwatch.shares().items()}
-        row = {**figures, **shares}
+        row = self._figures()
         self.rows.append(row)
         with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         for name, value in row.items():
             if isinstance(value, (int, float)):
-                board.add_scalar(f"tokenlm/{name}", value, self.agent.num_steps)
+                board.add_scalar(f"tokenlm/{name}", value, self.course.steps)
         board.flush()
         return row
 
     def _figures(self) -> dict[str, Any]:
-        agent, config = self.agent, self.config
-        score = score_text(agent, "valid", config.evaluation_documents)
-        held_out = dataclasses.replace(config.env, split="valid")
-        arguments = (agent.world, held_out, config.evaluation_episodes, config.seed)
-        greedy = play(agent, *arguments, temperature=0.0)  # type: ignore[arg-type]
-        sampled = play(agent, *arguments, temperature=agent.temperature)  # type: ignore[arg-type]
-        seconds = agent.learning_seconds
+        agent = self.agent
+        if not isinstance(agent, DQN):
+            return self._policy_figures()
+        with agent.stopwatch.time("evaluation"):
+            figures = self._policy_figures()
+        trained, seconds, collector = agent.transitions_trained, self.course.seconds, agent.collector
         return {
-            "num_steps": agent.num_steps,
-            "env_steps": agent.env_steps,
+            **figures,
             "updates": agent.learner.updates,
-            "transitions_trained": agent.learner.transitions_trained,
-            "wall_seconds": round(seconds, 3),
-            "transitions_per_second": round(agent.learner.transitions_trained / seconds) if seconds else 0,
+            "transitions_trained": trained,
+            "transitions_per_second": round(trained / seconds) if seconds else 0,
             "temperature": agent.temperature,
+            "training_return": collector.mean_return if collector and collector.recent_returns else None,
+            **{name: float(value) for name, value in agent.last_metrics.items()},
+            **{f"time_{part}": share for part, share in agent.stopwatch.shares().items()},
+        }
+
+    def _policy_figures(self) -> dict[str, Any]:
+        """What is measured of the agents of all algorithms alike."""
+        agent, config = self.agent, self.config
+        world, _ = world_of(agent, config.env)
+        score = score_text(agent, "valid", config.evaluation_documents, env=config.env)
+        arguments = (world, dataclasses.replace(config.env, split="valid"), config.evaluation_episodes, config.seed)
+        greedy = play(agent, *arguments, temperature=0.0)
+        sampled = play(agent, *arguments, temperature=temperature_of(agent))
+        seconds = self.course.seconds
+        return {
+            "num_steps": self.course.steps,
+            "env_steps": agent.env_steps,
+            "wall_seconds": round(seconds, 3),
+            "env_steps_per_second": round(agent.env_steps / seconds) if seconds else 0,
             "perplexity": score.perplexity,
             "target_perplexity": score.target_perplexity,
             "bits_per_character": score.bits_per_character,
             "sampled_return": float(sampled.returns.mean()),
             "greedy_return": float(greedy.returns.mean()),
             "kl_to_target": float(sampled.kl.mean()),
-            "training_return": agent.collector.mean_return
-            if agent.collector and agent.collector.recent_returns
-            else None,
-            **{name: float(value) for name, value in agent.last_metrics.items()},
         }
 
     def _checkpoint(self) -> None:
+        if not isinstance(self.agent, DQN):
+            return
         state = {
             "agent": self.agent.state_dict(),
             "rows": self.rows,
@@ -165,7 +180,10 @@ class Run:
     def _train_baseline(self) -> float | None:
         """Test perplexity of maximum likelihood on the same network, as it was when its validation one was best."""
         config, limit = self.config, self.config.baseline_seconds
-        baseline = MaximumLikelihood(config.env, config.agent, seed=config.seed, device=config.device)
+        learner = config.agent
+        if "network" in config.algorithm_settings:
+            learner = AgentConfig.of(learner, {"network": config.algorithm_settings["network"]})
+        baseline = MaximumLikelihood(config.env, learner, seed=config.seed, device=config.device)
         best, best_weights = float("inf"), baseline.network.state_dict()
         with tqdm(
             total=round(limit), unit="s", desc="maximum likelihood", disable=self.quiet, dynamic_ncols=True
@@ -191,19 +209,29 @@ class Run:
         return score_text(baseline, "test").perplexity
 
     def _samples(self, temperature: float | None = None) -> list[str]:
-        return self.agent.generate("", self.config.samples, temperature=temperature, seed=self.config.seed)
+        generate = getattr(self.agent, "generate", None)
+        if generate is None:  # an agent of the three methods alone
+            arguments = (self.config.env, [""] * self.config.samples, self.config.seed)
+            return write(self.agent, *arguments, temperature=1.0 if temperature is None else temperature)
+        texts: list[str] = generate("", self.config.samples, temperature=temperature, seed=self.config.seed)
+        return texts
 
     def _summarise(self, baseline_perplexity: float | None) -> dict[str, Any]:
-        agent = self.agent
-        summary = evaluate(agent, split="test", episodes=self.config.evaluation_episodes, seed=self.config.seed)
+        agent, config = self.agent, self.config
+        episodes, seed = config.evaluation_episodes, config.seed
+        summary = evaluate(agent, env=config.env, split="test", episodes=episodes, seed=seed)
+        summary["wall_seconds"] = self.course.seconds
         summary["baseline_perplexity"] = baseline_perplexity
-        agent.save(self.folder)
+        if hasattr(agent, "save"):
+            agent.save(self.folder)
         checkpoints.write_json(self.folder / "summary.json", summary)
-        samples = {
-            "before training": self.before,
-            f"after training, the policy itself (temperature {agent.temperature:g})": self._samples(),
-            f"after training, sharpened (temperature {SHARP:g})": self._samples(SHARP),
-        }
+        samples = {"before training": self.before}
+        if isinstance(agent, DQN):
+            samples[f"after training, the policy itself (temperature {agent.temperature:g})"] = self._samples()
+            samples[f"after training, sharpened (temperature {SHARP:g})"] = self._samples(SHARP)
+        else:
+            samples["after training, the policy itself"] = self._samples()
+            samples["after training, greedy"] = self._samples(0.0)[:1]
         text = "\n\n".join("\n".join([title, *texts]) for title, texts in samples.items()) + "\n"
         write_text_atomically(self.folder / "samples.txt", text)
         reports.plot_curves(self.rows, self.baseline, self.references, self.folder / "curves.png")
@@ -212,14 +240,27 @@ class Run:
         return summary
 
 
-def load_run(folder: str | Path, device: str = "auto", with_env: bool = True) -> tuple[DQN, RunConfig]:
+def make_agent(config: RunConfig) -> Agent:
+    """The agent of a run, before training."""
+    if config.algorithm != "dqn":
+        return make(config.algorithm, config.env, config.seed, config.device, **config.algorithm_settings)
+    kind = MaximumLikelihood if config.agent.loss == "cross_entropy" else DQN
+    return kind(config.env, config.agent, seed=config.seed, device=config.device)
+
+
+def load_run(folder: str | Path, device: str = "auto", with_env: bool = True) -> tuple[Any, RunConfig]:
     """The trained agent of a run folder and the configuration it was trained with."""
     folder = Path(folder)
     if not (folder / "config.yaml").exists():
         raise FileNotFoundError(f"{folder} is no run folder (no config.yaml); give one that `tokenlm train` wrote")
     config = run_config_of(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-    kind = MaximumLikelihood if config.agent.loss == "cross_entropy" else DQN
-    return kind.load(folder, config.env if with_env else None, device), config
+    if config.algorithm == "dqn":
+        kind: Any = MaximumLikelihood if config.agent.loss == "cross_entropy" else DQN
+        return kind.load(folder, config.env if with_env else None, device), config
+    kind = algorithm(config.algorithm)
+    if not hasattr(kind, "load"):
+        raise ValueError(f"{folder} was trained by {config.algorithm}, which has no method load")
+    return kind.load(folder, config.env, device), config
 
 
 def _folder(config: RunConfig) -> tuple[Path, bool]:
@@ -242,7 +283,7 @@ def _postfix(row: dict[str, Any]) -> str:
     parts = [
         f"return {row['sampled_return']:.1f}",
         f"perplexity {perplexity:.1f} (p* {row['target_perplexity']:.1f})" if perplexity else "",
-        f"{row['transitions_per_second'] / 1000:.0f}k transitions/s",
+        f"{row['transitions_per_second'] / 1000:.0f}k transitions/s" if "transitions_per_second" in row else "",
     ]
     return ", ".join(p for p in parts if p)
 

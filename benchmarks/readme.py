@@ -99,11 +99,105 @@ def language_modelling_table() -> str:
     )
 
 
+def environment_table() -> str:
+    """Environment steps a second against Gymnasium's vector environments and the bare copy."""
+    result = load("environment.json")
+    worlds = list(dict.fromkeys(row["world"] for row in result["rows"]))
+    sizes = [n for n in dict.fromkeys(row["num_envs"] for row in result["rows"]) if n in (1, 64, 1024, 16384)]
+    lines = ["| world | environment | " + " | ".join(f"{n:,} at once" for n in sizes) + " |", "|---" * (len(sizes) + 2) + "|"]
+    for world in worlds:
+        for name in dict.fromkeys(row["environment"] for row in result["rows"]):
+            cells = []
+            for size in sizes:
+                row = _find(result, world=world, environment=name, num_envs=size)
+                ratio = row and row["of SyncVectorEnv"]
+                cells.append("-" if row is None else _thousands(row["steps/s"]) + (f" ({ratio:,.3g} ×)" if ratio else ""))
+            lines.append(f"| {world} | {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + _source(result, "Steps a second; × of SyncVectorEnv at the same size; `copy` is the limit")
+
+
+def learner_table() -> str:
+    """Transitions trained a second, LSTM, T = 32, beside stable-baselines3 with its own batch."""
+    result = load("learner.json")
+    rows = [row for row in result["rows"] if row["network"] == "lstm" and row["T"] == 32]
+    sizes = list(dict.fromkeys(row["V"] for row in rows))
+    lines = ["| learner | batch | " + " | ".join(f"V = {v:,}" for v in sizes) + f" | MiB at V = {sizes[-1]:,} |",
+             "|---" * (len(sizes) + 3) + "|"]  # fmt: skip
+    for name, large in dict.fromkeys((row["learner"], row["batch"] > 32) for row in rows):
+        group = {row["V"]: row for row in rows if (row["learner"], row["batch"] > 32) == (name, large)}
+        batches = sorted({row["batch"] for row in group.values()})
+        cells = []
+        for size in sizes:
+            row = group.get(size)
+            rate, ratio = (row["transitions/s"], row["× SB3, batch 32"]) if row else (None, None)
+            cells.append("-" if not rate else _thousands(rate) + (f" ({ratio:.3g} ×)" if ratio else ""))
+        memory = group[sizes[-1]]["update MiB"] if sizes[-1] in group else None
+        label = f"{batches[0]:,}" if len(batches) == 1 else f"{batches[0]:,} to {batches[-1]:,}"
+        lines.append(f"| {name} | {label} | " + " | ".join(cells) + f" | {memory:,.0f} |" if memory else
+                     f"| {name} | {label} | " + " | ".join(cells) + " | - |")  # fmt: skip
+    text = "Transitions a second (× stable-baselines3 with its own batch of 32), LSTM 128→256, T = 32; last: memory of an update"
+    return "\n".join(lines) + _source(result, text)
+
+
+def end_to_end_table() -> str:
+    """Environment steps a second of acting and learning together."""
+    result = load("end_to_end.json")
+    sizes = list(dict.fromkeys(row["asked V"] for row in result["rows"]))
+    lines = ["| acting and learning | " + " | ".join(f"V = {v:,}" for v in sizes) + " |", "|---" * (len(sizes) + 1) + "|"]
+    for name in dict.fromkeys(row["learner"] for row in result["rows"]):
+        cells = []
+        for size in sizes:
+            row = _find(result, learner=name, **{"asked V": size})
+            known = row and row["env steps/s"]
+            cells.append(f"{row['env steps/s']:,.0f} ({row['× SB3, 1 environment']:.3g} ×)" if row and known else "-")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    ratio = result["settings"]["replay_ratio"]
+    return "\n".join(lines) + _source(result, f"Environment steps a second at {ratio:g} transitions trained for each")
+
+
+def acting_table() -> str:
+    """Tokens a second against the length of the prefix."""
+    result = load("acting.json")
+    rows = [row for row in result["rows"] if "prefix" in row]
+    prefixes = list(dict.fromkeys(row["prefix"] for row in rows))
+    lines = ["| network | texts at once | " + " | ".join(f"after {p:,}" for p in prefixes) + " |",
+             "|---" * (len(prefixes) + 2) + "|"]  # fmt: skip
+    for network, batch in dict.fromkeys((row["network"], row["batch"]) for row in rows):
+        found = [_find(result, network=network, batch=batch, prefix=p) or {} for p in prefixes]
+        cells = [f"{_thousands(r['tokens/s, incremental'])} ({r['ratio']:,.3g} ×)" for r in found]
+        lines.append(f"| {network} | {batch} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + _source(result, "Tokens a second (× reading the prefix again for each)")
+
+
+def _find(result: dict[str, Any], **wanted: Any) -> dict[str, Any] | None:
+    return next((row for row in result["rows"] if all(row.get(k) == v for k, v in wanted.items())), None)
+
+
+def _thousands(value: float) -> str:
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if value >= 10 * size or (unit == "M" and value >= size):
+            return f"{value / size:.3g} {unit}"
+    return f"{value:,.0f}"
+
+
+def _source(result: dict[str, Any], text: str) -> str:
+    """What a table shows, and how it was measured."""
+    hardware, threads = result["hardware"], result["settings"].get("threads")
+    where = hardware["gpu"] or f"{hardware['cores']} cores of {hardware['processor']}"
+    used = f", {threads} threads" if threads else ""
+    command = re.sub(r" --(json|png) \S+", "", result["command"])
+    return f"\n\n{text}. On {where}{used} (`{command}`)."
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "quickstart": quickstart_table,
     "rules": rules_table,
     "markov": markov_table,
     "language_modelling": language_modelling_table,
+    "learner": learner_table,
+    "end_to_end": end_to_end_table,
+    "environment": environment_table,
+    "acting": acting_table,
 }
 
 

@@ -223,7 +223,7 @@ def token_ids(actions: Any, count: int) -> npt.NDArray[np.int64]:
     return array.reshape(count).astype(np.int64)
 
 
-def start_episodes(episodes: Episodes, rows: npt.NDArray[np.int64], options: dict[str, Any] | None) -> None:
+def start_episodes(episodes: Episodes, rows: Any, options: dict[str, Any] | None) -> None:
     """Start episodes in `rows`, from `options["prompt"]` (one text, or one for each row) where given."""
     prompt = (options or {}).get("prompt")
     if prompt is None:

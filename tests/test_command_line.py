@@ -235,4 +235,4 @@ def test_mistakes_end_with_one_line_and_exit_code_2(words, message, run, tmp_pat
 def test_the_installed_command_exits_with_2():
     result = subprocess.run([sys.executable, "-m", "tokenlm", "nothing"], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "tokenlm: unknown command 'nothing'; use one of train, evaluate, generate, config\n"
+    assert result.stderr == "tokenlm: unknown command 'nothing'; use one of train, evaluate, generate, race, config\n"

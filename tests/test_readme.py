@@ -37,4 +37,5 @@ def test_every_argument_is_in_the_table_with_its_default():
 
 
 def test_every_configuration_named_there_is_shipped():
-    assert set(re.findall(r"tokenlm train (\w+)", README)) <= set(config_names())
+    assert set(re.findall(r"tokenlm train ([\w-]+)", README)) <= {*config_names(), "--help"}
+    assert set(re.findall(r"tokenlm race ([\w-]+)", README)) <= set(config_names("race"))

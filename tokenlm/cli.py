@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, generate, config."""
+"""The command line: train, evaluate, generate, race, config."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
     from tokenlm.agents import RunConfig
+    from tokenlm.agents.race import RaceConfig
+
+Config = TypeVar("Config")
 
 USAGE = """usage: tokenlm COMMAND …
 
   tokenlm train [CONFIG] [--FIELD VALUE …]   train, e.g. tokenlm train quickstart --agent.learning_rate 3e-4
   tokenlm evaluate RUN [--json]              measure a trained agent on the test documents
   tokenlm generate RUN [--prompt TEXT]       let a trained agent write
+  tokenlm race CONFIG [--FIELD VALUE …]      algorithms against each other, e.g. tokenlm race race-markov
   tokenlm config [CONFIG] [--FIELD VALUE …]  print the full resolved configuration
 
 CONFIG is a name from configs/ or the path of a YAML file, RUN the folder of a run.
@@ -37,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from tokenlm.envs import nearest
 
-    commands = {"train": _train, "evaluate": _evaluate, "generate": _generate, "config": _config}
+    commands = {"train": _train, "evaluate": _evaluate, "generate": _generate, "race": _race, "config": _config}
     if words[0] == "--version":
         from tokenlm import __version__
 
@@ -56,24 +60,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(_readable(str(problem)))
 
 
-def config_names() -> list[str]:
-    """Names of the configurations that are shipped."""
-    return sorted(
-        p.name.removesuffix(".yaml") for p in resources.files("tokenlm.configs").iterdir() if p.name.endswith(".yaml")
-    )
+def config_names(command: str = "train") -> list[str]:
+    """Names of the configurations that are shipped: of races for the command "race", else of runs."""
+    names = [p.name for p in resources.files("tokenlm.configs").iterdir() if p.name.endswith(".yaml")]
+    return sorted(n.removesuffix(".yaml") for n in names if n.startswith("race-") == (command == "race"))
 
 
-def config_path(name: str) -> Path:
+def config_path(name: str, command: str = "train") -> Path:
     """The YAML file of a configuration given by name or path."""
     from tokenlm.envs import nearest
 
+    names = config_names(command)
     if Path(name).is_file():
         return Path(name)
-    if name in config_names():
+    if name in names:
         return Path(str(resources.files("tokenlm.configs") / f"{name}.yaml"))
     raise FileNotFoundError(
-        f"there is no configuration {name!r}{nearest(name, config_names())}; "
-        f"use a YAML file or one of {', '.join(config_names())}"
+        f"there is no configuration {name!r}{nearest(name, names)}; use a YAML file or one of {', '.join(names)}"
     )
 
 
@@ -81,26 +84,35 @@ def parse_run(words: Sequence[str], command: str = "train") -> RunConfig:
     """The run described by `[CONFIG] [--FIELD VALUE …]`."""
     from tokenlm.agents import RunConfig
 
-    parser = _run_parser(command)
-    named = [] if not words or words[0].startswith("-") else ["--config", str(config_path(words[0]))]
+    return _parsed(RunConfig, words, command)
+
+
+def parse_race(words: Sequence[str]) -> RaceConfig:
+    """The race described by `CONFIG [--FIELD VALUE …]`."""
+    from tokenlm.agents.race import RaceConfig
+
+    return _parsed(RaceConfig, words, "race")
+
+
+def _parsed(kind: type[Config], words: Sequence[str], command: str) -> Config:
+    parser = _parser(kind, command)
+    named = [] if not words or words[0].startswith("-") else ["--config", str(config_path(words[0], command))]
     parsed = parser.parse_args([*named, *(words[1:] if named else words)])
     values = parser.instantiate(parsed).as_dict()
     values.pop("config", None)
-    return RunConfig(**values)
+    return kind(**values)
 
 
-def _run_parser(command: str) -> ArgumentParser:
+def _parser(kind: type, command: str) -> ArgumentParser:
     from jsonargparse import ArgumentParser
-
-    from tokenlm.agents import RunConfig
 
     parser = ArgumentParser(
         prog=f"tokenlm {command} [CONFIG]",
-        description=f"CONFIG is the path of a YAML file or one of: {', '.join(config_names())}.",
+        description=f"CONFIG is the path of a YAML file or one of: {', '.join(config_names(command))}.",
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="a YAML file, read before the fields that follow")
-    parser.add_class_arguments(RunConfig, as_group=False)
+    parser.add_class_arguments(kind, as_group=False)
     return parser
 
 
@@ -109,6 +121,13 @@ def _train(words: list[str]) -> None:
     from tokenlm.agents.training import Run
 
     Run(config).train()
+
+
+def _race(words: list[str]) -> None:
+    config = parse_race(words)
+    from tokenlm.agents.race import Race
+
+    Race(config).run()
 
 
 def _config(words: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -19,8 +19,9 @@ from ...envs.text import write_atomically
 from ..checkpoints import write_json
 from ..configuration import NetworkConfig
 from ..devices import resolve_device
-from ..dqn.agent import _env_config
+from ..dqn.agent import env_config_from
 from ..dqn.exploration import choose_actions
+from ..policies import write
 from .demonstrations import Demonstrations, demonstrations
 
 Self = TypeVar("Self", bound="Adapter")
@@ -63,7 +64,7 @@ class Adapter:
         network: NetworkConfig | Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        self.env_config = _env_config(env)
+        self.env_config = env_config_from(env)
         self.world = World.of(self.env_config)
         self.tokenizer = self.world.tokenizer
         self.seed = seed
@@ -162,6 +163,29 @@ class Adapter:
         greedy = torch.nn.functional.one_hot(scores.argmax(-1), scores.shape[-1])
         mixed = (1.0 - self.epsilon) * greedy + self.epsilon * valid / valid.sum(-1, keepdim=True)
         return mixed.log().cpu().numpy()
+
+    def generate(
+        self,
+        prompt: str | Sequence[str] = "",
+        count: int = 1,
+        *,
+        temperature: float | None = None,
+        max_new_tokens: int | None = None,
+        seed: int | None = None,
+    ) -> list[str]:
+        """Texts that continue a prompt, prompt included; as `DQN.generate`, but only the policy itself or 0, greedy."""
+        if temperature not in (None, 0.0, 1.0):
+            raise ValueError(f"{type(self).__name__} has no temperature; use 0 for greedy texts, not {temperature}")
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        chosen = int(np.random.default_rng().integers(2**31)) if seed is None else seed
+        return write(
+            self,
+            self.env_config,
+            [p for p in prompts for _ in range(count)],
+            chosen,
+            1.0 if temperature is None else temperature,
+            max_new_tokens,
+        )
 
     def save(self, path: str | Path) -> None:
         """Write weights (safetensors) and settings (JSON) into the folder `path`; what only learning needs is left."""

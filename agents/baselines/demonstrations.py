@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...envs import EnvConfig, Vocabulary, World
+from ...envs import EnvConfig, World
 from ..dqn.corpus_episodes import corpus_replay
+from ..policies import windows_at
 
 Array = npt.NDArray[Any]
 _BLOCK = 256  # episodes read at a time
@@ -72,19 +73,13 @@ def demonstrations(world: World, config: EnvConfig, count: int, seed: int) -> De
         terminated = batch.terminal.numpy()[row, column]
         parts.append(
             {
-                "observation": _windows(tokens, row, column, config.context_length),
+                "observation": windows_at(tokens, row, column, config.context_length),
                 "actions": batch.actions.numpy()[row, column],
                 "rewards": batch.rewards.numpy()[row, column],
-                "after": _windows(tokens, row, column + 1, config.context_length),
+                "after": windows_at(tokens, row, column + 1, config.context_length),
                 "terminated": terminated,
                 "truncated": over & ~terminated,
             }
         )
         found += len(row)
     return Demonstrations(**{name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]})
-
-
-def _windows(tokens: Array, rows: Array, columns: Array, length: int) -> Array:
-    """(N, length) left-padded windows that end with tokens[rows, columns]."""
-    places = columns[:, None] - length + 1 + np.arange(length)
-    return np.where(places >= 0, tokens[rows[:, None], np.maximum(places, 0)], Vocabulary.PAD)

@@ -65,7 +65,7 @@ class DQN:
         self.device = resolve_device(device)
         self.world: World | None = None
         if env is not None:
-            env_config = _env_config(env)
+            env_config = env_config_from(env)
             self.world = World.of(env_config)
             tokenizer = self.world.tokenizer
         if tokenizer is None or env_config is None:
@@ -137,6 +137,11 @@ class DQN:
         return self.env_steps_before + (self.collector.steps if self.collector else 0)
 
     @property
+    def transitions_trained(self) -> int:
+        """Transitions that entered an update so far."""
+        return self.learner.transitions_trained
+
+    @property
     def temperature(self) -> float:
         """τ now: that of the value and of the policy."""
         return self.config.at("temperature", self.progress)
@@ -174,6 +179,27 @@ class DQN:
             actions, _ = choose_actions(values, temperature, generator=self.generator)
         array = actions.cpu().numpy()
         return (array[0] if single else array), state
+
+    @torch.no_grad()
+    def log_probs(
+        self, observation: npt.ArrayLike, action_masks: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Log π(a | s) of the Boltzmann policy, (B, V) in nats, -inf for masked actions, for windows (B, L) int64.
+
+        At temperature 0 all but the greedy action have -inf. Masks as in `predict`.
+        """
+        windows = torch.as_tensor(np.atleast_2d(np.asarray(observation, np.int64)), device=self.device)
+        valid = self.rules.valid
+        if action_masks is not None:
+            valid = torch.as_tensor(np.asarray(action_masks), device=self.device).bool()
+        valid = valid.expand(len(windows), -1)
+        self.network.eval()
+        hidden, _ = self.network.encode(*right_padded(windows))
+        values = self.network.policy_values(hidden, valid).double().masked_fill(~valid, -torch.inf)
+        if self.temperature > 0:
+            return torch.log_softmax(values / self.temperature, -1).cpu().numpy()
+        best = torch.nn.functional.one_hot(values.argmax(-1), values.shape[-1])
+        return torch.where(best.bool(), 0.0, -torch.inf).double().cpu().numpy()
 
     def generate(
         self,
@@ -335,12 +361,13 @@ class DQN:
         return hidden, state
 
 
-def _env_config(env: str | EnvConfig | gym.Env | gym.vector.VectorEnv) -> EnvConfig:
+def env_config_from(env: str | EnvConfig | gym.Env | gym.vector.VectorEnv) -> EnvConfig:
+    """The arguments of a TokenLM environment: of a registered id, or of one that was made."""
     if isinstance(env, EnvConfig):
         return env
     if isinstance(env, str):
         env = gym.make(env)
     config = getattr(env.unwrapped, "config", None)
     if not isinstance(config, EnvConfig):
-        raise ValueError(f"DQN learns on TokenLM environments, not on {env}; make it with gym.make('TokenLM-v0', …)")
+        raise ValueError(f"the agents learn on TokenLM environments, not on {env}; make it with gym.make('TokenLM-v0', …)")
     return config

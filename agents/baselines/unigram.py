@@ -1,0 +1,65 @@
+"""The frequencies of single tokens: what anything that reads its prefix should beat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...envs import EnvConfig, Vocabulary, World
+from ..dqn.agent import env_config_from
+from ..protocol import Callback
+
+
+class Unigram:
+    """Writes every token with its frequency in the training documents, whatever came before; an `Agent`.
+
+    Frequencies are counts plus one over the tokens that may be written; `<eos>` counts once a document.
+
+    Args:
+        env: a registered id, an `EnvConfig`, or an environment made from one.
+        seed: of the sampling.
+        device: not used.
+    """
+
+    def __init__(self, env: str | EnvConfig | Any = "TokenLM-v0", *, seed: int = 0, device: str = "auto") -> None:
+        self.env_config = env_config_from(env)
+        self.world = World.of(self.env_config)
+        self.env_steps = 0
+        self._rng = np.random.default_rng(seed)
+        documents = self.world.documents["train"]
+        counts = np.bincount(documents.tokens, minlength=self.world.vocab_size).astype(np.float64)
+        counts[Vocabulary.EOS] = len(documents)
+        self._log_counts = np.log(counts + 1.0)
+
+    def learn(self, total_steps: int, callback: Callback | None = None) -> Unigram:
+        """Nothing is left to learn; the callback is called once."""
+        if callback is not None:
+            callback(self)
+        return self
+
+    def log_probs(
+        self, observation: npt.ArrayLike, action_masks: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Log π(a | s), (B, V) in nats, -inf for masked actions."""
+        count = len(np.atleast_2d(np.asarray(observation)))
+        masks = self.world.valid if action_masks is None else np.asarray(action_masks, np.bool_)
+        scores = np.where(np.broadcast_to(masks, (count, self.world.vocab_size)), self._log_counts, -np.inf)
+        log_probs: npt.NDArray[np.float64] = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+        return log_probs
+
+    def predict(
+        self,
+        observation: npt.ArrayLike,
+        state: Any = None,
+        episode_start: npt.ArrayLike | None = None,
+        deterministic: bool = False,
+        action_masks: npt.ArrayLike | None = None,
+    ) -> tuple[npt.NDArray[np.int64], Any]:
+        """Actions (B,), the most frequent one with `deterministic`; `state` as it came."""
+        log_probs = self.log_probs(observation, action_masks)
+        if not deterministic:
+            log_probs = log_probs + self._rng.gumbel(size=log_probs.shape)
+        actions = log_probs.argmax(1)
+        return (actions[0] if np.ndim(observation) == 1 else actions), state

@@ -1,0 +1,172 @@
+"""Policies as an evaluation meets them: an agent of any kind, uniform at random, or the target distribution itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..envs import EnvConfig, Episodes, Vocabulary, World, encode_prompt
+from ..envs.forced import Forced
+from .dqn.agent import DQN
+from .dqn.collector import right_padded
+from .dqn.exploration import choose_actions
+from .protocol import Agent
+
+Ints = npt.NDArray[np.int64]
+# Episodes as they stand, and a generator, to actions (B,) and log π (B, V) in nats, None where there is none.
+Policy = Callable[[Episodes, torch.Generator], tuple[Tensor, "Tensor | None"]]
+
+_CHUNK = 1 << 22  # entries of a (positions, V) block that may live in memory at once
+_WINDOWS = 4096  # windows given to an agent at once
+
+
+def world_of(agent: Agent, env: EnvConfig | None = None) -> tuple[World, EnvConfig]:
+    """The world to evaluate `agent` in: that of `env`, else the agent's own."""
+    if env is not None:
+        return World.of(env), env
+    world, config = getattr(agent, "world", None), getattr(agent, "env_config", None)
+    if world is None or config is None:
+        raise ValueError(
+            "this agent has no environment to be evaluated in; pass env=…, or load it with DQN.load(path, env=…)"
+        )
+    return world, config
+
+
+def policy_of(agent: Agent | str, running: Episodes, temperature: float) -> Policy:
+    """What acts in `running`, episodes that have just begun.
+
+    Args:
+        agent: an agent, "random" (uniform over the valid actions) or "target" (p* itself).
+        running: the episodes; the policy must be asked once for every token written there.
+        temperature: of a DQN's Boltzmann policy; for every policy 0 is greedy. Any other leaves the agents of other
+            algorithms the policy they have.
+    """
+    if isinstance(agent, str):
+        return _target if agent == "target" else _random
+    if isinstance(agent, DQN):
+        return _NetworkPolicy(agent, running, temperature)
+    return _WindowPolicy(agent, temperature)
+
+
+def _random(running: Episodes, generator: torch.Generator) -> tuple[Tensor, None]:
+    valid = torch.from_numpy(running.action_masks())
+    return choose_actions(torch.where(valid, 0.0, -torch.inf), 1.0, generator=generator)[0], None
+
+
+def _target(running: Episodes, generator: torch.Generator) -> tuple[Tensor, None]:
+    return choose_actions(torch.from_numpy(running.target_log_probs()), 1.0, generator=generator)[0], None
+
+
+class _NetworkPolicy:
+    """A DQN, which carries its state along and reads one token a step."""
+
+    def __init__(self, agent: DQN, running: Episodes, temperature: float) -> None:
+        self.agent = agent
+        self.temperature = temperature
+        agent.network.eval()
+        prefixes = right_padded(torch.from_numpy(running.observe()))
+        self.hidden, self.state = agent.network.encode(*(t.to(agent.device) for t in prefixes))
+        self.written: Tensor | None = None
+
+    def __call__(self, running: Episodes, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        network = self.agent.network
+        if self.written is not None:
+            self.hidden, self.state = network.step(self.written, self.state)
+        valid = torch.from_numpy(running.action_masks())
+        values = network.policy_values(self.hidden, valid.to(self.agent.device)).float().cpu()
+        actions, _ = choose_actions(values, self.temperature, generator=generator)
+        self.written = actions.to(self.agent.device)
+        if self.temperature == 0.0:
+            return actions, None
+        return actions, torch.log_softmax(values.masked_fill(~valid, -torch.inf) / self.temperature, -1).double()
+
+
+class _WindowPolicy:
+    """Any other agent, which reads the whole window at every token."""
+
+    def __init__(self, agent: Agent, temperature: float) -> None:
+        self.agent = agent
+        self.greedy = temperature == 0.0
+
+    def __call__(self, running: Episodes, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        windows, masks = running.observe(), running.action_masks()
+        if self.greedy:
+            actions, _ = self.agent.predict(windows, deterministic=True, action_masks=masks)
+            return torch.from_numpy(np.asarray(actions, np.int64)), None
+        log_pi = torch.from_numpy(np.asarray(self.agent.log_probs(windows, masks), np.float64))
+        return choose_actions(log_pi, 1.0, generator=generator)[0], log_pi
+
+
+@torch.no_grad()
+def write(
+    agent: Agent,
+    env: EnvConfig,
+    prompts: Sequence[str],
+    seed: int,
+    temperature: float = 1.0,
+    max_new_tokens: int | None = None,
+) -> list[str]:
+    """A text that continues each prompt, prompt included, written in the environment `env` by an agent of any kind.
+
+    Args:
+        agent: what writes.
+        env: the environment's arguments.
+        prompts: texts, "" for none.
+        seed: of the sampling.
+        temperature: 0 for greedy, else as in `policy_of`.
+        max_new_tokens: longest continuation in tokens; None for the environment's.
+    """
+    world, count = World.of(env), len(prompts)
+    env = dataclasses.replace(env, transition="free", max_new_tokens=max_new_tokens or env.max_new_tokens)
+    running = Episodes(world, env, count)
+    ids = [encode_prompt(prompt, world.tokenizer, env) for prompt in prompts]
+    running.start_from_prompts(np.arange(count), ids, [[] for _ in ids])  # no target: rewards are not looked at
+    act, generator = policy_of(agent, running, temperature), torch.Generator().manual_seed(seed)
+    active = np.ones(count, np.bool_)
+    while active.any():
+        actions, _ = act(running, generator)
+        _, terminated, truncated, _ = running.step(actions.numpy(), active)
+        active = active & ~(terminated | truncated)
+    return [world.tokenizer.decode(running.tokens(row)) for row in range(count)]
+
+
+@torch.no_grad()
+def log_likelihood(agent: Agent, world: World, config: EnvConfig, forced: Forced, temperature: float) -> float:
+    """Sum of log π over the scored actions of `forced`, nats.
+
+    No minimum length hides an `<eos>` here: the question is what the policy thinks of a text.
+    """
+    rows, steps = np.nonzero(forced.scored)
+    columns = forced.prompt_lengths[rows] - 1 + steps
+    chosen = torch.from_numpy(forced.actions[rows, steps])
+    total = 0.0
+    if not isinstance(agent, DQN):
+        at_once = max(1, min(_WINDOWS, _CHUNK // world.vocab_size))
+        for first in range(0, len(rows), at_once):
+            part = slice(first, first + at_once)
+            windows = windows_at(forced.tokens, rows[part], columns[part], config.context_length)
+            log_pi = agent.log_probs(windows, np.tile(world.valid, (len(windows), 1)))
+            total += float(np.asarray(log_pi)[np.arange(len(windows)), chosen[part].numpy()].sum())
+        return total
+    width = int((forced.tokens != Vocabulary.PAD).sum(1).max())
+    agent.network.eval()
+    hidden = agent.network(torch.from_numpy(forced.tokens[:, :width]).to(agent.device))
+    rows_at_once = max(1, _CHUNK // agent.network.vocab_size)
+    at = hidden[rows, columns].split(rows_at_once)
+    for h, a in zip(at, chosen.to(agent.device).split(rows_at_once), strict=True):
+        values = agent.network.policy_values(h, agent.rules.valid)
+        total += float(torch.log_softmax(values / temperature, -1).gather(1, a[:, None]).cpu().double().sum())
+    return total
+
+
+def windows_at(tokens: npt.NDArray[Any], rows: Ints, columns: Ints, length: int) -> Ints:
+    """(N, length) left-padded windows that end with tokens[rows, columns]."""
+    places = columns[:, None] - length + 1 + np.arange(length)
+    windows: Ints = np.where(places >= 0, tokens[rows[:, None], np.maximum(places, 0)], Vocabulary.PAD)
+    return windows

@@ -1,0 +1,72 @@
+"""Algorithms by name, each imported when it is asked for: most need a library that is an extra."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ..envs import EnvConfig, nearest
+from .protocol import Agent
+
+ALGORITHMS = {
+    "dqn": "tokenlm.agents:DQN",
+    "maximum-likelihood": "tokenlm.agents:MaximumLikelihood",
+    "sb3-dqn": "tokenlm.agents.baselines.sb3:SB3DQN",
+    "sb3-ppo": "tokenlm.agents.baselines.sb3:SB3PPO",
+    "sb3-a2c": "tokenlm.agents.baselines.sb3:SB3A2C",
+    "sb3-qrdqn": "tokenlm.agents.baselines.sb3:SB3QRDQN",
+    "sb3-maskable-ppo": "tokenlm.agents.baselines.sb3:SB3MaskablePPO",
+    "sb3-recurrent-ppo": "tokenlm.agents.baselines.sb3:SB3RecurrentPPO",
+    "tianshou-dqn": "tokenlm.agents.baselines.tianshou:TianshouDQN",
+    "tianshou-rainbow": "tokenlm.agents.baselines.tianshou:TianshouRainbow",
+    "torchrl-dqn": "tokenlm.agents.baselines.torchrl:TorchRLDQN",
+    "rllib-dqn": "tokenlm.agents.baselines.rllib:RLlibDQN",
+    "rllib-ppo": "tokenlm.agents.baselines.rllib:RLlibPPO",
+    "reinforce": "tokenlm.agents.baselines.policy_gradient:REINFORCE",
+    "grpo": "tokenlm.agents.baselines.policy_gradient:GRPO",
+}
+
+
+def check_algorithm(name: str) -> None:
+    """Raise ValueError for a name that is neither a known algorithm's nor of the form "module:Class"."""
+    if name not in ALGORITHMS and ":" not in name:
+        raise ValueError(
+            f"algorithm {name!r} is unknown{nearest(name, ALGORITHMS)}; use one of {', '.join(ALGORITHMS)}, or "
+            '"module:Class" for one of your own'
+        )
+
+
+def algorithm(name: str) -> Any:
+    """The class of an algorithm, by its name here or as "module:Class" (see `Agent`)."""
+    check_algorithm(name)
+    module, _, kind = ALGORITHMS.get(name, name).partition(":")
+    try:
+        return getattr(importlib.import_module(module), kind)
+    except ModuleNotFoundError as error:
+        if error.name is not None and module.startswith(error.name):
+            raise ValueError(f"algorithm {name!r}: there is no module {error.name!r} on the path") from None
+        raise
+    except AttributeError:
+        raise ValueError(f"algorithm {name!r}: the module {module} has no class {kind!r}") from None
+
+
+def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings: Any) -> Agent:
+    """A new agent of the algorithm `name` in `env`; a class that is none raises ValueError.
+
+    Args:
+        name: see `algorithm`.
+        env: the environment's arguments.
+        seed: of everything random.
+        device: "auto", "cpu", "cuda" or "mps".
+        settings: the algorithm's own, and "pretrain": so many transitions of corpus episodes to begin with.
+    """
+    transitions = settings.pop("pretrain", 0)
+    agent = algorithm(name)(env, seed=seed, device=device, **settings)
+    if not isinstance(agent, Agent):
+        missing = [part for part in ("learn", "predict", "log_probs", "env_steps") if not hasattr(agent, part)]
+        raise ValueError(f"algorithm {name!r} is no Agent: it lacks {', '.join(missing)}")
+    if transitions:
+        if not hasattr(agent, "pretrain"):
+            raise ValueError(f"algorithm {name!r} cannot begin with corpus episodes: it has no method pretrain")
+        agent.pretrain(transitions)
+    return agent
