@@ -193,7 +193,8 @@ def test_every_shipped_race_is_valid(name):
     assert config.name == name
     for entry in config.entries.values():
         assert entry.algorithm in ALGORITHMS
-    assert World.of(config.env).target.tracks_states
+    if config.env.corpus in ("zh", "en"):  # others are the user's own
+        assert World.of(config.env).target.tracks_states
 
 
 def test_a_table_without_runs_still_prints():

@@ -93,7 +93,9 @@ class Race:
             for name, entry in self.config.entries.items():
                 job = self._job(f"{name}--{leg}--{seed}", entry, chosen[name]["settings"], seed)
                 if leg == "seconds":
-                    job = dataclasses.replace(job, total_steps=self._steps_in_time(name, seed))
+                    # Ours run their schedules over the clock; the libraries know steps only.
+                    own = entry.algorithm in ("dqn", "maximum-likelihood")
+                    job = dataclasses.replace(job, total_steps=LONG if own else self._steps_in_time(name, seed))
                 jobs[name, seed] = job
         return jobs
 
