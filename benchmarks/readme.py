@@ -169,6 +169,12 @@ def acting_table() -> str:
     return "\n".join(lines) + _source(result, "Tokens a second (× reading the prefix again for each)")
 
 
+def race_table() -> str:
+    """The race on the chain: its own table."""
+    result = load("race-markov.json")
+    return result["settings"]["table"].rstrip() + _source(result, "Settings, trials and spread are in the JSON beside")
+
+
 def _find(result: dict[str, Any], **wanted: Any) -> dict[str, Any] | None:
     return next((row for row in result["rows"] if all(row.get(k) == v for k, v in wanted.items())), None)
 
@@ -198,6 +204,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "end_to_end": end_to_end_table,
     "environment": environment_table,
     "acting": acting_table,
+    "race": race_table,
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from tokenlm.envs.text import write_text_atomically
 
-PACKAGES = ("tokenlm", "torch", "numpy", "gymnasium", "stable-baselines3")
+PACKAGES = ("tokenlm", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-contrib", "tianshou", "torchrl")
 
 
 def hardware() -> dict[str, Any]:

@@ -1,0 +1,35 @@
+"""A race, recorded: `tokenlm race` with its table, curves and figures put beside the other results.
+
+python benchmarks/race.py race-markov [--FIELD VALUE …]
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from tokenlm.agents.race import Race
+from tokenlm.cli import parse_race
+
+from record import write_result
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Race, then keep what a reader needs."""
+    config = parse_race(sys.argv[1:])
+    race = Race(config)
+    result = race.run()
+    rows = [{"entry": name, **row} for name, row in result["rows"].items()]
+    write_result(
+        RESULTS / f"{config.name}.json", rows, references=result["references"], chosen=result["chosen"],
+        table=(race.folder / "table.md").read_text(encoding="utf-8"), seeds=config.seeds, threads=config.threads,
+        processes=config.processes, total_steps=config.total_steps, max_seconds=config.max_seconds,
+    )  # fmt: skip
+    shutil.copyfile(race.folder / "curves.png", RESULTS / f"{config.name}.png")
+
+
+if __name__ == "__main__":
+    main()
