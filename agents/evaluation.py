@@ -63,9 +63,7 @@ def score_text(
     pieces = [(d, s) for d in range(count) for s in range(0, int(documents.lengths[d]) + 1, step)]
     order = sorted(
         pieces,
-        key=lambda piece: (
-            min(int(documents.lengths[piece[0]]) - piece[1], step) + min(piece[1], config.context_length)
-        ),
+        key=lambda piece: min(int(documents.lengths[piece[0]]) - piece[1], step) + min(piece[1], config.context_length),
     )
     own, target, scored, unknown, characters = 0.0, 0.0, 0, 0, 0
     for first in range(0, len(order), _BLOCK):

@@ -22,7 +22,10 @@ class Agent(Protocol):
         env_steps: environment steps taken so far.
     """
 
-    env_steps: int
+    @property
+    def env_steps(self) -> int:
+        """Environment steps taken so far."""
+        ...
 
     def learn(self, total_steps: int, callback: Callback | None = None) -> Any:
         """Act and train for `total_steps` environment steps more, or a few more than that.

@@ -104,16 +104,23 @@ def environment_table() -> str:
     result = load("environment.json")
     worlds = list(dict.fromkeys(row["world"] for row in result["rows"]))
     sizes = [n for n in dict.fromkeys(row["num_envs"] for row in result["rows"]) if n in (1, 64, 1024, 16384)]
-    lines = ["| world | environment | " + " | ".join(f"{n:,} at once" for n in sizes) + " |", "|---" * (len(sizes) + 2) + "|"]
+    lines = [
+        "| world | environment | " + " | ".join(f"{n:,} at once" for n in sizes) + " |",
+        "|---" * (len(sizes) + 2) + "|",
+    ]
     for world in worlds:
         for name in dict.fromkeys(row["environment"] for row in result["rows"]):
             cells = []
             for size in sizes:
                 row = _find(result, world=world, environment=name, num_envs=size)
                 ratio = row and row["of SyncVectorEnv"]
-                cells.append("-" if row is None else _thousands(row["steps/s"]) + (f" ({ratio:,.3g} ×)" if ratio else ""))
+                cells.append(
+                    "-" if row is None else _thousands(row["steps/s"]) + (f" ({ratio:,.3g} ×)" if ratio else "")
+                )
             lines.append(f"| {world} | {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + _source(result, "Steps a second; × of SyncVectorEnv at the same size; `copy` is the limit")
+    return "\n".join(lines) + _source(
+        result, "Steps a second; × of SyncVectorEnv at the same size; `copy` is the limit"
+    )
 
 
 def learner_table() -> str:
@@ -133,9 +140,11 @@ def learner_table() -> str:
             cells.append("-" if not rate else _thousands(rate) + (f" ({ratio:.3g} ×)" if ratio else ""))
         memory = group[sizes[-1]]["update MiB"] if sizes[-1] in group else None
         label = f"{batches[0]:,}" if len(batches) == 1 else f"{batches[0]:,} to {batches[-1]:,}"
-        lines.append(f"| {name} | {label} | " + " | ".join(cells) + f" | {memory:,.0f} |" if memory else
-                     f"| {name} | {label} | " + " | ".join(cells) + " | - |")  # fmt: skip
-    text = "Transitions a second (× stable-baselines3 with its own batch of 32), LSTM 128→256, T = 32; last: memory of an update"
+        lines.append(f"| {name} | {label} | " + " | ".join(cells) + (f" | {memory:,.0f} |" if memory else " | - |"))
+    text = (
+        "Transitions a second (× stable-baselines3 with its own batch of 32), LSTM 128→256, T = 32; "
+        "last: memory of an update"
+    )
     return "\n".join(lines) + _source(result, text)
 
 
@@ -143,7 +152,10 @@ def end_to_end_table() -> str:
     """Environment steps a second of acting and learning together."""
     result = load("end_to_end.json")
     sizes = list(dict.fromkeys(row["asked V"] for row in result["rows"]))
-    lines = ["| acting and learning | " + " | ".join(f"V = {v:,}" for v in sizes) + " |", "|---" * (len(sizes) + 1) + "|"]
+    lines = [
+        "| acting and learning | " + " | ".join(f"V = {v:,}" for v in sizes) + " |",
+        "|---" * (len(sizes) + 1) + "|",
+    ]
     for name in dict.fromkeys(row["learner"] for row in result["rows"]):
         cells = []
         for size in sizes:

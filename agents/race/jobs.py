@@ -132,7 +132,7 @@ def run_all(jobs: Iterable[Job], processes: int, title: str, quiet: bool = False
         try:
             while waiting or running:
                 while waiting and len(running) < processes:
-                    process = context.Process(target=waiting[0].run)
+                    process: BaseProcess = context.Process(target=waiting[0].run)
                     process.start()
                     running.append((waiting.pop(0), process, time.perf_counter()))
                 time.sleep(0.1)

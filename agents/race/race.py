@@ -82,9 +82,12 @@ class Race:
         run_all(trials, config.processes, "hyper-parameter search", self.quiet)
         found = {}
         for name, entry in config.entries.items():
-            tried = [{"chosen": chosen, "score": _final_return(job)} for chosen, job in jobs[name]]
-            best = max(tried, key=lambda t: t["score"], default={"chosen": {}})
-            found[name] = {"settings": with_settings(entry.settings, best["chosen"]), "tried": tried}
+            tried = [(_final_return(job), chosen) for chosen, job in jobs[name]]
+            _, best = max(tried, key=lambda trial: trial[0], default=(0.0, {}))
+            found[name] = {
+                "settings": with_settings(entry.settings, best),
+                "tried": [{"chosen": chosen, "score": reached} for reached, chosen in tried],
+            }
         return found
 
     def _jobs(self, chosen: dict[str, dict[str, Any]], leg: str) -> dict[tuple[str, int], Job]:

@@ -38,6 +38,8 @@ def references(config: RaceConfig) -> dict[str, Any]:
             rows[f"beam search under p*, width {width}"] = {"return": float(found.log_probs.mean())}
     random, best = known["random_return"], known["optimal_return"]
     for row in rows.values():
-        possible = row["return"] is not None and random is not None and best is not None
-        row["score"] = (row["return"] - random) / (best - random) if possible else None
+        if row["return"] is None or random is None or best is None:
+            row["score"] = None
+        else:
+            row["score"] = (row["return"] - random) / (best - random)
     return {"rows": rows}

@@ -144,7 +144,9 @@ def table(result: dict[str, Any]) -> str:
     lines = [_line(["reference", "score", "return (nats)", "KL", "perplexity"]), _line(["---"] * 5)]
     for name, row in result["references"].items():
         lines.append(
-            _line([name, *(_figure(row.get(key)) for key in ("score", "return", "kl", "perplexity"))]).replace("*", "\\*")
+            _line([name, *(_figure(row.get(key)) for key in ("score", "return", "kl", "perplexity"))]).replace(
+                "*", "\\*"
+            )
         )
     parts.append("\n".join(lines))
     parts.append(
@@ -180,7 +182,7 @@ def _plot(
 ) -> None:
     """Learning curves, medians over seeds with their range: a row of panels for each class."""
     classes = sorted({entry.uses_corpus for entry in config.entries.values()})
-    style = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
+    style: Any = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(13, 4.6 * len(classes)), layout="constrained")
         grid = figure.subplots(len(classes), 2, squeeze=False)
@@ -210,6 +212,6 @@ def _curve(axes: Axes, curves: list[list[dict[str, Any]]], unit: str, name: str,
         return
     colour = matplotlib.colormaps["tab20"](number % 20)
     places = np.geomspace(max(p[0][0] for p in points), min(p[-1][0] for p in points), 60)
-    heights = np.array([np.interp(places, *zip(*p, strict=True)) for p in points])
+    heights = np.array([np.interp(places, *np.transpose(p)) for p in points])
     axes.plot(places, np.median(heights, axis=0), color=colour, label=name, linewidth=1.6)
     axes.fill_between(places, heights.min(0), heights.max(0), color=colour, alpha=0.15, linewidth=0)

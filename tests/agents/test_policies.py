@@ -27,7 +27,9 @@ class Bare:
 
 
 def pair(env, **settings):
-    agent = DQN(env, temperature=1.0, network={"embedding_size": 8, "hidden_size": 16}, seed=1, device="cpu", **settings)
+    agent = DQN(
+        env, temperature=1.0, network={"embedding_size": 8, "hidden_size": 16}, seed=1, device="cpu", **settings
+    )
     with torch.no_grad():
         agent.network.head.weight.mul_(60)  # preferences far from even
     return agent, Bare(agent)
