@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -261,3 +262,14 @@ def test_another_algorithm_trains_from_the_command_line(name, tmp_path, capsys):
     assert len(written) == 2
     assert written[0] == written[1]
     assert parse_run([str(folder / "config.yaml")]).algorithm == name
+
+
+def test_an_algorithm_of_ones_own_lies_in_the_folder_the_command_is_called_in(tmp_path):
+    example = next(e for e in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "class Bandit" in e)
+    (tmp_path / "bandit.py").write_text(example, encoding="utf-8")
+    command = "from tokenlm.agents.registry import algorithm; print(algorithm('bandit:Bandit').__name__)"
+    found = subprocess.run(
+        [sys.executable, "-P" if sys.version_info >= (3, 11) else "-I", "-c", command],
+        cwd=tmp_path, capture_output=True, text=True, check=True, encoding="utf-8",
+    )  # fmt: skip
+    assert found.stdout.strip() == "Bandit"
