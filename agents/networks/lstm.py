@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .base import QNetwork, State
 from .heads import Heads
+from .recurrent import LSTM
 
 
 class LSTMQNetwork(QNetwork):
@@ -36,7 +37,7 @@ class LSTMQNetwork(QNetwork):
         self.skip = skip
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         between = dropout if num_layers > 1 else 0.0
-        self.lstm = nn.LSTM(embedding_size, hidden_size, num_layers, batch_first=True, dropout=between)
+        self.lstm = LSTM(embedding_size, hidden_size, num_layers, batch_first=True, dropout=between)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
