@@ -17,7 +17,7 @@ Loss = Literal[
 Exploration = Literal["uniform", "least_tried"]
 Optimizer = Literal["adam", "adamw", "sgd", "sparse_adam"]
 Precision = Literal["float32", "bfloat16"]
-Network = Literal["lstm", "transformer", "tabular"]
+Network = Literal["lstm", "transformer", "seq2seq_lstm", "seq2seq_transformer", "tabular"]
 Positions = Literal["rotary", "learned"]
 
 
@@ -26,11 +26,12 @@ class NetworkConfig:
     """The Q-network.
 
     Args:
-        name: "lstm" (embedding, LSTM, linear), "transformer" (causal, pre-norm) or "tabular" (a row of values for
-            each prefix; tiny environments only).
+        name: "lstm" (embedding, LSTM, linear), "transformer" (causal, pre-norm), for tasks of pairs "seq2seq_lstm"
+            (bidirectional encoder, decoder with attention) and "seq2seq_transformer" (encoder–decoder), or "tabular"
+            (a row of values for each prefix; tiny environments only).
         embedding_size: width of the LSTM's embedding; the Transformer's is hidden_size.
         hidden_size: width of the hidden state that the head reads.
-        num_layers: layers of the LSTM or Transformer.
+        num_layers: layers of the LSTM or Transformer, of encoder and decoder each.
         num_heads: attention heads of the Transformer.
         positions: how the Transformer sees positions, "rotary" or "learned".
         dropout: dropout probability while training.
@@ -41,6 +42,10 @@ class NetworkConfig:
         skip: the heads of the LSTM see the newest token's embedding too, so that what one token says of the next
             need not pass the gates.
         layer_norm: a LayerNorm before the heads of the LSTM; the loss "pqn" has one in any case.
+        chunk_length: for long text, tokens whose inner states an LSTM's backward pass keeps at a time, running each
+            chunk twice; gradients are the same. None keeps all.
+        attention_window: for long text, tokens that each token of "transformer" sees, itself included; memory and
+            time then grow with length × window. None for all tokens before it.
     """
 
     name: Network = "lstm"
@@ -55,6 +60,16 @@ class NetworkConfig:
     noisy: bool = False
     skip: bool = False
     layer_norm: bool = False
+    chunk_length: int | None = None
+    attention_window: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, each with one sentence."""
+        check_types(self)
+        for name in ("chunk_length", "attention_window"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1 token, or None, not {value}")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from .replay import EpisodeReplay
 from .update import ActionRules
 
 _MARGIN_BINS = 4
+_NORMALISED = ("transformer", "seq2seq_transformer")  # hidden vectors are behind a LayerNorm already
 
 
 def make_q_network(config: AgentConfig, env: EnvConfig, vocab_size: int) -> QNetwork:
@@ -25,10 +26,16 @@ def make_q_network(config: AgentConfig, env: EnvConfig, vocab_size: int) -> QNet
         own = {"longest": env.prompt_length[1] + env.max_new_tokens}
     else:
         own = {"hidden_size": network.hidden_size, "num_layers": network.num_layers, "dropout": network.dropout}
+    if network.name in ("lstm", "seq2seq_lstm"):
+        own |= {"embedding_size": network.embedding_size, "chunk_length": network.chunk_length}
+    if network.name in ("transformer", "seq2seq_transformer"):
+        own |= {"num_heads": network.num_heads}
     if network.name == "lstm":
-        own |= {"embedding_size": network.embedding_size, "skip": network.skip}
-    if network.name == "transformer":
-        own |= {"num_heads": network.num_heads, "positions": network.positions, "max_length": longest}
+        own |= {"skip": network.skip}
+    elif network.name == "transformer":
+        own |= {"positions": network.positions, "attention_window": network.attention_window}
+    if network.name not in ("lstm", "tabular"):
+        own |= {"max_length": longest}
     return make_network(network.name, vocab_size, heads=make_heads(config), **own)
 
 
@@ -50,7 +57,7 @@ def make_heads(config: AgentConfig) -> Heads:
         likelihood_ratio=loss == "q_sft",
         rewards=config.redistribute,
         noisy=network.noisy,
-        layer_norm=network.name != "transformer" and (network.layer_norm or loss == "pqn"),
+        layer_norm=network.name not in _NORMALISED and (network.layer_norm or loss == "pqn"),
     )
 
 
