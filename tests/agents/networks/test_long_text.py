@@ -126,5 +126,5 @@ def test_long_text_networks_learn(tiny, network):
 
 @pytest.mark.parametrize("name", ["chunk_length", "attention_window"])
 def test_lengths_below_one_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name} must be at least 1 token, or None, not 0"):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, or None, not 0"):
         AgentConfig.of(None, {"network": {name: 0}})
