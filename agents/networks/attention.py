@@ -116,19 +116,17 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, window: int | No
     if window is None or window >= length:
         return F.scaled_dot_product_attention(query, key, value, is_causal=True)
     blocks = -(-length // window)
-    query, key, value = (F.pad(x, (0, 0, 0, blocks * window - length)) for x in (query, key, value))
-
-    def with_block_before(x: Tensor) -> Tensor:
-        own = x.reshape(batch * heads, blocks, window, size)
-        return torch.cat([F.pad(own, (0, 0, 0, 0, 1, 0))[:, :-1], own], 2)
+    missing = blocks * window - length
+    query, key, value = (F.pad(x, (0, 0, 0, missing)).reshape(batch * heads, -1, size) for x in (query, key, value))
+    begins = (x[:, :window].view(batch, heads, window, size) for x in (query, key, value))
+    first = F.scaled_dot_product_attention(*begins, is_causal=True)  # no block before it
 
     # Counted from the first key of the block before, query i is key i + window.
     distance = torch.arange(window, device=query.device)[:, None] + window
     distance = distance - torch.arange(2 * window, device=query.device)
-    visible = ((distance >= 0) & (distance < window)).repeat(1, blocks, 1, 1)
-    visible[:, 0, :, :window] = False  # before the first block there is none
-    mixed = F.scaled_dot_product_attention(
-        query.reshape(batch * heads, blocks, window, size),
-        with_block_before(key), with_block_before(value), attn_mask=visible,
-    )  # fmt: skip
-    return mixed.reshape(batch, heads, blocks * window, size)[:, :, :length]
+    visible = (distance >= 0) & (distance < window)
+    # Two blocks at every block: overlapping views, so that no key is copied.
+    key, value = (x.unfold(1, 2 * window, window).transpose(2, 3) for x in (key, value))
+    others = query[:, window:].view(batch * heads, blocks - 1, window, size)
+    rest = F.scaled_dot_product_attention(others, key, value, attn_mask=visible)
+    return torch.cat([first, rest.reshape(batch, heads, -1, size)], 2)[:, :, :length]

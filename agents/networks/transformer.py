@@ -59,7 +59,7 @@ class TransformerQNetwork(QNetwork):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """See `QNetwork`."""
-        return self._read(tokens)[0]
+        return self._read(tokens, keep=False)[0]
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
         """See `QNetwork`; the state is (keys, values, lengths), both caches (B, layers, heads, capacity, D / heads).
@@ -98,8 +98,8 @@ class TransformerQNetwork(QNetwork):
             x = block.finish(x, mixed)
         return self.norm(x)[:, 0], (keys, values, lengths + 1)
 
-    def _read(self, tokens: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Hidden vectors (B, T, D) and each layer's keys and values (B, heads, T, D / heads)."""
+    def _read(self, tokens: Tensor, keep: bool = True) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Hidden vectors (B, T, D) and, to keep, each layer's keys and values (B, heads, T, D / heads)."""
         self._refuse_longer(tokens.shape[1], f"a text of {tokens.shape[1]} tokens")
         place = torch.arange(tokens.shape[1], device=tokens.device)[None]
         x, turn = self._embed(tokens, place), self._turn(place)
@@ -107,8 +107,9 @@ class TransformerQNetwork(QNetwork):
         for block in each(self.blocks, Block):
             query, key, value = block.heads(x, turn)
             x = block.finish(x, causal_attention(query, key, value, self.window))
-            keys.append(key)
-            values.append(value)
+            if keep:
+                keys.append(key)
+                values.append(value)
         return self.norm(x), keys, values
 
     def _newest(self, lengths: Tensor) -> Tensor:
