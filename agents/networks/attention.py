@@ -118,8 +118,8 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, window: int | No
     blocks = -(-length // window)
     missing = blocks * window - length
     query, key, value = (F.pad(x, (0, 0, 0, missing)).reshape(batch * heads, -1, size) for x in (query, key, value))
-    begins = (x[:, :window].view(batch, heads, window, size) for x in (query, key, value))
-    first = F.scaled_dot_product_attention(*begins, is_causal=True)  # no block before it
+    begin = [x[:, :window].view(batch, heads, window, size) for x in (query, key, value)]
+    first = F.scaled_dot_product_attention(begin[0], begin[1], begin[2], is_causal=True)  # no block before it
 
     # Counted from the first key of the block before, query i is key i + window.
     distance = torch.arange(window, device=query.device)[:, None] + window

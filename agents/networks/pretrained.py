@@ -98,8 +98,8 @@ class PretrainedQNetwork(QNetwork):
             self._add_lora(settings.lora_rank)
         if settings.gradient_checkpointing:
             for body in self._bodies():  # the method has a new name in later versions of the library
-                enable: Any = getattr(body, "activation_checkpointing_enable", None)
-                (enable or body.gradient_checkpointing_enable)({"use_reentrant": False})
+                old: Any = getattr(body, "gradient_checkpointing_enable", None)
+                getattr(body, "activation_checkpointing_enable", old)({"use_reentrant": False})
 
     def _take(self, model: Any) -> None:
         """Keep the parts of the model that make hidden states."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -115,16 +116,15 @@ def _cache_of(keys: Tensor, values: Tensor, lengths: Tensor, used: int) -> Any:
 
     rows = torch.arange(len(lengths), device=lengths.device)
 
-    class Layer(DynamicLayer):  # type: ignore[misc]
-        def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-            """Write (B, heads, 1, S) in place; returns what there is then."""
-            for own, new in ((self.keys, key_states), (self.values, value_states)):
-                own[rows, :, lengths] = new[:, :, 0].to(own.dtype)
-            return self.keys[:, :, :used], self.values[:, :, :used]
+    def write(number: int, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        for own, new in ((keys, key), (values, value)):  # (B, heads, 1, S)
+            own[rows, number, :, lengths] = new[:, :, 0].to(own.dtype)
+        return keys[:, number, :, :used], values[:, number, :, :used]
 
-    layers = []
+    layers: list[Any] = []
     for number in range(keys.shape[1]):
-        layer = Layer()
+        layer: Any = DynamicLayer()
         layer.keys, layer.values, layer.is_initialized = keys[:, number], values[:, number], True
+        layer.update = functools.partial(write, number)
         layers.append(layer)
     return Cache(layers=layers)

@@ -32,9 +32,7 @@ def has_bfloat16(device_type: str) -> bool:
 class LSTM(nn.LSTM):
     """`torch.nn.LSTM` that leaves automatic mixed precision aside where bfloat16 cannot be had."""
 
-    def forward(  # type: ignore[override]
-        self, inputs: Any, state: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Any, tuple[Tensor, Tensor]]:
+    def forward(self, inputs: Any, state: tuple[Tensor, Tensor] | None = None) -> tuple[Any, tuple[Tensor, Tensor]]:
         """(B, T, inputs), or such packed, and (h, c) of (layers, B, D) -> (B, T, D) outputs and the new (h, c)."""
         device = (inputs.data if isinstance(inputs, PackedSequence) else inputs).device.type
         if not torch.is_autocast_enabled(device) or has_bfloat16(device):

@@ -104,10 +104,10 @@ class Seq2SeqTransformerQNetwork(QNetwork):
         layers: list[tuple[Tensor, ...]] = []
         for decoder in each(self.blocks, _DecoderBlock):
             query, key, value = decoder.heads(x, turn)
-            source = decoder.remember_source(memory)
+            source_key, source_value = decoder.remember_source(memory)
             x = decoder.add(x, causal_attention(query, key, value, None))
-            x = decoder.feed(decoder.recall(x, *source, is_source))
-            layers.append((key, value, *source))
+            x = decoder.feed(decoder.recall(x, source_key, source_value, is_source))
+            layers.append((key, value, source_key, source_value))
         return self.norm(x), layers
 
     def _turn(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
