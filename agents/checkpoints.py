@@ -31,6 +31,7 @@ def save_agent(agent: DQN, folder: Path) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in agent.network.state_dict().items()}
     write_atomically(folder / "weights.safetensors", lambda p: save_file(weights, p))
     agent.tokenizer.save(folder / "tokenizer")
+    agent.network.save_settings(folder)
     env = dataclasses.asdict(agent.env_config)
     if not isinstance(env["corpus"], str):
         env["corpus"] = None  # texts given in Python stay with whoever gave them
@@ -66,9 +67,11 @@ def load_agent(cls: type[DQN], folder: Path, env: Any, device: str) -> DQN:
     if env is None:
         saved = settings["env"]
         env_config = env_config_of({**saved, "corpus": saved["corpus"] or ()})
-        agent = cls(None, config, seed=settings["seed"], device=device, tokenizer=tokenizer, env_config=env_config)
+        agent = cls(
+            None, config, seed=settings["seed"], device=device, tokenizer=tokenizer, env_config=env_config, saved=folder
+        )
     else:
-        agent = cls(env, config, seed=settings["seed"], device=device)
+        agent = cls(env, config, seed=settings["seed"], device=device, saved=folder)
         if agent.tokenizer.vocabulary.digest != settings["vocabulary"]:
             raise ValueError(
                 f"the agent in {folder} was trained with a vocabulary of {len(tokenizer.vocabulary)} tokens "

@@ -82,7 +82,7 @@ class Run:
         (self.folder / "results.jsonl").unlink(missing_ok=True)
         held_out = dataclasses.replace(self.config.env, split="valid")
         if not self.quiet and isinstance(self.agent, DQN):
-            print(memory_text(self.agent))
+            print(memory_text(self.agent), *self.agent.network.notes, sep="\n")
         self.references = reference_returns(world, held_out, self.config.evaluation_episodes, self.config.seed)
         self.before = self._samples()
 

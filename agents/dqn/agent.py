@@ -47,6 +47,7 @@ class DQN:
         settings: the same as keywords, over `config`: `learning_rate=3e-4, network="transformer", temperature=0.5`.
         seed: seed of everything random; on the CPU one seed gives one result, bit for bit.
         device: "auto", "cpu", "cuda" or "mps".
+        saved: the folder whose weights `load` will put in, so that no pretrained ones are read.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class DQN:
         device: str = "auto",
         tokenizer: Tokenizer | None = None,
         env_config: EnvConfig | None = None,
+        saved: Path | None = None,
         **settings: Any,
     ) -> None:
         self.config = AgentConfig.of(config, settings)
@@ -75,7 +77,7 @@ class DQN:
         torch.manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         vocab_size = len(self.tokenizer.vocabulary)
-        self.network = make_q_network(self.config, env_config, vocab_size).to(self.device)
+        self.network = make_q_network(self.config, env_config, vocab_size, tokenizer, saved).to(self.device)
         self.rules = make_rules(env_config, vocab_size, self.device)
         self.stopwatch = Stopwatch(self.device)
         self.learner = Learner(self.network, self.config, self.rules, self.stopwatch)

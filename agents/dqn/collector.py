@@ -113,6 +113,7 @@ class Collector:
         self.rewards[rows] = 0.0
         self.prompt_lengths[rows] = lengths
         self.written[rows] = 0
+        self.network.eval()  # it is in training mode when the first episodes begin
         with torch.no_grad():
             return self.network.encode(prompt.to(self.device), lengths.to(self.device))
 

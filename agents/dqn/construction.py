@@ -2,34 +2,72 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...envs import EnvConfig, Vocabulary, World, valid_actions
-from ..configuration import AgentConfig
-from ..networks import Heads, QNetwork, make_network
+from ...envs.text import Tokenizer
+from ..configuration import AgentConfig, NetworkConfig
+from ..networks import Heads, PretrainedSettings, QNetwork, make_network
+from ..networks.word_vectors import use_word_vectors
 from .replay import EpisodeReplay
-from .update import ActionRules
+from .update import DTYPES, ActionRules
 
 _MARGIN_BINS = 4
+_NORMALISED = ("transformer", "seq2seq_transformer", "pretrained")  # hidden vectors are behind a LayerNorm already
 
 
-def make_q_network(config: AgentConfig, env: EnvConfig, vocab_size: int) -> QNetwork:
-    """The Q-network, long enough for the environment's texts."""
+def make_q_network(
+    config: AgentConfig,
+    env: EnvConfig,
+    vocab_size: int,
+    tokenizer: Tokenizer | None = None,
+    saved: Path | None = None,
+) -> QNetwork:
+    """The Q-network, long enough for the environment's texts.
+
+    Args:
+        config: the learner's settings.
+        env: the environment's arguments.
+        vocab_size: V.
+        tokenizer: the environment's, which pretrained weights and word vectors are matched by.
+        saved: the folder of a saved agent whose weights will be loaded, so that no others are read; None for none.
+    """
     network = config.network
     # Corpus episodes and full windows must both fit, and one place more for the last token written.
     longest = env.context_length + env.max_new_tokens + 1
     own: dict[str, Any]
     if network.name == "tabular":
         own = {"longest": env.prompt_length[1] + env.max_new_tokens}
+    elif network.name == "pretrained":
+        own = {"settings": _pretrained_settings(network), "tokenizer": tokenizer, "saved": saved}
     else:
         own = {"hidden_size": network.hidden_size, "num_layers": network.num_layers, "dropout": network.dropout}
+    if network.name in ("lstm", "seq2seq_lstm"):
+        own |= {"embedding_size": network.embedding_size, "chunk_length": network.chunk_length}
+    if network.name in ("transformer", "seq2seq_transformer"):
+        own |= {"num_heads": network.num_heads}
     if network.name == "lstm":
-        own |= {"embedding_size": network.embedding_size, "skip": network.skip}
-    if network.name == "transformer":
-        own |= {"num_heads": network.num_heads, "positions": network.positions, "max_length": longest}
-    return make_network(network.name, vocab_size, heads=make_heads(config), **own)
+        own |= {"skip": network.skip}
+    elif network.name == "transformer":
+        own |= {"positions": network.positions, "attention_window": network.attention_window}
+    if network.name not in ("lstm", "tabular"):
+        own |= {"max_length": longest}
+    made = make_network(network.name, vocab_size, heads=make_heads(config), **own)
+    if network.embedding_file is not None and saved is None:
+        if tokenizer is None:
+            raise ValueError("embedding_file needs the environment's tokenizer; it is for DQN")
+        found = use_word_vectors(made.embedding, network.embedding_file, tokenizer)  # type: ignore[arg-type]
+        made.notes += (f"{network.embedding_file}: vectors of {found:,} of {vocab_size:,} tokens",)
+    return made
+
+
+def _pretrained_settings(network: NetworkConfig) -> PretrainedSettings:
+    return PretrainedSettings(
+        network.pretrained or "", network.lora_rank, network.gradient_checkpointing, DTYPES[network.weight_dtype]
+    )
 
 
 def make_heads(config: AgentConfig) -> Heads:
@@ -50,7 +88,7 @@ def make_heads(config: AgentConfig) -> Heads:
         likelihood_ratio=loss == "q_sft",
         rewards=config.redistribute,
         noisy=network.noisy,
-        layer_norm=network.name != "transformer" and (network.layer_norm or loss == "pqn"),
+        layer_norm=network.name not in _NORMALISED and (network.layer_norm or loss == "pqn"),
     )
 
 
