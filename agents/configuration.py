@@ -17,6 +17,7 @@ Loss = Literal[
 Exploration = Literal["uniform", "least_tried"]
 Optimizer = Literal["adam", "adamw", "sgd", "sparse_adam"]
 Precision = Literal["float32", "bfloat16"]
+ProductPrecision = Literal["float32", "bfloat16", "auto"]
 Network = Literal["lstm", "transformer", "seq2seq_lstm", "seq2seq_transformer", "pretrained", "tabular"]
 Positions = Literal["rotary", "learned"]
 
@@ -196,7 +197,7 @@ class AgentConfig:
         optimizer: "adam", "adamw", "sgd", or "sparse_adam": Adam that moves only the rows of the embedding, and without
             dueling of the action head, that a batch has to do with, for large vocabularies.
         precision: what an update's matrix products are made in, weights staying float32; "bfloat16" is faster where
-            the processor or GPU has it and off by up to a hundredth of the values' size.
+            the processor or GPU has it and off by up to a hundredth of the values' size; "auto" measures whether it is.
         compile: run the Transformer's pass over whole texts through torch.compile, or plainly where no compiler works.
         weight_decay: of AdamW and SGD.
         max_grad_norm: gradients are scaled down to this norm; None for no clipping.
@@ -237,7 +238,7 @@ class AgentConfig:
     huber_delta: float | None = None
     learning_rate: Schedule | float = Schedule(4e-3, 1e-4)
     optimizer: Optimizer = "adam"
-    precision: Precision = "float32"
+    precision: ProductPrecision = "float32"
     compile: bool = False
     weight_decay: float = 0.0
     max_grad_norm: float | None = 10.0
@@ -354,7 +355,7 @@ SCHEDULES = ("temperature", "epsilon", "learning_rate")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "loss": get_args(Loss),
     "optimizer": get_args(Optimizer),
-    "precision": get_args(Precision),
+    "precision": get_args(ProductPrecision),
     "exploration": get_args(Exploration),
 }
 _RANGES: dict[str, tuple[float, float]] = {

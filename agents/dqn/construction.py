@@ -12,8 +12,9 @@ from ...envs.text import Tokenizer
 from ..configuration import AgentConfig, NetworkConfig
 from ..networks import Heads, PretrainedSettings, QNetwork, make_network
 from ..networks.word_vectors import use_word_vectors
+from ..precision import DTYPES
 from .replay import EpisodeReplay
-from .update import DTYPES, ActionRules
+from .update import ActionRules
 
 _MARGIN_BINS = 4
 _NORMALISED = ("transformer", "seq2seq_transformer", "pretrained")  # hidden vectors are behind a LayerNorm already

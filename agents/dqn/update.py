@@ -12,10 +12,9 @@ from ..configuration import AgentConfig
 from ..networks import QNetwork
 from ..networks.fused_head import soft_maximum, taken_and_soft_maximum
 from ..networks.heads import effective
+from ..precision import resolve_precision
 from . import losses
 from .replay import EpisodeBatch
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ class Update:
         self.batch, self.network, self.target_network = batch, network, target_network
         self.config, self.rules = config, rules
         self.at = batch.is_action
-        self.dtype = DTYPES[config.precision]
+        self.dtype = resolve_precision(config.precision, batch.tokens.device)
         self.temperature = 0.0 if config.traits.hard else temperature
         self.dueling = config.uses_dueling
         self.sharpening = 1.0 / (1.0 - config.munchausen_alpha) if config.loss == "munchausen" else 1.0

@@ -7,11 +7,7 @@ from torch import Tensor, nn
 
 from .base import QNetwork, State
 from .heads import Heads
-<<<<<<< HEAD
-from .recurrent import LSTM
-=======
 from .recurrent import LSTM, in_chunks
->>>>>>> wt-nets
 
 
 class LSTMQNetwork(QNetwork):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenlm.agents.networks import Heads, make_network, put_rows
+from tokenlm.agents.precision import resolve_precision
 from tokenlm.envs import Vocabulary
 
 V = 20
@@ -144,3 +145,11 @@ def test_a_text_beyond_the_capacity_is_refused():
 def test_what_cannot_be_made_says_why(name, settings, message):
     with pytest.raises(ValueError, match=message):
         make_network(name, V, **settings)
+
+
+def test_the_precision_that_is_measured_is_one_of_the_two_and_stays():
+    device = torch.device("cpu")
+    assert resolve_precision("float32", device) is torch.float32
+    assert resolve_precision("bfloat16", device) is torch.bfloat16
+    assert resolve_precision("auto", device) in (torch.float32, torch.bfloat16)
+    assert len({resolve_precision("auto", device) for _ in range(5)}) == 1
