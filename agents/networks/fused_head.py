@@ -95,15 +95,20 @@ class _Head:
         width = min(COLUMNS, max(NARROWEST, BLOCK // max(len(hidden), 1)))
         self.columns = [slice(start, start + width) for start in range(0, len(weight), width)]
 
-    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Columns and their (N, columns) outputs."""
+    def blocks(self, keep: bool = False) -> Iterator[tuple[slice, Tensor]]:
+        """Columns and their (N, columns) outputs; the next block overwrites them unless they are to be kept."""
+        count = len(self.hidden)
+        # A new block for each would leave holes that the next does not fit, and take new pages from the system.
+        place = None if keep else self.hidden.new_empty(count * (self.columns[0].stop if self.columns else 0))
         for columns in self.columns:
-            yield columns, torch.addmm(self.bias[columns], self.hidden, self.weight[columns].t())
+            weight, bias = self.weight[columns], self.bias[columns]
+            out = None if place is None else place[: count * len(bias)].view(count, len(bias))
+            yield columns, torch.addmm(bias, self.hidden, weight.t(), out=out)
 
     def soft_maximum(self, keep: bool = False) -> tuple[Tensor, Tensor, list[Tensor]]:
         """(N,) soft maxima, (blocks, N) share of each block in exp(peak/τ), and the outputs if they are to be kept."""
         parts, kept = [], []
-        for _, block in self.blocks():
+        for _, block in self.blocks(keep):
             # log_softmax is one fused pass where logsumexp is five; what it took off is the log-sum-exp.
             below = torch.log_softmax(block, -1, dtype=self.exact)
             parts.append(block.amax(-1).to(self.exact) - below.amax(-1))
