@@ -163,7 +163,9 @@ class EnvConfig:
                 f"source, <sep>), not {self.context_length}"
             )
         if self.reverse and self.task in ("generation", "classification"):
-            raise ValueError(f"reverse swaps the sides of a translation or of qa; the task {self.task!r} has none to swap")
+            raise ValueError(
+                f"reverse swaps the sides of a translation or of qa; the task {self.task!r} has none to swap"
+            )
 
     def _check_rewards(self) -> None:
         """Refuse rewards that are none, or that depend on nothing the agent does."""
