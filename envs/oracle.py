@@ -73,8 +73,8 @@ class Oracle:
         target, config = self.world.target, self.config
         if config.sequence_reward:
             return (
-                f"the exact optimum is that of log-likelihood; the sequence reward {config.sequence_reward!r} depends on "
-                "the whole text at once"
+                f"the exact optimum is that of log-likelihood, and the sequence reward {config.sequence_reward!r} "
+                "depends on the whole text at once"
             )
         if config.log_prob_weight == 0.0:
             return "the exact optimum needs a log_prob_weight above 0, not 0"

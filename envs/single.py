@@ -32,15 +32,16 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
 
     ## Description
     A corpus gives documents; a document becomes a prompt and a target text. With the tasks "qa", "translation" and
-    "classification" documents are pairs, and the prompt is the source with `<sep>` behind it. The agent writes tokens after the
-    prompt, one an action, and is paid the log-likelihood of each under a target distribution p*, by default a
-    Kneser-Ney trigram model fitted on the training documents. With r = log p*(a | s) and discount 1 the best
+    "classification" documents are pairs, and the prompt is the source with `<sep>` behind it. The agent writes tokens
+    after the prompt, one an action, and is paid the log-likelihood of each under a target distribution p*, by default
+    a Kneser-Ney trigram model fitted on the training documents. With r = log p*(a | s) and discount 1 the best
     policy at temperature 1 is p* itself (V* = 0, Q* = log p*), and at temperature 0 it writes the most likely text.
 
     ## Action Space
     `Discrete(V)`: the id of the next token. Ids 0 to 4 are `<pad> <unk> <bos> <eos> <sep>`; of these only `<eos>`
-    is ever valid, and in a task of pairs only words of the training targets. `action_masks()` gives the valid actions as a (V,) bool array; `info["action_mask"]` too with
-    `mask_in_info=True`. `action_space.sample()` draws valid tokens only.
+    is ever valid, and in a task of pairs only words of the training targets. `action_masks()` gives the valid actions
+    as a (V,) bool array; `info["action_mask"]` too with `mask_in_info=True`. `action_space.sample()` draws valid tokens
+    only.
 
     ## Observation Space
     `Box(0, V - 1, (context_length,), int64)`: the last `context_length` tokens of the prefix, newest last,
@@ -57,8 +58,8 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
 
     ## Starting State
     A document is drawn uniformly from `split`, its first k tokens are the prompt, k drawn uniformly from
-    `prompt_length`; a pair's prompt is the whole source. `reset(options={"prompt": "今天"})` starts from a prompt of your own (add `"target": "…"` where
-    the target text decides the reward or the transition).
+    `prompt_length`; a pair's prompt is the whole source. `reset(options={"prompt": "今天"})` starts from a prompt of
+    your own (add `"target": "…"` where the target text decides the reward or the transition).
 
     ## Episode End
     `ending="eos"`: writing `<eos>` terminates, and reaching `max_new_tokens` truncates (an agent must bootstrap).

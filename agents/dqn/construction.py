@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ...envs import EnvConfig, Vocabulary, World, valid_actions
+from ...envs.text import Tokenizer
 from ..configuration import AgentConfig
 from ..networks import Heads, QNetwork, make_network
 from .replay import EpisodeReplay
@@ -22,7 +23,8 @@ def make_q_network(config: AgentConfig, env: EnvConfig, vocab_size: int) -> QNet
     longest = env.context_length + env.max_new_tokens + 1
     own: dict[str, Any]
     if network.name == "tabular":
-        own = {"longest": env.prompt_length[1] + env.max_new_tokens}
+        prompt = env.context_length - 1 if env.has_pairs else env.prompt_length[1]
+        own = {"longest": prompt + env.max_new_tokens}
     else:
         own = {"hidden_size": network.hidden_size, "num_layers": network.num_layers, "dropout": network.dropout}
     if network.name == "lstm":
@@ -54,10 +56,19 @@ def make_heads(config: AgentConfig) -> Heads:
     )
 
 
-def make_rules(env: EnvConfig, vocab_size: int, device: torch.device) -> ActionRules:
-    """Masks and horizon of the environment."""
-    valid = torch.from_numpy(valid_actions(vocab_size, env)).to(device)
-    return ActionRules(valid, Vocabulary.EOS, env.min_new_tokens, env.max_new_tokens, env.reward_every)
+def make_rules(
+    env: EnvConfig, vocab_size: int, device: torch.device, tokenizer: Tokenizer | None = None
+) -> ActionRules:
+    """Masks, horizon and rewards of the environment; a task of pairs needs its tokenizer."""
+    return ActionRules(
+        torch.from_numpy(valid_actions(vocab_size, env, tokenizer)).to(device),
+        Vocabulary.EOS,
+        env.min_new_tokens,
+        env.max_new_tokens,
+        env.reward_every,
+        env.log_prob_weight,
+        largest_score=max(0.0, env.sequence_weight) if env.sequence_reward else 0.0,
+    )
 
 
 def make_replay(config: AgentConfig, env: EnvConfig, world: World, device: torch.device) -> EpisodeReplay:

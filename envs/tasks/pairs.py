@@ -66,11 +66,8 @@ def pair_tokenizer(
             user_dictionary=dictionary,
         )
 
-    target: Tokenizer
-    if labels:
-        target = LabelTokenizer.train(targets)
-    else:
-        target = make(names[1], targets if separate else [*sources, *targets])
+    texts = targets if separate else [*sources, *targets]
+    target = LabelTokenizer.train(targets) if labels else make(names[1], texts)
     source = make(names[0], sources) if separate or labels else None
     tokenizer = PairTokenizer(target, source, _written(targets, target))
     if not tokenizer.writable.any():

@@ -1,4 +1,4 @@
-"""Both sides of a pair in one space of ids: special tokens, the target's words, then the source's own, if it has any."""
+"""Both sides of a pair in one space of ids: special tokens, the target's words, then the source's own."""
 
 from __future__ import annotations
 
