@@ -51,8 +51,9 @@ def score_text(
 ) -> TextScore:
     """Perplexity of the agent's policy and of p* on the documents of `split` (the first `limit`).
 
-    Every token of every document is scored. One that lies beyond `max_new_tokens` is scored in an episode that
-    starts later in the document, with the window the environment would show there. `temperature` is that of a DQN's
+    Every token of every document is scored, in a task of pairs every token of the target. One
+    that lies beyond `max_new_tokens` is scored in an episode that starts later in the document, with the window the
+    environment would show there. `temperature` is that of a DQN's
     policy; `env` is needed for an agent that does not know its environment.
     """
     world, config = world_of(agent, env)
@@ -60,7 +61,9 @@ def score_text(
     documents = world.documents[split]
     count = min(limit or len(documents), len(documents))
     step = config.max_new_tokens
-    pieces = [(d, s) for d in range(count) for s in range(0, int(documents.lengths[d]) + 1, step)]
+    # A source is given, never written; of any other document the prompt is text like the rest.
+    begin = documents.shortest_prompt if config.has_pairs else np.zeros(count, np.int64)
+    pieces = [(d, s) for d in range(count) for s in range(int(begin[d]), int(documents.lengths[d]) + 1, step)]
     order = sorted(
         pieces,
         key=lambda piece: min(int(documents.lengths[piece[0]]) - piece[1], step) + min(piece[1], config.context_length),
@@ -228,6 +231,8 @@ def _exact(agent: Agent, world: World, config: EnvConfig) -> dict[str, float] | 
     """`exact_score` where there is one prompt and few enough texts."""
     words = int(world.valid.sum())
     if config.prompt_length != (0, 0) or words**config.max_new_tokens > MAX_TEXTS or config.transition != "free":
+        return None
+    if config.has_pairs or not config.pays_log_likelihood:
         return None
     if not Oracle(world, config).is_exact:
         return None

@@ -123,7 +123,8 @@ def write(
         max_new_tokens: longest continuation in tokens; None for the environment's.
     """
     world, count = World.of(env), len(prompts)
-    env = dataclasses.replace(env, transition="free", max_new_tokens=max_new_tokens or env.max_new_tokens)
+    longest = max_new_tokens or env.max_new_tokens
+    env = dataclasses.replace(env, transition="free", max_new_tokens=longest, log_prob_weight=1.0, sequence_reward="")
     running = Episodes(world, env, count)
     ids = [encode_prompt(prompt, world.tokenizer, env) for prompt in prompts]
     running.start_from_prompts(np.arange(count), ids, [[] for _ in ids])  # no target: rewards are not looked at

@@ -210,10 +210,14 @@ class Run:
 
     def _samples(self, temperature: float | None = None) -> list[str]:
         generate = getattr(self.agent, "generate", None)
+        world, _ = world_of(self.agent, self.config.env)
+        # A task of pairs asks something; without it every text begins at its beginning.
+        sources = [source for source, _ in world.pairs["valid"][: self.config.samples]]
         if generate is None:  # an agent of the three methods alone
-            arguments = (self.config.env, [""] * self.config.samples, self.config.seed)
+            arguments = (self.config.env, sources or [""] * self.config.samples, self.config.seed)
             return write(self.agent, *arguments, temperature=1.0 if temperature is None else temperature)
-        texts: list[str] = generate("", self.config.samples, temperature=temperature, seed=self.config.seed)
+        count = 1 if sources else self.config.samples
+        texts: list[str] = generate(sources or "", count, temperature=temperature, seed=self.config.seed)
         return texts
 
     def _summarise(self, baseline_perplexity: float | None) -> dict[str, Any]:

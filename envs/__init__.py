@@ -11,7 +11,7 @@ from .suggestions import nearest
 from .targets import ConditionedTarget
 from .text import Vocabulary
 from .vector import TokenLMVectorEnv
-from .world import World, encode_prompt, valid_actions
+from .world import World, encode_prompt, encode_target, valid_actions
 
 if TYPE_CHECKING:
     from .device import TokenLMDeviceEnv
@@ -31,6 +31,7 @@ __all__ = [
     "Vocabulary",
     "World",
     "encode_prompt",
+    "encode_target",
     "force",
     "nearest",
     "valid_actions",

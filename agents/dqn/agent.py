@@ -78,7 +78,7 @@ class DQN:
         self.generator = torch.Generator(self.device).manual_seed(seed)
         vocab_size = len(self.tokenizer.vocabulary)
         self.network = make_q_network(self.config, env_config, vocab_size, tokenizer, saved).to(self.device)
-        self.rules = make_rules(env_config, vocab_size, self.device)
+        self.rules = make_rules(env_config, vocab_size, self.device, self.tokenizer)
         self.stopwatch = Stopwatch(self.device)
         self.learner = Learner(self.network, self.config, self.rules, self.stopwatch)
         self.num_steps = 0

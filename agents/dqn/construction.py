@@ -41,7 +41,8 @@ def make_q_network(
     longest = env.context_length + env.max_new_tokens + 1
     own: dict[str, Any]
     if network.name == "tabular":
-        own = {"longest": env.prompt_length[1] + env.max_new_tokens}
+        prompt = env.context_length - 1 if env.has_pairs else env.prompt_length[1]
+        own = {"longest": prompt + env.max_new_tokens}
     elif network.name == "pretrained":
         own = {"settings": _pretrained_settings(network), "tokenizer": tokenizer, "saved": saved}
     else:
@@ -93,10 +94,19 @@ def make_heads(config: AgentConfig) -> Heads:
     )
 
 
-def make_rules(env: EnvConfig, vocab_size: int, device: torch.device) -> ActionRules:
-    """Masks and horizon of the environment."""
-    valid = torch.from_numpy(valid_actions(vocab_size, env)).to(device)
-    return ActionRules(valid, Vocabulary.EOS, env.min_new_tokens, env.max_new_tokens, env.reward_every)
+def make_rules(
+    env: EnvConfig, vocab_size: int, device: torch.device, tokenizer: Tokenizer | None = None
+) -> ActionRules:
+    """Masks, horizon and rewards of the environment; a task of pairs needs its tokenizer."""
+    return ActionRules(
+        torch.from_numpy(valid_actions(vocab_size, env, tokenizer)).to(device),
+        Vocabulary.EOS,
+        env.min_new_tokens,
+        env.max_new_tokens,
+        env.reward_every,
+        env.log_prob_weight,
+        largest_score=max(0.0, env.sequence_weight) if env.sequence_reward else 0.0,
+    )
 
 
 def make_replay(config: AgentConfig, env: EnvConfig, world: World, device: torch.device) -> EpisodeReplay:

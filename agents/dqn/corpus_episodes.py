@@ -15,15 +15,17 @@ def corpus_replay(world: World, config: EnvConfig, seed: int, device: torch.devi
     """A replay that holds every training document once, rewards under the target distribution included.
 
     A document that fits an episode starts where the environment would start it; a longer one, or one with an
-    `<unk>` (which ends its episode as a truncation), starts anywhere, so that the whole corpus is seen.
+    `<unk>` (which ends its episode as a truncation), starts anywhere, so that the whole corpus is seen. A pair always
+    starts where its source ends.
     """
     documents = world.documents["train"]
     rng = np.random.default_rng(seed)
     starts = rng.integers(documents.shortest_prompt, documents.longest_prompt + 1)
-    unknown = np.add.reduceat(documents.tokens == Vocabulary.UNK, documents.offsets[:-1]) > 0
-    broken = unknown | (documents.lengths - starts >= config.max_new_tokens)
-    last_start = np.where(unknown, documents.lengths - 1, np.maximum(documents.lengths - config.max_new_tokens + 1, 0))
-    starts = np.where(broken, np.maximum(rng.integers(0, last_start + 1), documents.shortest_prompt), starts)
+    if not config.has_pairs:
+        unknown = np.add.reduceat(documents.tokens == Vocabulary.UNK, documents.offsets[:-1]) > 0
+        broken = unknown | (documents.lengths - starts >= config.max_new_tokens)
+        last = np.where(unknown, documents.lengths - 1, np.maximum(documents.lengths - config.max_new_tokens + 1, 0))
+        starts = np.where(broken, np.maximum(rng.integers(0, last + 1), documents.shortest_prompt), starts)
 
     replay = EpisodeReplay(
         capacity=len(documents),

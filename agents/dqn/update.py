@@ -27,6 +27,8 @@ class ActionRules:
         min_new_tokens: actions before `eos` may be chosen.
         max_new_tokens: most actions in an episode.
         reward_every: tokens that a reward pays for, 0 for all of the episode's.
+        log_prob_weight: what multiplies the log-likelihood in the reward.
+        largest_score: most that a sequence reward adds to an episode, not below 0.
     """
 
     valid: Tensor
@@ -34,6 +36,8 @@ class ActionRules:
     min_new_tokens: int
     max_new_tokens: int
     reward_every: int = 1
+    log_prob_weight: float = 1.0
+    largest_score: float = 0.0
 
     def mask(self, written: Tensor) -> Tensor:
         """(N, V) or (V,) bool, the actions that may be chosen after `written` (N,) tokens."""
@@ -283,5 +287,8 @@ class Update:
 
     def bound(self, written: Tensor) -> Tensor:
         """(N,) upper bound of V* after `written` tokens, nats."""
-        steps_left = (self.rules.max_new_tokens - written).clamp(min=0)
-        return losses.value_bound(self.temperature, steps_left, self.network.vocab_size)
+        rules = self.rules
+        steps_left = (rules.max_new_tokens - written).clamp(min=0)
+        return losses.value_bound(
+            self.temperature, steps_left, self.network.vocab_size, rules.log_prob_weight, rules.largest_score
+        )

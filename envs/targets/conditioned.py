@@ -100,7 +100,11 @@ class ConditionedTarget:
                 else table[xp.astype(eos_valid, xp.int64), states]
             )
         lost = xp.zeros(states.shape[0], dtype=xp.float64, device=device(states))
-        for token in self._invalid:
+        in_closed_form = hasattr(self.target, "mass")
+        if in_closed_form:  # a source side of thousands of words may not be written
+            invalid = xp.asarray(~self.valid, device=device(states))
+            lost = lost + self.target.mass(invalid, expected)
+        for token in () if in_closed_form else self._invalid:
             tokens = xp.full((states.shape[0],), int(token), dtype=xp.int64, device=device(states))
             lost = lost + xp.exp(self.target.log_prob(states, tokens, expected))
         if self.valid[_EOS] and eos_valid is not True:

@@ -2,8 +2,10 @@
 
 from .cleaning import Cleaning
 from .files import write_atomically, write_text_atomically
+from .pair_tokenizers import LabelTokenizer, PairTokenizer
+from .pairs import read_pair_corpus
 from .reading import BUILT_IN_CORPORA, read_documents, read_pairs
-from .splits import Splits, read_splits, split_documents
+from .splits import Splits, read_pair_splits, read_splits, split_documents
 from .subwords import SubwordTokenizer
 from .tokenizers import SymbolTokenizer, Tokenizer, WordTokenizer, load_tokenizer, make_tokenizer
 from .vocabulary import Vocabulary
@@ -11,6 +13,8 @@ from .vocabulary import Vocabulary
 __all__ = [
     "BUILT_IN_CORPORA",
     "Cleaning",
+    "LabelTokenizer",
+    "PairTokenizer",
     "Splits",
     "SubwordTokenizer",
     "SymbolTokenizer",
@@ -20,6 +24,8 @@ __all__ = [
     "load_tokenizer",
     "make_tokenizer",
     "read_documents",
+    "read_pair_corpus",
+    "read_pair_splits",
     "read_pairs",
     "read_splits",
     "split_documents",
