@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ...envs import Vocabulary
-from ...envs.text import SubwordTokenizer, Tokenizer
+from ...envs.text import Tokenizer
+from ...envs.text.subwords import SubwordTokenizer
 
 _SOURCE = "\x1f"  # a vocabulary of pairs has it before the source's own words
 _MARKS = f"\x00{_SOURCE}"  # and "\x00" stands before a subword that is spelled like one of our special tokens

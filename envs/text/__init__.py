@@ -4,7 +4,6 @@ from .cleaning import Cleaning
 from .files import write_atomically, write_text_atomically
 from .reading import BUILT_IN_CORPORA, read_documents, read_pairs
 from .splits import Splits, read_splits, split_documents
-from .subwords import SubwordTokenizer
 from .tokenizers import SymbolTokenizer, Tokenizer, WordTokenizer, load_tokenizer, make_tokenizer
 from .vocabulary import Vocabulary
 
@@ -12,7 +11,6 @@ __all__ = [
     "BUILT_IN_CORPORA",
     "Cleaning",
     "Splits",
-    "SubwordTokenizer",
     "SymbolTokenizer",
     "Tokenizer",
     "Vocabulary",
