@@ -54,13 +54,14 @@ def mean_rows(table: Tensor, pieces: Sequence[Sequence[int]]) -> Tensor:
 
 def _special_pieces(model_tokenizer: Any, config: Any) -> dict[int, list[int]]:
     # The configuration comes last: one made for another vocabulary may say ids that do not exist.
-    end = _first(model_tokenizer.eos_token_id, model_tokenizer.sep_token_id, config.eos_token_id, 0)
-    begin = _first(model_tokenizer.bos_token_id, model_tokenizer.cls_token_id, config.bos_token_id, end)
-    separator = getattr(config, "decoder_start_token_id", None) if config.is_encoder_decoder else None
-    separator = _first(separator, model_tokenizer.sep_token_id)
+    own = {name: getattr(config, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "decoder_start")}
+    end = _first(model_tokenizer.eos_token_id, model_tokenizer.sep_token_id, own["eos"], 0)
+    begin = _first(model_tokenizer.bos_token_id, model_tokenizer.cls_token_id, own["bos"], end)
+    start = own["decoder_start"] if config.is_encoder_decoder else None
+    separator = _first(start, model_tokenizer.sep_token_id)
     line_break = model_tokenizer.encode("\n", add_special_tokens=False)
     return {
-        Vocabulary.PAD: [_first(model_tokenizer.pad_token_id, config.pad_token_id, end)],
+        Vocabulary.PAD: [_first(model_tokenizer.pad_token_id, own["pad"], end)],
         Vocabulary.UNK: [_first(model_tokenizer.unk_token_id, end)],
         Vocabulary.BOS: [begin],
         Vocabulary.EOS: [end],

@@ -33,7 +33,7 @@ def make_model(name, size):
         return t.BloomForCausalLM(t.BloomConfig(vocab_size=size, hidden_size=16, n_layer=2, n_head=2, **SIZE))
     if name == "t5":
         narrow = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 1}
-        return t.T5ForConditionalGeneration(t.T5Config(vocab_size=size, **narrow, **SIZE | {"bos_token_id": None}))
+        return t.T5ForConditionalGeneration(t.T5Config(vocab_size=size, eos_token_id=0, pad_token_id=1, **narrow))
     layers = {f"{side}_{n}": 2 for side in ("encoder", "decoder") for n in ("layers", "attention_heads")}
     narrow = {"d_model": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 40}
     own = {"scale_embedding": True, "decoder_start_token_id": 0, "forced_eos_token_id": None}
