@@ -14,7 +14,8 @@ from tokenlm.agents.dqn.learner import Learner
 from tokenlm.agents.networks import put_rows
 from tokenlm.agents.networks.pieces import pieces_of
 from tokenlm.envs import EnvConfig, Vocabulary
-from tokenlm.envs.text import SubwordTokenizer, make_tokenizer
+from tokenlm.envs.text import make_tokenizer
+from tokenlm.envs.text.subwords import SubwordTokenizer
 
 BOS, EOS, SEP = Vocabulary.BOS, Vocabulary.EOS, Vocabulary.SEP
 SIZE = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
