@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 
 from ...envs import Vocabulary
-from ...envs.text import SubwordTokenizer, Tokenizer
+from ...envs.text import Tokenizer
+from ...envs.text.subwords import SubwordTokenizer
+
+_SOURCE = "\x1f"  # a vocabulary of pairs has it before the source's own words
+_MARKS = f"\x00{_SOURCE}"  # and "\x00" stands before a subword that is spelled like one of our special tokens
 
 
 def pieces_of(tokenizer: Tokenizer, model_tokenizer: Any, config: Any) -> list[list[int]]:
@@ -28,12 +32,11 @@ def pieces_of(tokenizer: Tokenizer, model_tokenizer: Any, config: Any) -> list[l
     """
     special = _special_pieces(model_tokenizer, config)
     known = model_tokenizer.get_vocab()
-    spelled = isinstance(tokenizer, SubwordTokenizer)
     stand_in = special[Vocabulary.UNK]
     found = [special[i] for i in range(len(Vocabulary.SPECIAL_TOKENS))]
     for number, word in enumerate(tokenizer.vocabulary.words, len(found)):
-        spelling = word.lstrip("\x00")  # a subword spelled like one of our special tokens
-        if spelled and spelling in known:
+        spelling = word.lstrip(_MARKS)
+        if isinstance(_owner(tokenizer, word), SubwordTokenizer) and spelling in known:
             found.append([known[spelling]])
         else:
             found.append(_cut(tokenizer, number, model_tokenizer) or stand_in)
@@ -50,13 +53,15 @@ def mean_rows(table: Tensor, pieces: Sequence[Sequence[int]]) -> Tensor:
 
 
 def _special_pieces(model_tokenizer: Any, config: Any) -> dict[int, list[int]]:
-    end = _first(model_tokenizer.eos_token_id, config.eos_token_id, model_tokenizer.sep_token_id, 0)
-    begin = _first(model_tokenizer.bos_token_id, config.bos_token_id, model_tokenizer.cls_token_id, end)
-    separator = getattr(config, "decoder_start_token_id", None) if config.is_encoder_decoder else None
-    separator = _first(separator, model_tokenizer.sep_token_id)
+    # The configuration comes last: one made for another vocabulary may say ids that do not exist.
+    own = {name: getattr(config, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "decoder_start")}
+    end = _first(model_tokenizer.eos_token_id, model_tokenizer.sep_token_id, own["eos"], 0)
+    begin = _first(model_tokenizer.bos_token_id, model_tokenizer.cls_token_id, own["bos"], end)
+    start = own["decoder_start"] if config.is_encoder_decoder else None
+    separator = _first(start, model_tokenizer.sep_token_id)
     line_break = model_tokenizer.encode("\n", add_special_tokens=False)
     return {
-        Vocabulary.PAD: [_first(model_tokenizer.pad_token_id, config.pad_token_id, end)],
+        Vocabulary.PAD: [_first(model_tokenizer.pad_token_id, own["pad"], end)],
         Vocabulary.UNK: [_first(model_tokenizer.unk_token_id, end)],
         Vocabulary.BOS: [begin],
         Vocabulary.EOS: [end],
@@ -73,6 +78,12 @@ def _cut(tokenizer: Tokenizer, number: int, model_tokenizer: Any) -> list[int]:
         if both[: len(before)] == before and len(both) > len(before):
             return list(both[len(before) :])
     return list(model_tokenizer.encode(text, add_special_tokens=False))
+
+
+def _owner(tokenizer: Tokenizer, word: str) -> Tokenizer:
+    """The tokenizer that a word of the vocabulary is one of: a task of pairs has one for each side."""
+    owner: Tokenizer | None = getattr(tokenizer, "source" if word.startswith(_SOURCE) else "target", None)
+    return owner or tokenizer
 
 
 def _first(*ids: Any) -> Any:

@@ -24,7 +24,7 @@ class PretrainedSeq2SeqQNetwork(PretrainedQNetwork):
 
     def _take(self, model: Any) -> None:
         self.encoder, self.decoder = model.get_encoder(), model.get_decoder()
-        self.reads_bos = model.config.bos_token_id is not None
+        self.reads_bos = getattr(model.config, "bos_token_id", None) is not None
 
     def _bodies(self) -> list[nn.Module]:
         return [self.encoder, self.decoder]

@@ -34,13 +34,15 @@ class LSTM(nn.LSTM):
 
     def forward(self, inputs: Any, state: tuple[Tensor, Tensor] | None = None) -> tuple[Any, tuple[Tensor, Tensor]]:
         """(B, T, inputs), or such packed, and (h, c) of (layers, B, D) -> (B, T, D) outputs and the new (h, c)."""
-        device = (inputs.data if isinstance(inputs, PackedSequence) else inputs).device.type
-        if not torch.is_autocast_enabled(device) or has_bfloat16(device):
-            result: tuple[Any, tuple[Tensor, Tensor]] = super().forward(inputs, state)
-            return result
-        with torch.autocast(device, enabled=False):
-            result = super().forward(inputs.to(self.weight_ih_l0.dtype), state)
-            return result
+        data = inputs.data if isinstance(inputs, PackedSequence) else inputs
+        lower = torch.is_autocast_enabled(data.device.type)
+        if lower and not has_bfloat16(data.device.type):
+            with torch.autocast(data.device.type, enabled=False):
+                return self(inputs.to(self.weight_ih_l0.dtype), state)
+        if state is not None:  # under autocast the state a chunk left is of another type than the next one's inputs
+            state = (state[0].to(data.dtype), state[1].to(data.dtype))
+        result: tuple[Any, tuple[Tensor, Tensor]] = super().forward(inputs, state)
+        return result
 
 
 def in_chunks(

@@ -96,7 +96,7 @@ class Seq2SeqLSTMQNetwork(QNetwork):
     def _read_source(self, pairs: Pairs) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """(B, S, D) outputs of the encoder, and the decoder's first (h, c), each (layers, B, D)."""
         memory, last = self.encoder(self._embed(pairs.source), pairs.source_lengths, self.chunk_length)
-        start = self.bridge(last).to(memory.dtype).view(len(last), 2, self.num_layers, self.hidden_size)
+        start = self.bridge(last).view(len(last), 2, self.num_layers, self.hidden_size)
         h, c = start.permute(1, 2, 0, 3).unbind(0)
         return memory, (torch.tanh(h).contiguous(), c.contiguous())
 

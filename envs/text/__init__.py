@@ -6,7 +6,6 @@ from .pair_tokenizers import LabelTokenizer, PairTokenizer
 from .pairs import read_pair_corpus
 from .reading import BUILT_IN_CORPORA, read_documents, read_pairs
 from .splits import Splits, read_pair_splits, read_splits, split_documents
-from .subwords import SubwordTokenizer
 from .tokenizers import SymbolTokenizer, Tokenizer, WordTokenizer, load_tokenizer, make_tokenizer
 from .vocabulary import Vocabulary
 
@@ -16,7 +15,6 @@ __all__ = [
     "LabelTokenizer",
     "PairTokenizer",
     "Splits",
-    "SubwordTokenizer",
     "SymbolTokenizer",
     "Tokenizer",
     "Vocabulary",

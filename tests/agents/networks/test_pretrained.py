@@ -11,10 +11,11 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from tokenlm.agents import DQN, AgentConfig
 from tokenlm.agents.dqn.construction import make_q_network, make_rules
 from tokenlm.agents.dqn.learner import Learner
-from tokenlm.agents.dqn.replay import EpisodeReplay
 from tokenlm.agents.networks import put_rows
+from tokenlm.agents.networks.pieces import pieces_of
 from tokenlm.envs import EnvConfig, Vocabulary
-from tokenlm.envs.text import SubwordTokenizer, make_tokenizer
+from tokenlm.envs.text import make_tokenizer
+from tokenlm.envs.text.subwords import SubwordTokenizer
 
 BOS, EOS, SEP = Vocabulary.BOS, Vocabulary.EOS, Vocabulary.SEP
 SIZE = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
@@ -33,7 +34,7 @@ def make_model(name, size):
         return t.BloomForCausalLM(t.BloomConfig(vocab_size=size, hidden_size=16, n_layer=2, n_head=2, **SIZE))
     if name == "t5":
         narrow = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 1}
-        return t.T5ForConditionalGeneration(t.T5Config(vocab_size=size, **narrow, **SIZE | {"bos_token_id": None}))
+        return t.T5ForConditionalGeneration(t.T5Config(vocab_size=size, eos_token_id=0, pad_token_id=1, **narrow))
     layers = {f"{side}_{n}": 2 for side in ("encoder", "decoder") for n in ("layers", "attention_heads")}
     narrow = {"d_model": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 40}
     own = {"scale_embedding": True, "decoder_start_token_id": 0, "forced_eos_token_id": None}
@@ -124,6 +125,20 @@ def test_a_word_of_several_pieces_is_their_mean(folder, tiny, sentences):
     assert "of 16 tokens are the model's own, the others the mean of several" in network.notes[0]
 
 
+def test_special_tokens_of_a_model_for_chinese(sentences):
+    """Such a model has [CLS] and [SEP] only, and a configuration with ids of another vocabulary."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "cat", "the", "hor", "##se"]
+    made = tokenizers.Tokenizer(models.WordPiece({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]"
+    )
+    tokenizer = make_tokenizer("word", sentences)
+    found = pieces_of(tokenizer, fast, transformers.GPT2Config(vocab_size=8))
+    assert found[:5] == [[0], [1], [2], [3], [3]]
+    assert [found[tokenizer.vocabulary.id(w)] for w in ("cat", "the", "horse", "dog")] == [[4], [5], [6, 7], [1]]
+
+
 @pytest.mark.parametrize("name", CAUSAL + PAIRED)
 def test_token_by_token_is_one_pass_also_for_rows_that_begin_again(folder, tiny, sentences, name):
     network = network_of(folder, name, make_tokenizer("word", sentences), tiny)
@@ -143,29 +158,13 @@ def test_token_by_token_is_one_pass_also_for_rows_that_begin_again(folder, tiny,
                 put_rows(state, torch.tensor([2]), fresh)
 
 
-def pairs_replay():
-    """Eight texts of sources of one to three tokens and targets of four."""
-    replay = EpisodeReplay(8, 5, 4, 16)
-    tokens = torch.randint(5, 16, (8, 9), generator=torch.Generator().manual_seed(0))
-    tokens[:, 0] = BOS
-    starts = torch.arange(8) % 3 + 2
-    tokens[torch.arange(8), starts] = SEP
-    replay.add(
-        tokens=tokens * (torch.arange(9) <= starts[:, None] + 4),
-        actions=torch.stack([row[start + 1 : start + 5] for row, start in zip(tokens, starts, strict=True)]),
-        rewards=-torch.rand(8, 4), log_probs=torch.zeros(8, 4), prompt_lengths=starts + 1,
-        lengths=torch.full((8,), 4), terminated=torch.ones(8, dtype=torch.bool),
-    )  # fmt: skip
-    return replay
-
-
 @pytest.mark.parametrize("name", PAIRED)
 @pytest.mark.parametrize("settings", [{}, {"lora_rank": 2, "gradient_checkpointing": True}])
-def test_an_encoder_decoder_trains(folder, tiny, sentences, name, settings):
+def test_an_encoder_decoder_trains(folder, tiny, sentences, pairs, name, settings):
     network = network_of(folder, name, make_tokenizer("word", sentences), tiny, **settings)
     config = AgentConfig(learning_rate=1e-2, batch_size=8)
     learner = Learner(network, config, make_rules(tiny, 16, torch.device("cpu")))
-    losses = [float(learner.update(pairs_replay().rows(torch.arange(8)), 0.0)["loss"]) for _ in range(8)]
+    losses = [float(learner.update(pairs.rows(torch.arange(8)), 0.0)["loss"]) for _ in range(8)]
     assert losses[-1] < losses[0]
 
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from tokenlm.agents import DQN
+from tokenlm.agents import DQN, AgentConfig
+from tokenlm.agents.dqn.construction import make_q_network, make_rules
+from tokenlm.agents.dqn.learner import Learner
 from tokenlm.agents.networks import make_network, put_rows
 from tokenlm.agents.networks.pairs import Pairs
 from tokenlm.agents.networks.recurrent import BidirectionalLSTM
@@ -110,3 +112,32 @@ def test_both_directions_are_those_of_a_packed_lstm():
 def test_a_task_of_pairs_is_needed_to_train_one(tiny, name):
     with pytest.raises(ValueError, match="use a task of pairs"):
         DQN(tiny, network={"name": name, **SIZES[name]}, num_envs=2).learn(4)
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("loss", ["soft_q", "dqn", "pcl", "cross_entropy", "ilql", "pqn"])
+def test_every_kind_of_rule_trains_them(tiny, pairs, name, loss):
+    torch.manual_seed(0)
+    config = AgentConfig.of(None, {"network": {"name": name, **SIZES[name]}, "loss": loss, "learning_rate": 1e-2})
+    network = make_q_network(config, tiny, 16)
+    learner = Learner(network, config, make_rules(tiny, 16, torch.device("cpu")))
+    losses = [float(learner.update(pairs.rows(torch.arange(8)), 0.0)["loss"]) for _ in range(20)]
+    assert min(losses[-5:]) < losses[0]
+    assert all(torch.isfinite(p).all() for p in network.parameters())
+
+
+@pytest.mark.parametrize(("name", "rate"), [("seq2seq_lstm", 2e-2), ("seq2seq_transformer", 5e-3)])
+def test_they_learn_to_copy_what_they_read(name, rate):
+    """The target is the source, word for word: no answer can be had from the target side alone."""
+    torch.manual_seed(0)
+    network = make_network(name, 9, **SIZES[name] | {"num_layers": 1, "hidden_size": 32})
+    optimizer = torch.optim.Adam(network.parameters(), rate)
+    for _ in range(120):
+        words = torch.randint(5, 9, (24, 2))
+        text = torch.cat([torch.full((24, 1), BOS), words, torch.full((24, 1), SEP), words], 1)
+        values = network.q_values(network(text)[:, 3:5])
+        loss = nn.functional.cross_entropy(values.flatten(0, 1), words.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float((values.argmax(-1) == words).float().mean()) > 0.9
