@@ -71,7 +71,7 @@ def test_narrow_beams_never_score_below_the_greedy_text(temperature):
         agent = DQN(WITH_END, network=NETWORKS["lstm"], seed=seed, device="cpu", temperature=1.0)
         with torch.no_grad():
             agent.network.head.weight.mul_(40)
-        table = dict((tuple(ids), score) for ids, score in ranked(agent, temperature=temperature))
+        table = {tuple(ids): score for ids, score in ranked(agent, temperature=temperature)}
         [[greedy]] = search(agent, temperature=0.0)
         for beams in (1, 2, 3):
             best = search(agent, beams=beams, temperature=temperature)[0][0]
