@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tokenlm.agents import DQN, AgentConfig, MaximumLikelihood, Schedule, evaluate, score_text
-from tokenlm.envs import EnvConfig, TokenLMEnv, TokenLMVectorEnv, Vocabulary
+from tokenlm.envs import EnvConfig, TokenLMEnv, TokenLMVectorEnv
 
 SMALL = {
     "network": {"embedding_size": 8, "hidden_size": 16},
