@@ -151,6 +151,7 @@ def _evaluate(words: list[str]) -> None:
         choices=["train", "valid", "test"],
         help="documents to measure on",
     )
+    parser.add_argument("--documents", type=int | None, default=None, help="documents to score; all if not given")
     parser.add_argument("--episodes", type=int, default=256, help="episodes to play")
     parser.add_argument("--seed", type=int, default=0, help="seed of the prompts and of the sampling")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
@@ -158,16 +159,18 @@ def _evaluate(words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args(words)
     from tokenlm.agents.evaluation import evaluate
-    from tokenlm.agents.reports import shown
+    from tokenlm.agents.reports import plot_labels, shown
     from tokenlm.agents.training import load_run
 
     agent, _ = load_run(chosen.run, chosen.device)
-    result = evaluate(agent, split=chosen.split, episodes=chosen.episodes, seed=chosen.seed, bounds=chosen.bounds)
+    names = ("split", "documents", "episodes", "seed", "bounds")
+    result = evaluate(agent, **{name: getattr(chosen, name) for name in names})
+    picture = plot_labels(result, Path(chosen.run))
     if chosen.json:
         print(json.dumps(result))
-    else:
-        for name, value in result.items():
-            print(f"{name:28} {shown(value)}")
+        return
+    for name, value in result.items():
+        print(f"{name:28} {shown(value) if name != 'confusion' else picture}")
 
 
 def _generate(words: list[str]) -> None:

@@ -20,10 +20,7 @@ def prompt_ids(text: str, tokenizer: Tokenizer, config: EnvConfig) -> list[int]:
 
     Raises ValueError for a prompt that the environment would not take.
     """
-    ids = encode_prompt(text, tokenizer, config)
-    if shows_prompt(config) or (ids and ids[-1] == Vocabulary.SEP):
-        return [Vocabulary.BOS, *ids]
-    return [Vocabulary.BOS, *ids[: config.context_length - 2], Vocabulary.SEP]
+    return [Vocabulary.BOS, *encode_prompt(text, tokenizer, config)]
 
 
 def shows_prompt(config: EnvConfig) -> bool:
