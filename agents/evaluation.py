@@ -16,6 +16,7 @@ from .claims import supported_claims
 from .exact import MAX_TEXTS, exact_score
 from .policies import log_likelihood, policy_of, world_of
 from .protocol import Agent
+from .task_evaluation import task_figures
 
 _BLOCK = 256  # texts scored at a time
 
@@ -102,12 +103,14 @@ class Play:
             texts without the noise of the actions. Zeros where the policy is not an agent's.
         prefixes: (N, L) observations the episodes began with.
         texts: the finished texts, prompt included.
+        written: ids of what was written, special tokens left out.
     """
 
     returns: npt.NDArray[np.float64]
     kl: npt.NDArray[np.float64]
     prefixes: npt.NDArray[np.int64]
     texts: list[str]
+    written: list[list[int]]
 
 
 @torch.no_grad()
@@ -136,8 +139,10 @@ def play(
         rewards, terminated, truncated, _ = running.step(actions.numpy(), active)
         returns += rewards
         active = active & ~(terminated | truncated)
-    texts = [world.tokenizer.decode(running.tokens(row)) for row in range(episodes)]
-    return Play(returns, kl, prefixes, texts)
+    ids, prompts = [running.tokens(row) for row in range(episodes)], (prefixes != Vocabulary.PAD).sum(1)
+    first = len(Vocabulary.SPECIAL_TOKENS)
+    written = [[i for i in row[start:] if i >= first] for row, start in zip(ids, prompts, strict=True)]
+    return Play(returns, kl, prefixes, [world.tokenizer.decode(row) for row in ids], written)
 
 
 def _kl(log_pi: torch.Tensor, running: Episodes) -> npt.NDArray[np.float64]:
@@ -173,6 +178,10 @@ def evaluate(
     transitions_trained, wall_seconds, supports (which claims this setting supports). What is estimated from sampled
     texts has its 95 % confidence interval beside it, as …_ci. `exact` holds `ExactScore`, without sampling, where
     every text can be enumerated, and is null elsewhere.
+
+    What was written is measured by the task (`task_figures`): distinct_1, distinct_2, distinct_3, self_bleu and
+    repetition of sampled texts; of greedy ones, against the targets of `split`, exact_match and token_f1 (answers),
+    bleu and chrf (translations), accuracy, macro_f1 and confusion (labels).
     """
     world, config = world_of(agent, env)
     config = dataclasses.replace(config, split=split)
@@ -182,8 +191,10 @@ def evaluate(
     sampled = play(agent, world, config, episodes, seed, tau)
     greedy = play(agent, world, config, episodes, seed, 0.0)
     has_kl = tau > 0 and bool(np.isfinite(sampled.kl).all())
+    figures = task_figures(agent, world, config, split, documents, seed, sampled.written)
     result = {
         **dataclasses.asdict(score),
+        **figures,
         "temperature": getattr(agent, "temperature", None),
         "kl_to_target": float(sampled.kl.mean()) if has_kl else None,
         "kl_to_target_ci": _interval(sampled.kl) if has_kl else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..envs import EnvConfig, Episodes, Vocabulary, World, encode_prompt
+from ..envs import EnvConfig, Episodes, Vocabulary, World
 from ..envs.forced import Forced
+from .decoding import Decoding, Prefixes, Reader, WindowReader, prompt_ids, write_texts
 from .dqn.agent import DQN
 from .dqn.collector import right_padded
 from .dqn.exploration import choose_actions
@@ -103,7 +103,6 @@ class _WindowPolicy:
         return choose_actions(log_pi, 1.0, generator=generator)[0], log_pi
 
 
-@torch.no_grad()
 def write(
     agent: Agent,
     env: EnvConfig,
@@ -118,23 +117,30 @@ def write(
         agent: what writes.
         env: the environment's arguments.
         prompts: texts, "" for none.
-        seed: of the sampling.
+        seed: text number n is drawn with the seed `seed + n`.
         temperature: 0 for greedy, else as in `policy_of`.
         max_new_tokens: longest continuation in tokens; None for the environment's.
     """
-    world, count = World.of(env), len(prompts)
-    longest = max_new_tokens or env.max_new_tokens
-    env = dataclasses.replace(env, transition="free", max_new_tokens=longest, log_prob_weight=1.0, sequence_reward="")
-    running = Episodes(world, env, count)
-    ids = [encode_prompt(prompt, world.tokenizer, env) for prompt in prompts]
-    running.start_from_prompts(np.arange(count), ids, [[] for _ in ids])  # no target: rewards are not looked at
-    act, generator = policy_of(agent, running, temperature), torch.Generator().manual_seed(seed)
-    active = np.ones(count, np.bool_)
-    while active.any():
-        actions, _ = act(running, generator)
-        _, terminated, truncated, _ = running.step(actions.numpy(), active)
-        active = active & ~(terminated | truncated)
-    return [world.tokenizer.decode(running.tokens(row)) for row in range(count)]
+    world = World.of(env)
+    how = Decoding(temperature, max_new_tokens=max_new_tokens)
+    return write_ids(agent, world, env, [prompt_ids(prompt, world.tokenizer, env) for prompt in prompts], how, seed)
+
+
+def write_ids(
+    agent: Agent, world: World, config: EnvConfig, prompts: Prefixes, how: Decoding, seed: int, count: int = 1
+) -> list[str]:
+    """`count` texts after each prompt, which is given as ids with `<bos>`, by an agent of any kind.
+
+    `how` may ask for everything that `Decoding` knows; a temperature between means only something to a DQN.
+    """
+
+    def read(prefixes: Prefixes) -> Reader:
+        if isinstance(agent, DQN):
+            return agent.reader(prefixes)
+        length, greedy = config.context_length, how.temperature == 0.0
+        return WindowReader(agent, world.valid, config.min_new_tokens, prefixes, length, greedy)
+
+    return write_texts(read, world.tokenizer, config, prompts, count, how, seed)
 
 
 @torch.no_grad()

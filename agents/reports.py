@@ -6,10 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from ..envs.text import write_atomically
+from .metrics import Confusion, plot_confusion
+
+# Figures that only some tasks have, as they are called in a table.
+_OF_THE_TASK = (
+    ("accuracy", "accuracy"),
+    ("macro-F1", "macro_f1"),
+    ("exact match", "exact_match"),
+    ("token F1", "token_f1"),
+    ("BLEU", "bleu"),
+    ("chrF", "chrf"),
+    ("distinct-1", "distinct_1"),
+    ("distinct-2", "distinct_2"),
+    ("distinct-3", "distinct_3"),
+    ("self-BLEU", "self_bleu"),
+    ("repeated 4-grams", "repetition"),
+)
 
 
 def plot_curves(
@@ -80,6 +97,7 @@ def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder:
         ("  of p* itself", summary["target_perplexity"]),
         ("  of maximum likelihood", summary["baseline_perplexity"]),
         ("bits per character", summary["bits_per_character"]),
+        *((title, summary[name]) for title, name in _OF_THE_TASK if name in summary),
         ("KL(agent || p*), nats a text", summary["kl_to_target"]),
         ("return, greedy", summary["greedy_return"]),
         ("return, sampled", summary["sampled_return"]),
@@ -105,6 +123,16 @@ def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder:
             f"plots, samples, weights and log: {folder}",
         ]
     )
+
+
+def plot_labels(result: dict[str, Any], folder: Path) -> Path | None:
+    """confusion.png in `folder`, where the evaluation `result` is one of labels; the path, or None."""
+    found = result.get("confusion")
+    if not found:
+        return None
+    path = folder / "confusion.png"
+    plot_confusion(Confusion(found["labels"], np.array(found["counts"])), path)
+    return path
 
 
 def shown(value: Any) -> str:

@@ -239,6 +239,7 @@ class Run:
         text = "\n\n".join("\n".join([title, *texts]) for title, texts in samples.items()) + "\n"
         write_text_atomically(self.folder / "samples.txt", text)
         reports.plot_curves(self.rows, self.baseline, self.references, self.folder / "curves.png")
+        reports.plot_labels(summary, self.folder)
         if not self.quiet:
             print(reports.summary_text(summary, samples, self.folder))
         return summary

@@ -87,6 +87,23 @@ def test_generate(run, capsys):
     assert all(line.startswith("the cat") for line in lines)
 
 
+def test_generate_in_every_way(run, tmp_path, capsys):
+    def lines(*words):
+        main(["generate", str(run), *words])
+        return capsys.readouterr().out.splitlines()
+
+    (tmp_path / "prompts.txt").write_text("the cat\nthe dog sees\n", encoding="utf-8")
+    found = lines("--prompts", str(tmp_path / "prompts.txt"), "--temperature", "0")
+    assert [text[:7] for text in found] == ["the cat", "the dog"]
+    assert found[:1] == lines("--prompt", "the cat", "--count", "1", "--temperature", "0")
+    assert found[:1] * 2 == lines("--prompt", "the cat", "--count", "2", "--top_k", "1")
+    how = ["--prompts", str(tmp_path / "prompts.txt"), "--count", "3", "--top_p", "0.9", "--max_new_tokens", "4"]
+    assert lines(*how, "--stream") == lines(*how)
+    assert len(lines(*how)) == 6
+    assert len(set(lines("--beams", "4", "--count", "3", "--length_penalty", "1"))) == 3
+    assert not any("cat" in text or "th" in text for text in lines("--stop", "cat", "th"))
+
+
 def test_config_prints_everything_resolved(capsys):
     main(["config", "quickstart", "--agent.learning_rate=3e-4", "--env.prompt_length=[0,1]"])
     printed = yaml.safe_load(capsys.readouterr().out)
@@ -205,6 +222,10 @@ MISTAKES = [
     (["evaluate", "nowhere"], "nowhere is no run folder"),
     (["generate"], "required: run"),
     (["generate", "RUN", "--prompt", "zebra"], "'zebra' has words outside the vocabulary"),
+    (["generate", "RUN", "--top_p", "2"], "top_p must lie above 0 and be at most 1, not 2.0"),
+    (["generate", "RUN", "--beams", "2", "--stream"], "a beam search knows its texts at the end only"),
+    (["generate", "RUN", "--prompt", "the", "--prompts", "x"], "give --prompt or --prompts, not both"),
+    (["generate", "RUN", "--prompts", "nowhere.txt"], "there is no file 'nowhere.txt'; give one with a prompt on each"),
     (["config", "BAD"], "there is no field 'agent.lr'"),
     (["train", "EMPTY"], "is empty"),
     (["train", "WRONG"], "is not UTF-8"),

@@ -23,7 +23,7 @@ USAGE = """usage: tokenlm COMMAND …
 
   tokenlm train [CONFIG] [--FIELD VALUE …]   train, e.g. tokenlm train quickstart --agent.learning_rate 3e-4
   tokenlm evaluate RUN [--json]              measure a trained agent on the test documents
-  tokenlm generate RUN [--prompt TEXT]       let a trained agent write
+  tokenlm generate RUN [--prompt TEXT]       let a trained agent write; --help lists the ways to do so
   tokenlm race CONFIG [--FIELD VALUE …]      algorithms against each other, e.g. tokenlm race race-markov
   tokenlm config [CONFIG] [--FIELD VALUE …]  print the full resolved configuration
 
@@ -151,6 +151,7 @@ def _evaluate(words: list[str]) -> None:
         choices=["train", "valid", "test"],
         help="documents to measure on",
     )
+    parser.add_argument("--documents", type=int | None, default=None, help="documents to score; all if not given")
     parser.add_argument("--episodes", type=int, default=256, help="episodes to play")
     parser.add_argument("--seed", type=int, default=0, help="seed of the prompts and of the sampling")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
@@ -158,16 +159,18 @@ def _evaluate(words: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args(words)
     from tokenlm.agents.evaluation import evaluate
-    from tokenlm.agents.reports import shown
+    from tokenlm.agents.reports import plot_labels, shown
     from tokenlm.agents.training import load_run
 
     agent, _ = load_run(chosen.run, chosen.device)
-    result = evaluate(agent, split=chosen.split, episodes=chosen.episodes, seed=chosen.seed, bounds=chosen.bounds)
+    names = ("split", "documents", "episodes", "seed", "bounds")
+    result = evaluate(agent, **{name: getattr(chosen, name) for name in names})
+    picture = plot_labels(result, Path(chosen.run))
     if chosen.json:
         print(json.dumps(result))
-    else:
-        for name, value in result.items():
-            print(f"{name:28} {shown(value)}")
+        return
+    for name, value in result.items():
+        print(f"{name:28} {shown(value) if name != 'confusion' else picture}")
 
 
 def _generate(words: list[str]) -> None:
@@ -175,34 +178,62 @@ def _generate(words: list[str]) -> None:
 
     parser = ArgumentParser(prog="tokenlm generate", exit_on_error=False)
     parser.add_argument("run", type=str, help="folder of the run")
-    parser.add_argument("--prompt", type=str, default="", help="how the texts begin")
-    parser.add_argument("--count", type=int, default=5, help="texts to write")
+    parser.add_argument("--prompt", type=str, default="", help="how the texts begin; the source of a pair")
+    parser.add_argument("--prompts", type=str | None, default=None, help="a UTF-8 file of prompts, one a line")
+    parser.add_argument("--count", type=int | None, default=None, help="texts for each prompt; 5, of --prompts 1")
     parser.add_argument(
         "--temperature",
         type=float | None,
         default=None,
         help="of the policy; the agent's own if not given, 0 is greedy",
     )
+    parser.add_argument("--top_k", type=int | None, default=None, help="sample among so many best tokens only")
+    parser.add_argument("--top_p", type=float | None, default=None, help="sample among the best with this probability")
+    parser.add_argument("--beams", type=int, default=1, help="width of a beam search; 1 samples")
+    parser.add_argument("--length_penalty", type=float, default=0.0, help="above 0 beams favour longer texts")
+    parser.add_argument("--stop", type=str, nargs="+", default=[], help="strings that a text ends before")
     parser.add_argument(
         "--max_new_tokens",
         type=int | None,
         default=None,
         help="longest continuation; the environment's if not given",
     )
+    parser.add_argument("--stream", action="store_true", help="show texts while they are written, one after the other")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     chosen = parser.parse_args(words)
+    if chosen.prompts and chosen.prompt:
+        raise ValueError("give --prompt or --prompts, not both")
+    if chosen.stream and chosen.beams > 1:
+        raise ValueError("a beam search knows its texts at the end only; leave out --stream or --beams")
+    prompts = _lines(Path(chosen.prompts)) if chosen.prompts else [chosen.prompt]
+    count = chosen.count or (1 if chosen.prompts else 5)
     from tokenlm.agents.training import load_run
 
     agent, _ = load_run(chosen.run, chosen.device, with_env=False)
-    texts = agent.generate(
-        chosen.prompt,
-        chosen.count,
-        temperature=chosen.temperature,
-        max_new_tokens=chosen.max_new_tokens,
-        seed=chosen.seed,
-    )
-    print("\n".join(texts))
+    names = ("temperature", "top_k", "top_p", "stop", "max_new_tokens")
+    how = {name: getattr(chosen, name) for name in names}
+    if not chosen.stream:
+        search = {"beams": chosen.beams, "length_penalty": chosen.length_penalty}
+        print("\n".join(agent.generate(prompts, count, **how, **search, seed=chosen.seed)))
+        return
+    for number, prompt in enumerate(p for p in prompts for _ in range(count)):
+        for piece in agent.stream(prompt, **how, seed=chosen.seed + number):
+            print(piece, end="", flush=True)
+        print()
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file; FileNotFoundError where there is none, ValueError where it has none or is not UTF-8."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {str(path)!r}; give one with a prompt on each line") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8; save it as UTF-8, a prompt on each line") from None
+    if not lines:
+        raise ValueError(f"{path} is empty; write a prompt on each line")
+    return lines
 
 
 def _readable(message: str) -> str:

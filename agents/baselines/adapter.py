@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -18,17 +18,17 @@ from ...envs import EnvConfig, World, nearest
 from ...envs.text import write_atomically
 from ..checkpoints import write_json
 from ..configuration import NetworkConfig
+from ..decoding import Prefixes, WindowReader, Writer
 from ..devices import resolve_device
 from ..dqn.agent import env_config_from
 from ..dqn.exploration import choose_actions
-from ..policies import write
 from .demonstrations import Demonstrations, demonstrations
 
 Self = TypeVar("Self", bound="Adapter")
 Callback = Callable[[Any], "bool | None"]
 
 
-class Adapter:
+class Adapter(Writer):
     """Another library's algorithm on a TokenLM environment, with the methods that `DQN` has too.
 
     A subclass makes the library's algorithm in `_make`, and says what it has learned in `_scores`.
@@ -164,28 +164,16 @@ class Adapter:
         mixed = (1.0 - self.epsilon) * greedy + self.epsilon * valid / valid.sum(-1, keepdim=True)
         return mixed.log().cpu().numpy()
 
-    def generate(
-        self,
-        prompt: str | Sequence[str] = "",
-        count: int = 1,
-        *,
-        temperature: float | None = None,
-        max_new_tokens: int | None = None,
-        seed: int | None = None,
-    ) -> list[str]:
-        """Texts that continue a prompt, prompt included; as `DQN.generate`, but only the policy itself or 0, greedy."""
-        if temperature not in (None, 0.0, 1.0):
-            raise ValueError(f"{type(self).__name__} has no temperature; use 0 for greedy texts, not {temperature}")
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        chosen = int(np.random.default_rng().integers(2**31)) if seed is None else seed
-        return write(
-            self,
-            self.env_config,
-            [p for p in prompts for _ in range(count)],
-            chosen,
-            1.0 if temperature is None else temperature,
-            max_new_tokens,
-        )
+    def reader(self, prefixes: Prefixes, greedy: bool = False) -> WindowReader:
+        """See `Writer`."""
+        env = self.env_config
+        return WindowReader(self, self.world.valid, env.min_new_tokens, prefixes, env.context_length, greedy)
+
+    def policy_temperature(self, asked: float | None) -> float:
+        """See `Writer`; only the policy itself, or 0 for greedy."""
+        if asked not in (None, 0.0, 1.0):
+            raise ValueError(f"{type(self).__name__} has no temperature; use 0 for greedy texts, not {asked}")
+        return 1.0 if asked is None else asked
 
     def save(self, path: str | Path) -> None:
         """Write weights (safetensors) and settings (JSON) into the folder `path`; what only learning needs is left."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ...envs import EnvConfig, TokenLMDeviceEnv, Vocabulary, World, encode_prompt
+from ...envs import EnvConfig, TokenLMDeviceEnv, World
 from ...envs.text import Tokenizer
 from .. import checkpoints
 from ..configuration import AgentConfig
+from ..decoding import NetworkReader, Prefixes, Writer
 from ..devices import resolve_device
 from ..networks import put_rows
 from ..stopwatch import Stopwatch
@@ -34,7 +35,7 @@ _PRIORITY_MIXTURE = 0.9  # R2D2's share of the largest TD error in an episode's 
 Callback = Callable[["DQN"], bool | None]
 
 
-class DQN:
+class DQN(Writer):
     """Deep Q-network over token prefixes, with episode replay, a target network and a temperature.
 
     At temperature 0 this is the DQN of Mnih et al. 2015 on sequences; at τ > 0 its Bellman operator is the soft one
@@ -203,61 +204,13 @@ class DQN:
         best = torch.nn.functional.one_hot(values.argmax(-1), values.shape[-1])
         return torch.where(best.bool(), 0.0, -torch.inf).double().cpu().numpy()
 
-    def generate(
-        self,
-        prompt: str | Sequence[str] = "",
-        count: int = 1,
-        *,
-        temperature: float | None = None,
-        max_new_tokens: int | None = None,
-        seed: int | None = None,
-    ) -> list[str]:
-        """Texts that continue a prompt, prompt included.
+    def reader(self, prefixes: Prefixes, greedy: bool = False) -> NetworkReader:
+        """See `Writer`."""
+        return NetworkReader(self.network, self.rules, prefixes, self.env_config.context_length)
 
-        Args:
-            prompt: one prompt, or several.
-            count: texts for each prompt.
-            temperature: of the policy; None for the agent's own, 0 for greedy.
-            max_new_tokens: longest continuation in tokens; None for the environment's.
-            seed: of the sampling; None goes on with the agent's own generator.
-        """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        ids = [
-            [Vocabulary.BOS, *encode_prompt(p, self.tokenizer, self.env_config)] for p in prompts for _ in range(count)
-        ]
-        generator = self.generator if seed is None else torch.Generator(self.device).manual_seed(seed)
-        chosen = self.temperature if temperature is None else temperature
-        written = self.continue_ids(ids, chosen, generator, max_new_tokens)
-        return [self.tokenizer.decode(a + b) for a, b in zip(ids, written, strict=True)]
-
-    @torch.no_grad()
-    def continue_ids(
-        self,
-        prefixes: Sequence[Sequence[int]],
-        temperature: float,
-        generator: torch.Generator,
-        max_new_tokens: int | None = None,
-    ) -> list[list[int]]:
-        """Ids written after each prefix (with `<bos>`), `<eos>` included where it was written."""
-        self.network.eval()
-        horizon = max_new_tokens or self.env_config.max_new_tokens
-        lengths = torch.tensor([len(p) for p in prefixes], device=self.device)
-        tokens = torch.zeros((len(prefixes), int(lengths.max())), dtype=torch.int64, device=self.device)
-        for row, prefix in enumerate(prefixes):
-            tokens[row, : len(prefix)] = torch.tensor(prefix)
-        hidden, state = self.network.encode(tokens, lengths)
-        over = torch.zeros(len(prefixes), dtype=torch.bool, device=self.device)
-        columns = []
-        for step in range(horizon):
-            valid = self.rules.valid if step >= self.rules.min_new_tokens else self.rules.always
-            values = self.network.policy_values(hidden, valid)
-            actions, _ = choose_actions(values, temperature, generator=generator)
-            columns.append(torch.where(over, Vocabulary.PAD, actions))
-            over = over | (actions == Vocabulary.EOS)
-            if bool(over.all()):
-                break
-            hidden, state = self.network.step(actions, state)
-        return [[i for i in row if i != Vocabulary.PAD] for row in torch.stack(columns, 1).tolist()]
+    def policy_temperature(self, asked: float | None) -> float:
+        """See `Writer`."""
+        return self.temperature if asked is None else asked
 
     def save(self, path: str | Path) -> None:
         """Write weights (safetensors), configuration and tokenizer into the folder `path`."""

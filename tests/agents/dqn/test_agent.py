@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tokenlm.agents import DQN, AgentConfig, MaximumLikelihood, Schedule, evaluate, score_text
-from tokenlm.envs import EnvConfig, TokenLMEnv, TokenLMVectorEnv, Vocabulary
+from tokenlm.envs import EnvConfig, TokenLMEnv, TokenLMVectorEnv
 
 SMALL = {
     "network": {"embedding_size": 8, "hidden_size": 16},
@@ -255,8 +255,3 @@ def test_maximum_likelihood_never_acts(tiny):
     assert agent.learner.transitions_trained > 200 * 8 * 0.9
     score = score_text(agent, "valid")
     assert score.perplexity < 0.6 * len(agent.tokenizer.vocabulary)
-
-
-def test_special_tokens_are_never_written(agent):
-    ids = agent.continue_ids([[Vocabulary.BOS]] * 200, 5.0, torch.Generator().manual_seed(0))
-    assert all(i >= 5 or i == Vocabulary.EOS for row in ids for i in row)

@@ -1,0 +1,29 @@
+"""Writing texts with a policy: greedy, sampled, by beam search, in batches, as a stream."""
+
+from .beams import Hypothesis, beam_search
+from .filtering import filter_values
+from .options import Decoding
+from .readers import MakeReader, NetworkReader, Prefixes, Reader, WindowReader
+from .sampling import sample, uniform_numbers
+from .transcript import Transcript
+from .writer import Writer
+from .writing import prompt_ids, stream_text, write_texts
+
+__all__ = [
+    "Decoding",
+    "Hypothesis",
+    "MakeReader",
+    "NetworkReader",
+    "Prefixes",
+    "Reader",
+    "Transcript",
+    "WindowReader",
+    "Writer",
+    "beam_search",
+    "filter_values",
+    "prompt_ids",
+    "sample",
+    "stream_text",
+    "uniform_numbers",
+    "write_texts",
+]
