@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import EnvConfig, Split
-from .targets import ConditionedTarget, MarkovTarget, NGramTarget, ReferenceTarget, Target
+from .targets import ConditionedTarget, MarkovTarget, make_target, target_tokenizer
 from .tasks import Documents, encode_generation
 from .text import (
     BUILT_IN_CORPORA,
@@ -64,7 +64,8 @@ class World:
             invalid_action="raise",
             mask_in_info=False,
         )
-        return _remembered(plain, _fingerprint(config.corpus))
+        read = (config.corpus, config.arpa, config.target_model)
+        return _remembered(plain, tuple(entry for source in read for entry in _fingerprint(source)))
 
     @property
     def vocab_size(self) -> int:
@@ -83,8 +84,9 @@ class World:
 
     def _build_text(self, config: EnvConfig) -> None:
         splits = read_splits(config.corpus, config.cleaning)
+        own = target_tokenizer(config) if config.tokenizer == "auto" else None
         name = config.tokenizer if config.tokenizer != "auto" else _tokenizer_for(splits)
-        self.tokenizer: Tokenizer = make_tokenizer(
+        self.tokenizer: Tokenizer = own or make_tokenizer(
             name,
             splits.train,
             max_vocab_size=config.max_vocab_size,
@@ -101,11 +103,7 @@ class World:
                 )
             self.documents[split] = documents  # type: ignore[index]
         train = self.documents["train"]
-        target: Target
-        if config.target == "reference":
-            target = ReferenceTarget(self.vocab_size, config.epsilon)
-        else:
-            target = NGramTarget.fit([train[i] for i in range(len(train))], self.vocab_size, config.order)
+        target = make_target(config, self.tokenizer, [train[i] for i in range(len(train))])
         self.valid = valid_actions(self.vocab_size, config)
         self.target = ConditionedTarget(target, self.valid)
 
@@ -160,7 +158,7 @@ def _tokenizer_for(splits: Splits) -> str:
     return "jieba" if 3 * chinese > len(letters) else "word"
 
 
-def _fingerprint(corpus: str | tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
+def _fingerprint(corpus: str | tuple[str, ...] | None) -> tuple[tuple[str, int, int], ...]:
     """Name, size and time of the files read, so that an edited corpus is read again."""
     if not isinstance(corpus, str) or corpus in BUILT_IN_CORPORA or not Path(corpus).exists():
         return ()
