@@ -41,7 +41,9 @@ def check_target(target: Target, *, seed: int = 0, atol: float = 1e-6, torch_too
     sums = np.exp(rows).sum(1)
     worst = int(np.abs(sums - 1.0).argmax())
     if abs(sums[worst] - 1.0) > atol:
-        raise ValueError(f"probabilities must add up to 1, but after {prefixes[worst].tolist()} they do to {sums[worst]}")
+        raise ValueError(
+            f"probabilities must add up to 1, but after {prefixes[worst].tolist()} they do to {sums[worst]}"
+        )
     tokens = rng.integers(0, size, _ROWS)
     single = target.log_prob(prefixes, tokens, expected)
     _same("log_prob", single, "that entry of log_probs", rows[np.arange(_ROWS), tokens], atol)

@@ -96,7 +96,9 @@ class HuggingFaceReader:
         predicted = torch.arange(self.vocab_size) >= len(Vocabulary.SPECIAL_TOKENS)
         predicted[Vocabulary.EOS] = True
         self._never = ~predicted.to(self.device)
-        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+        arguments = inspect.signature(model.forward).parameters
+        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in arguments else {}
+        self._cache = "cache" if "cache" in arguments else "past_key_values"  # as newer versions call it
 
     def read(self, prefixes: Tensor) -> tuple[Tensor, Read]:
         """See `Reader`."""
@@ -145,12 +147,12 @@ class HuggingFaceReader:
             input_ids=self._to_model[tokens],
             attention_mask=every.to(torch.int64),
             position_ids=place,
-            past_key_values=state.cache,
             use_cache=True,
+            **{self._cache: state.cache},
             **self._last_only,
         )
         logits = out.logits[:, -1].to(torch.float64)[:, self._to_model]
-        return torch.log_softmax(logits.masked_fill(self._never, -torch.inf), -1), Read(out.past_key_values, every)
+        return torch.log_softmax(logits.masked_fill(self._never, -torch.inf), -1), Read(state.cache, every)
 
 
 def library() -> Any:
