@@ -95,7 +95,8 @@ def _parse(path: Path, lines: Iterator[tuple[int, str]]) -> ArpaFile:
             number, line = _next(path, lines)
         if len(entries) != count:
             raise ValueError(
-                f"{path}, line {number}: the section \\{k}-grams: holds {len(entries)} n-grams, not the {count} announced"
+                f"{path}, line {number}: the section \\{k}-grams: holds {len(entries)} n-grams, "
+                f"not the {count} announced"
             )
         ids = np.array([e[0] for e in entries], np.int64).reshape(count, k)
         log_prob, log_backoff = np.array([e[1:] for e in entries], np.float64).reshape(count, 2).T

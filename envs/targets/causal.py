@@ -40,7 +40,7 @@ class Reader(Protocol):
         ...
 
     def on(self, device: torch.device) -> Reader:
-        """This model on `device`."""
+        """The same model on `device`."""
         ...
 
 

@@ -20,8 +20,8 @@ _SLACK = 32  # columns that may have gone out of use before the cache is made sh
 
 
 def model_tokenizer(name: str) -> SubwordTokenizer:
-    """The tokenizer that belongs to a model, a local folder or a hub name; ValueError where it has no tokenizer.json."""
-    return SubwordTokenizer.from_file(_file(name), str(_file(name)))
+    """The tokenizer of a model, a local folder or a hub name; ValueError where it has no tokenizer.json."""
+    return SubwordTokenizer.from_file(_file(name))
 
 
 def load_huggingface(name: str, tokenizer: Tokenizer, longest: int = 0) -> CausalTarget:

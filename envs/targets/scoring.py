@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from array_api_compat import device
 
 from ..arrays import namespace
@@ -19,9 +20,12 @@ class ScoringTarget:
     Attributes:
         vocab_size: V, special tokens included.
         context_size: how many last tokens `scores` looks at; None for all, and a subclass may say less.
+        takes_tensors: False: `scores` is given NumPy arrays always. True: tensors where the environment has them, so
+            that nothing leaves the device.
     """
 
     context_size: int | None = None
+    takes_tensors = False
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -30,16 +34,15 @@ class ScoringTarget:
     def scores(self, prefixes: Any) -> Any:
         """(B, L) prefixes, left-padded with 0, to (B, V) scores in nats, -inf for what must not follow.
 
-        Prefixes are NumPy arrays, or tensors in `TokenLMDeviceEnv`, and scores are to be of the same kind (NumPy ones
-        are taken for tensors on the CPU too). Special tokens other than `<eos>` can never be chosen, so their scores
-        do not matter as long as they are not above all others.
+        Special tokens other than `<eos>` can never be chosen, and what they get is shared out among the others.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method scores(prefixes)")
 
     def log_probs(self, prefixes: Any, expected: Any = None) -> Any:
         """(B, V) log p*(· | prefix); see `Target`."""
         xp = namespace(prefixes)
-        scores = xp.asarray(self.scores(prefixes), dtype=xp.float64, device=device(prefixes))
+        given = prefixes if self.takes_tensors or isinstance(prefixes, np.ndarray) else prefixes.cpu().numpy()
+        scores = xp.asarray(self.scores(given), dtype=xp.float64, device=device(prefixes))
         if scores.shape != (prefixes.shape[0], self.vocab_size):
             raise ValueError(
                 f"scores must have shape {(prefixes.shape[0], self.vocab_size)} (B, V), not {tuple(scores.shape)}"
