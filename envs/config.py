@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from .suggestions import nearest
-from .targets.registry import check_target_name, name_of
+from .targets.registry import name_of
 from .text import Cleaning
 from .typed import check_types
 
@@ -102,7 +102,6 @@ class EnvConfig:
                 object.__setattr__(self, name, str(value))
         object.__setattr__(self, "target", name_of(self.target))
         check_types(self)
-        check_target_name(self.target)
         for name, kind in (("arpa", "ngram"), ("target_model", "causal_lm")):
             if getattr(self, name) is not None and self.target != kind:
                 raise ValueError(f"{name} belongs to the target {kind!r}, not to {self.target!r}")

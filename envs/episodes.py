@@ -69,7 +69,7 @@ class Episodes:
         self.seed = self._zeros((num_envs,))
         self.episode = self._zeros((num_envs,))
         self.prompt_lengths = self._zeros((num_envs,))
-        self._states = world.target.track(self.observe()) if world.target.tracks_states else None
+        self._states: Any = world.target.track(self.observe()) if world.target.tracks_states else None
         self._memory = self._new_memory()
         self.seed_all([secrets.randbits(62) for _ in range(num_envs)])
 
@@ -299,7 +299,8 @@ class Episodes:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken; shapes that do not fit raise ValueError.
 
-        The arrays may have become tensors on the CPU on their way through a file.
+        The arrays may have become tensors on the CPU on their way through a file. A neural target reads the texts
+        again, all tokens at once, which may round its log-probabilities differently in the last digits.
         """
         for name, value in state.items():
             own = getattr(self, name)

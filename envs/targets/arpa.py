@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,10 @@ class Ngrams(NamedTuple):
     log_prob: Floats
     log_backoff: Floats
     lines: Ints
+
+    def take(self, rows: npt.NDArray[Any]) -> Ngrams:
+        """Those of `rows`: places, or (N,) bool."""
+        return Ngrams(self.words[rows], self.log_prob[rows], self.log_backoff[rows], self.lines[rows])
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def make_trie(
             row = place[again[0] + 1]
             gram = " ".join(names[int(w)] for w in grams.words[row])
             raise ValueError(f"{file.path}, line {grams.lines[row]}: {gram!r} stands there twice")
-        grams = Ngrams(*(part[place] for part in grams))
+        grams = grams.take(place)
         keys = np.concatenate([keys, own[place]])
         shorter = np.zeros(len(place), np.int64)
         for start in range(k - 1, 0, -1):  # the longest end that is there comes last and stays
@@ -177,8 +177,14 @@ def _within(trie: Trie, levels: list[Ngrams], model: NGramTarget, size: int, wid
         repeated = np.repeat(before[explicit], len(missing), axis=0)
         words = np.append(repeated, np.tile(missing, count)[:, None], axis=1)
         sharing = _ngrams(words, np.repeat(log_own[explicit], len(missing)), np.zeros(len(words)))
-        parts = [Ngrams(*(part[inside] for part in grams)), unknown, sharing]
-        result.append(Ngrams(*(np.concatenate(columns) for columns in zip(*parts, strict=True))))
+        parts = (grams.take(inside), unknown, sharing)
+        result.append(
+            _ngrams(
+                np.concatenate([part.words for part in parts]),
+                np.concatenate([part.log_prob for part in parts]),
+                np.concatenate([part.log_backoff for part in parts]),
+            )
+        )
     return result
 
 

@@ -87,7 +87,7 @@ def check_target_name(name: str) -> None:
     if name not in known and ":" not in name:
         raise ValueError(
             f"target {name!r} is unknown{nearest(name, known)}; use one of {', '.join(known)}, or "
-            '"module:Class" for one of your own'
+            '"module:Class" for one of your own, or register it first in this process'
         )
 
 
@@ -118,6 +118,8 @@ def target_tokenizer(config: EnvConfig) -> Tokenizer | None:
     name = str(config.target_model)
     if _loader(name) is not None:
         return load_tokenizer(Path(name) / "tokenizer")
+    if config.cleaning.stop_words:
+        raise ValueError("stop words are words, and the tokenizer of a Hugging Face model has none; leave them out")
     from .huggingface import model_tokenizer
 
     return model_tokenizer(name)
@@ -138,6 +140,7 @@ def _loader(name: str) -> str | None:
 
 
 def _custom(name: str, tokenizer: Tokenizer) -> Target:
+    check_target_name(name)
     factory = _factories.get(name) or _imported(name, "target")
     target = factory(tokenizer)
     if not isinstance(target, Target):

@@ -34,23 +34,27 @@ def save_model(folder, corpus, kind: str, **settings) -> None:
     made.save(str(folder / "tokenizer.json"))
     torch.manual_seed(0)
     own = {"vocab_size": made.get_vocab_size(), "bos_token_id": 0, "eos_token_id": 0, **settings}
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     if kind == "gpt2":
         config = transformers.GPT2Config(n_embd=16, n_layer=2, n_head=2, n_positions=64, initializer_range=0.5, **own)
-    else:
-        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    elif kind == "llama":
         config = transformers.LlamaConfig(**sizes, num_key_value_heads=1, initializer_range=0.5, **own)
+    else:  # attention within five tokens
+        config = transformers.MistralConfig(
+            **sizes, num_key_value_heads=1, initializer_range=0.5, sliding_window=5, head_dim=8, **own
+        )
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory, sentences):
     root = tmp_path_factory.mktemp("models")
-    for kind in ("gpt2", "llama"):
+    for kind in ("gpt2", "llama", "mistral"):
         save_model(root / kind, sentences, kind)
     return root
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama"])
+@pytest.fixture(scope="module", params=["gpt2", "llama", "mistral"])
 def config(request, folders, sentences) -> EnvConfig:
     return EnvConfig(
         corpus=sentences,
