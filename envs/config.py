@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from .sequence_rewards import SCORES
 from .suggestions import nearest
+from .targets.registry import name_of
 from .text import Cleaning
 from .typed import check_types
 
@@ -64,9 +65,17 @@ class EnvConfig:
             as it stands.
         sequence_weight: what multiplies that score.
         target: the distribution p* whose log-likelihood is the reward: "ngram" (interpolated modified
-            Kneser-Ney), "markov" (a random Zipfian Markov chain), "reference" (the smoothed target text).
+            Kneser-Ney), "markov" (a random Zipfian Markov chain), "reference" (the smoothed target text: with the
+            transition "free" that of the token at the same place), "causal_lm" (a frozen neural language model), a
+            name given to `register_target`, "module:Class" for one of your own; in Python also a `Target` or what
+            makes one of a tokenizer.
         order: order n of the "ngram" target, or context length + 1 of the "markov" chain.
+        arpa: an ARPA file (KenLM, SRILM) that the "ngram" target is read from in place of being fitted; its order
+            holds.
         epsilon: smoothing of the "reference" target.
+        target_model: the model of "causal_lm": a local folder or hub name of a Hugging Face causal model, or a run
+            folder. The tokenizer "auto" is then the model's own, and no other will do. It reads the window an episode
+            began with and all that was written since, beyond context_length too.
         vocab_size: number of tokens of the "markov" target, the five special ones included.
         target_seed: seed of the "markov" target.
         invalid_action: "raise": a masked action is an error; "random": it is carried out as a uniformly random
@@ -96,7 +105,9 @@ class EnvConfig:
     sequence_weight: float = 1.0
     target: str = "ngram"
     order: int = 3
+    arpa: str | None = None
     epsilon: float = 0.1
+    target_model: str | None = None
     vocab_size: int = 200
     target_seed: int = 0
     invalid_action: InvalidAction = "raise"
@@ -112,7 +123,16 @@ class EnvConfig:
             object.__setattr__(self, "corpus", tuple(tuple(d) if isinstance(d, list) else d for d in items))
         if isinstance(self.prompt_length, list):  # YAML has no tuples
             object.__setattr__(self, "prompt_length", tuple(self.prompt_length))
+        for name in ("arpa", "target_model"):
+            if isinstance(value := getattr(self, name), Path):
+                object.__setattr__(self, name, str(value))
+        object.__setattr__(self, "target", name_of(self.target))
         check_types(self)
+        for name, kind in (("arpa", "ngram"), ("target_model", "causal_lm")):
+            if getattr(self, name) is not None and self.target != kind:
+                raise ValueError(f"{name} belongs to the target {kind!r}, not to {self.target!r}")
+        if self.target == "causal_lm" and self.target_model is None:
+            raise ValueError("the target 'causal_lm' needs target_model, a folder or hub name of a language model")
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
@@ -206,7 +226,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "split": get_args(Split),
     "ending": get_args(Ending),
     "transition": get_args(Transition),
-    "target": ("ngram", "markov", "reference"),
     "invalid_action": get_args(InvalidAction),
 }
 _ONE_LABEL = {"max_new_tokens": 1, "ending": "fixed", "vocabularies": "separate"}

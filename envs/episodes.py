@@ -77,15 +77,17 @@ class Episodes:
         self.seed = self._zeros((num_envs,))
         self.episode = self._zeros((num_envs,))
         self.prompt_lengths = self._zeros((num_envs,))
-        self._states = world.target.track(self.observe())
+        self._states: Any = world.target.track(self.observe()) if world.target.tracks_states else None
+        self._memory = self._new_memory()
         self.seed_all([secrets.randbits(62) for _ in range(num_envs)])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_windows"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_windows", "_memory")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._windows = sliding_windows(self.history, self.config.context_length)  # a copy would be no view
+        self._remember()
 
     @property
     def xp(self) -> Any:
@@ -172,6 +174,11 @@ class Episodes:
         put(self.episode, self.episode[rows] + 1)
         if self.world.target.tracks_states:
             put(self._states, self.world.target.track(window))
+        elif self._memory is not None:
+            if where is not None:  # reading costs more than the host's learning which episodes begin
+                (begun,) = xp.nonzero(where)
+                rows, window = rows[begun], window[begun]
+            self._memory.begin(rows, window)
 
     def observe(self) -> Any:
         """(B, L) int64, the last L tokens of every prefix, newest last; a fresh array."""
@@ -257,6 +264,8 @@ class Episodes:
         else:
             terminated = appended == Vocabulary.EOS
             truncated = full & ~terminated
+        if self._memory is not None:
+            self._memory.advance(appended, ~terminated if active is None else ~terminated & active)
         earned = log_probs if config.log_prob_weight == 1.0 else config.log_prob_weight * log_probs
         if active is not None:
             terminated, truncated = terminated & active, truncated & active
@@ -295,7 +304,23 @@ class Episodes:
         return self.world.tokenizer.decode(ids[: ids.index(Vocabulary.EOS)] if Vocabulary.EOS in ids else ids)
 
     def _track(self) -> Any:
+        if self._memory is not None:
+            return self._memory.log_probs
         return self._states if self.world.target.tracks_states else self.observe()
+
+    def _new_memory(self) -> Any:
+        target = self.world.target
+        return target.recurrent.memory(self.num_envs, self._rows) if target.remembers else None
+
+    def _remember(self) -> None:
+        """Let a new memory read what the history holds."""
+        self._memory = self._new_memory()
+        if self._memory is not None:
+            longest = int(self.xp.max(self.written))
+            width = self.config.context_length + longest
+            place = self.written[:, None] - longest + self.xp.arange(width, device=self.device)[None, :]
+            read = self.history[self._rows[:, None], self.xp.clip(place, 0, width - 1)]
+            self._memory.begin(self._rows, self.xp.where(place >= 0, read, Vocabulary.PAD))
 
     def is_valid(self, actions: Any) -> Any:
         """(B,) bool, whether each episode may take its action, a token id, now."""
@@ -313,7 +338,8 @@ class Episodes:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken; shapes that do not fit raise ValueError.
 
-        The arrays may have become tensors on the CPU on their way through a file.
+        The arrays may have become tensors on the CPU on their way through a file. A neural target reads the texts
+        again, all tokens at once, which may round its log-probabilities differently in the last digits.
         """
         for name, value in state.items():
             own = getattr(self, name)
@@ -322,4 +348,6 @@ class Episodes:
                     f"the saved {name} has shape {tuple(value.shape)}, this environment needs {tuple(own.shape)}"
                 )
             own[...] = self._array(np.from_dlpack(value))
-        self._states = self.world.target.track(self.observe())
+        if self.world.target.tracks_states:
+            self._states = self.world.target.track(self.observe())
+        self._remember()

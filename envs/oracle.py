@@ -81,7 +81,7 @@ class Oracle:
         if not target.tracks_states:
             return (
                 f"the exact optimum needs a target that looks at the last few tokens, not {config.target!r}, "
-                "whose log-probabilities depend on the document"
+                "whose log-probabilities depend on more than that"
             )
         entries = target.automaton.num_states * self.world.vocab_size
         if entries > MAX_ENTRIES:

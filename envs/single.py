@@ -69,10 +69,17 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     ## Arguments
     Those of `EnvConfig`, as keywords: `corpus, tokenizer, user_dictionary, max_vocab_size, min_count, cleaning, task,
     vocabularies, reverse, split, prompt_length, context_length, max_new_tokens, min_new_tokens, ending, transition,
-    reward_every, log_prob_weight, sequence_reward, sequence_weight, target, order, epsilon, vocab_size, target_seed,
-    invalid_action, mask_in_info`; and `render_mode`: "ansi" (`render()`
-    returns the text so far, each token tinted by its log-likelihood), "rgb_array" (the same as a picture, for
-    `RecordVideo`) or "human" (prints it as it grows).
+    reward_every, log_prob_weight, sequence_reward, sequence_weight, target, order, arpa, epsilon, target_model,
+    vocab_size, target_seed, invalid_action, mask_in_info`; and `render_mode`: "ansi" (`render()` returns the text so
+    far, each token tinted by its log-likelihood), "rgb_array" (the same as a picture, for `RecordVideo`) or "human"
+    (prints it as it grows).
+
+    `target` is the distribution p*: "ngram", fitted on the training documents or read from the ARPA file `arpa`;
+    "markov", a random chain; "reference", the smoothed target text, compared with what stands at the same place
+    (`transition="teacher"` keeps both in step); "causal_lm", the frozen neural model `target_model`, a Hugging Face
+    folder or hub name or a run folder; or one of your own, by a name given to `register_target`, as "module:Class" or
+    as an object (see `tokenlm.envs.targets.ScoringTarget`). A neural model reads the window that the episode began
+    with and all tokens appended since; beyond `context_length` it knows what the observation no longer shows.
 
     With `transition="teacher"` the document's own token is appended whatever was chosen: actions do not influence
     states, the problem is a contextual bandit and shows nothing about sequential decisions.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import EnvConfig, Split
-from .targets import ConditionedTarget, MarkovTarget, NGramTarget, ReferenceTarget, Target
+from .targets import ConditionedTarget, MarkovTarget, make_target, target_tokenizer
 from .tasks import Documents, encode_generation, encode_pairs, pair_tokenizer, source_prompt
 from .text import (
     BUILT_IN_CORPORA,
@@ -73,7 +73,8 @@ class World:
             invalid_action="raise",
             mask_in_info=False,
         )
-        return _remembered(plain, _fingerprint(config.corpus))
+        read = (config.corpus, config.arpa, config.target_model)
+        return _remembered(plain, tuple(entry for source in read for entry in _fingerprint(source)))
 
     @property
     def vocab_size(self) -> int:
@@ -101,17 +102,14 @@ class World:
                     f"no {split} document has a token left after cleaning and tokenising; check the corpus"
                 )
         train = self.documents["train"]
-        target: Target
-        if config.target == "reference":
-            target = ReferenceTarget(self.vocab_size, config.epsilon)
-        else:
-            target = NGramTarget.fit([train[i] for i in range(len(train))], self.vocab_size, config.order)
+        target = make_target(config, self.tokenizer, [train[i] for i in range(len(train))])
         self.valid = valid_actions(self.vocab_size, config, self.tokenizer)
         self.target = ConditionedTarget(target, self.valid)
 
     def _read_texts(self, config: EnvConfig) -> None:
         splits = read_splits(config.corpus, config.cleaning)
-        self.tokenizer: Tokenizer = make_tokenizer(
+        own = target_tokenizer(config) if config.tokenizer == "auto" else None
+        self.tokenizer: Tokenizer = own or make_tokenizer(
             config.tokenizer if config.tokenizer != "auto" else _tokenizer_for(splits.train),
             splits.train,
             max_vocab_size=config.max_vocab_size,
@@ -221,7 +219,7 @@ def _tokenizer_for(texts: list[str]) -> str:
     return "jieba" if 3 * chinese > len(letters) else "word"
 
 
-def _fingerprint(corpus: str | tuple[Any, ...]) -> tuple[tuple[str, int, int], ...]:
+def _fingerprint(corpus: str | tuple[Any, ...] | None) -> tuple[tuple[str, int, int], ...]:
     """Name, size and time of the files read, so that an edited corpus is read again."""
     if not isinstance(corpus, str) or corpus in BUILT_IN_CORPORA:
         return ()
