@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ...envs import EnvConfig, TokenLMDeviceEnv, Vocabulary, World, encode_prompt
+from ...envs import EnvConfig, Phrases, TokenLMDeviceEnv, Vocabulary, World, encode_prompt
 from ...envs.text import Tokenizer
 from .. import checkpoints
 from ..configuration import AgentConfig
@@ -22,10 +22,11 @@ from ..devices import resolve_device
 from ..networks import put_rows
 from ..stopwatch import Stopwatch
 from .collector import Collector, right_padded
-from .construction import make_q_network, make_replay, make_rules
+from .construction import make_phrases, make_q_network, make_replay, make_rules
 from .corpus_episodes import corpus_replay
 from .exploration import Counts, choose_actions
 from .learner import Learner
+from .phrase_collector import PhraseCollector
 from .replay import EpisodeBatch, EpisodeReplay
 from .sampling import BatchSampler, episode_priorities
 
@@ -44,7 +45,9 @@ class DQN:
         env: a registered id ("TokenLM-v0"), an `EnvConfig`, or an environment made from one; None for an agent that
             only predicts and generates (then `tokenizer` and `env_config` are needed, as `load` passes them).
         config: the learner's settings, or
-        settings: the same as keywords, over `config`: `learning_rate=3e-4, network="transformer", temperature=0.5`.
+        settings: the same as keywords, over `config`: `learning_rate=3e-4, network="transformer", temperature=0.5`;
+            `phrases` may be the `Phrases` themselves. `predict` chooses phrases where it is given masks that have them
+            (those of `PhraseActions`); texts are scored, and written by `generate`, by single tokens.
         seed: seed of everything random; on the CPU one seed gives one result, bit for bit.
         device: "auto", "cpu", "cuda" or "mps".
     """
@@ -60,6 +63,9 @@ class DQN:
         env_config: EnvConfig | None = None,
         **settings: Any,
     ) -> None:
+        phrases = settings.get("phrases")
+        if isinstance(phrases, Phrases):
+            settings = {**settings, "phrases": len(phrases)}
         self.config = AgentConfig.of(config, settings)
         self.seed = seed
         self.device = resolve_device(device)
@@ -75,10 +81,13 @@ class DQN:
         torch.manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         vocab_size = len(self.tokenizer.vocabulary)
-        self.network = make_q_network(self.config, env_config, vocab_size).to(self.device)
-        self.rules = make_rules(env_config, vocab_size, self.device)
+        given = isinstance(phrases, Phrases)
+        self.phrases = phrases if given else make_phrases(self.config, env_config, self.world)
+        self.network = make_q_network(self.config, env_config, vocab_size, self.phrases).to(self.device)
+        self.rules = make_rules(env_config, vocab_size, self.device, self.phrases, single=True)
+        self.decision_rules = make_rules(env_config, vocab_size, self.device, self.phrases)
         self.stopwatch = Stopwatch(self.device)
-        self.learner = Learner(self.network, self.config, self.rules, self.stopwatch)
+        self.learner = Learner(self.network, self.config, self.decision_rules, self.stopwatch)
         self.num_steps = 0
         self.progress = 0.0
         self.learning_seconds = 0.0
@@ -171,9 +180,7 @@ class DQN:
         self.network.eval()
         with torch.no_grad():
             hidden, state = self._read(windows, state, episode_start)
-            valid = self.rules.valid
-            if action_masks is not None:
-                valid = torch.as_tensor(np.asarray(action_masks), device=self.device).bool()
+            valid = self._valid(action_masks)
             temperature = 0.0 if deterministic else self.temperature
             values = self.network.policy_values(hidden, valid)
             actions, _ = choose_actions(values, temperature, generator=self.generator)
@@ -189,9 +196,7 @@ class DQN:
         At temperature 0 all but the greedy action have -inf. Masks as in `predict`.
         """
         windows = torch.as_tensor(np.atleast_2d(np.asarray(observation, np.int64)), device=self.device)
-        valid = self.rules.valid
-        if action_masks is not None:
-            valid = torch.as_tensor(np.asarray(action_masks), device=self.device).bool()
+        valid = self._valid(action_masks)
         valid = valid.expand(len(windows), -1)
         self.network.eval()
         hidden, _ = self.network.encode(*right_padded(windows))
@@ -312,13 +317,18 @@ class DQN:
             raise ValueError("this agent has no environment to learn in; load it with DQN.load(path, env=…)")
         config = self.config
         share = config.share_of_corpus
-        corpus = corpus_replay(self.world, self.env_config, self.seed, self.device) if share else None
+        where = (self.world, self.env_config, self.seed, self.device)
+        corpus = corpus_replay(*where, self.phrases, config.gamma) if share else None
         if share < 1:
             place = "cpu" if self.device.type == "mps" else self.device  # which has no float64
             env = TokenLMDeviceEnv(config.num_envs, self.env_config, device=place)
-            self.replay = make_replay(config, self.env_config, self.world, self.device)
-            counts = Counts(self.world.vocab_size, self.device) if config.exploration == "least_tried" else None
-            self.collector = Collector(env, self.network, self.replay, self.rules, self.generator, self.seed, counts)
+            self.replay = make_replay(config, self.env_config, self.world, self.device, self.phrases)
+            counts = Counts(self.network.num_actions, self.device) if config.exploration == "least_tried" else None
+            parts = (env, self.network, self.replay, self.decision_rules, self.generator, self.seed, counts)
+            if self.phrases is None:
+                self.collector = Collector(*parts)
+            else:
+                self.collector = PhraseCollector(*parts, phrases=self.phrases, gamma=config.gamma)
         generator = torch.Generator().manual_seed(self.seed + 1)
         self.sampler = BatchSampler(
             self.replay, corpus, config.batch_size, share, generator, config.priority_exponent,
@@ -347,10 +357,18 @@ class DQN:
         with self.stopwatch.time("replay"):
             return self.sampler.sample() if self.sampler else None
 
+    def _valid(self, action_masks: npt.ArrayLike | None) -> Tensor:
+        """(V + P,) or (B, V + P) bool; masks without phrases allow none."""
+        if action_masks is None:
+            return self.rules.valid
+        valid = torch.as_tensor(np.asarray(action_masks), device=self.device).bool()
+        return torch.nn.functional.pad(valid, (0, self.network.num_actions - valid.shape[-1]))
+
     def _read(
         self, windows: Tensor, state: tuple[Tensor, ...] | None, episode_start: npt.ArrayLike | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if state is None:
+        # A phrase has written more than the newest token.
+        if state is None or self.phrases is not None:
             return self.network.encode(*right_padded(windows))
         hidden, state = self.network.step(windows[:, -1], state)
         if episode_start is not None and np.any(episode_start):

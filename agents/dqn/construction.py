@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import numpy as np
 import torch
 
-from ...envs import EnvConfig, Vocabulary, World, valid_actions
+from ...envs import EnvConfig, Phrases, Vocabulary, World, mine_phrases, valid_actions
 from ..configuration import AgentConfig
 from ..networks import Heads, QNetwork, make_network
 from .replay import EpisodeReplay
@@ -15,7 +17,20 @@ from .update import ActionRules
 _MARGIN_BINS = 4
 
 
-def make_q_network(config: AgentConfig, env: EnvConfig, vocab_size: int) -> QNetwork:
+def make_phrases(config: AgentConfig, env: EnvConfig, world: World | None) -> Phrases | None:
+    """The phrases that the agent may write by one decision, mined from the training documents; None for none."""
+    if not config.phrases:
+        return None
+    if world is None:
+        raise ValueError("phrases are mined from an environment's documents; load a saved agent with DQN.load(path)")
+    if env.transition != "free":
+        raise ValueError(
+            f"phrases need the transition 'free', not {env.transition!r}, which writes the document's own tokens"
+        )
+    return mine_phrases(world, env, config.phrases, config.phrase_length)
+
+
+def make_q_network(config: AgentConfig, env: EnvConfig, vocab_size: int, phrases: Phrases | None = None) -> QNetwork:
     """The Q-network, long enough for the environment's texts."""
     network = config.network
     # Corpus episodes and full windows must both fit, and one place more for the last token written.
@@ -29,7 +44,8 @@ def make_q_network(config: AgentConfig, env: EnvConfig, vocab_size: int) -> QNet
         own |= {"embedding_size": network.embedding_size, "skip": network.skip}
     if network.name == "transformer":
         own |= {"num_heads": network.num_heads, "positions": network.positions, "max_length": longest}
-    return make_network(network.name, vocab_size, heads=make_heads(config), **own)
+    heads = dataclasses.replace(make_heads(config), num_actions=phrases.num_actions if phrases else None)
+    return make_network(network.name, vocab_size, heads=heads, **own)
 
 
 def make_heads(config: AgentConfig) -> Heads:
@@ -54,13 +70,27 @@ def make_heads(config: AgentConfig) -> Heads:
     )
 
 
-def make_rules(env: EnvConfig, vocab_size: int, device: torch.device) -> ActionRules:
-    """Masks and horizon of the environment."""
-    valid = torch.from_numpy(valid_actions(vocab_size, env)).to(device)
-    return ActionRules(valid, Vocabulary.EOS, env.min_new_tokens, env.max_new_tokens, env.reward_every)
+def make_rules(
+    env: EnvConfig, vocab_size: int, device: torch.device, phrases: Phrases | None = None, single: bool = False
+) -> ActionRules:
+    """Masks and horizon of the environment; with `single` only those actions are valid that write one token."""
+    valid = valid_actions(vocab_size, env)
+    if phrases is not None:
+        valid = phrases.mask(valid, np.int64(env.max_new_tokens), env.min_new_tokens)
+        valid &= (phrases.lengths == 1) | (not single)
+    return ActionRules(
+        torch.from_numpy(valid).to(device),
+        Vocabulary.EOS,
+        env.min_new_tokens,
+        env.max_new_tokens,
+        env.reward_every,
+        phrases,
+    )
 
 
-def make_replay(config: AgentConfig, env: EnvConfig, world: World, device: torch.device) -> EpisodeReplay:
+def make_replay(
+    config: AgentConfig, env: EnvConfig, world: World, device: torch.device, phrases: Phrases | None = None
+) -> EpisodeReplay:
     """An empty replay for the agent's own episodes; raises ValueError where it cannot hold those side by side."""
     capacity = config.replay_capacity // env.max_new_tokens
     if config.loss == "pqn":  # what was just written and no more
@@ -76,7 +106,8 @@ def make_replay(config: AgentConfig, env: EnvConfig, world: World, device: torch
         capacity,
         min(longest, env.context_length),
         env.max_new_tokens,
-        world.vocab_size,
-        keeps_actions=env.transition == "teacher",
+        phrases.num_actions if phrases else world.vocab_size,
+        keeps_actions=env.transition == "teacher" or phrases is not None,
+        keeps_durations=phrases is not None,
         device=device,
     )
