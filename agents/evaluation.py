@@ -177,8 +177,8 @@ def evaluate(
     p*'s own samples), random_return, optimal_return (null where it cannot be computed), optimal_return_bounds (lower
     and upper, where asked for), normalized_score ((greedy - random) / (optimal - random)), env_steps,
     transitions_trained, wall_seconds, decisions and tokens_written (means of the greedy episodes), supports (which
-    claims this setting supports). What is estimated from sampled texts has its 95 % confidence interval beside it, as …_ci. `exact` holds `ExactScore`, without sampling, where
-    every text can be enumerated, and is null elsewhere.
+    claims this setting supports). What is estimated from sampled texts has its 95 % confidence interval beside it, as
+    …_ci. `exact` holds `ExactScore`, without sampling, where every text can be enumerated, and is null elsewhere.
     """
     world, config = world_of(agent, env)
     config = dataclasses.replace(config, split=split)
