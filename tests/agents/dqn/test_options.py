@@ -111,9 +111,11 @@ class DecisionTree:
         return replay.rows(torch.arange(count))
 
 
-def solved(env: EnvConfig, temperature: float, updates: int = 600, **settings) -> tuple[DQN, DecisionTree]:
-    agent = agent_of(env, temperature, **settings)
-    tree = DecisionTree(env, PHRASES)
+def solved(
+    env: EnvConfig, temperature: float, updates: int = 800, phrases: Phrases = PHRASES, **settings
+) -> tuple[DQN, DecisionTree]:
+    agent = agent_of(env, temperature, phrases=phrases, **settings)
+    tree = DecisionTree(env, phrases)
     batch = tree.batch(agent.config.gamma)
     for number in range(updates):
         agent.learner.update(batch, number / updates)
@@ -140,8 +142,8 @@ def error_of(agent: DQN, tree: DecisionTree) -> float:
 @pytest.mark.parametrize(
     ("temperature", "settings"),
     [
-        (0.0, {}),
-        (0.0, {"gamma": 0.8}),
+        (0.0, {"dueling": True}),
+        (0.0, {"gamma": 0.8, "dueling": True}),
         (0.0, {"decision_cost": 0.05, "loss": "double", "dueling": True}),
         (1.0, {"dueling": True}),
         (1.0, {"loss": "pcl", "dueling": None, "gamma": 0.9}),
@@ -160,10 +162,7 @@ def test_the_same_optimum_in_the_fewest_decisions():
     assert max(free[()].values()) == pytest.approx(tree.log_target[best], abs=1e-12)
     # A phrase of the best text that saves a decision, so that there is something to save.
     phrases = Phrases(((best[0], best[1]), *PHRASES.ids), 8)
-    agent = agent_of(
-        env, phrases=phrases, decision_cost=1e-3, epsilon=1.0, corpus_share=0.0, learning_starts=256, num_envs=32,
-        replay_ratio=8.0, learning_rate=Schedule(0.2, 1e-4, shape="exponential"),
-    ).learn(6_000)  # fmt: skip
+    agent, _ = solved(env, 0.0, 500, phrases, decision_cost=0.02, dueling=True)
     world = World.of(env)
     greedy = play(agent, world, env, 1, seed=0, temperature=0.0)
     fewest = min(map(len, DecisionTree(env, phrases).ways()[best]))
@@ -254,9 +253,9 @@ def test_a_phrase_goes_on_until_it_is_written_or_interrupted():
 def test_what_the_collector_keeps_is_what_the_environment_paid(tiny, env, settings):
     config = EnvConfig.of(tiny, env)
     agent = DQN(
-        config, phrases=12, num_envs=8, epsilon=0.5, temperature=1.0, gamma=0.9, learning_starts=400, batch_size=8,
+        config, phrases=12, num_envs=8, epsilon=0.5, temperature=1.0, gamma=0.9, learning_starts=200, batch_size=8,
         network={"embedding_size": 8, "hidden_size": 16}, replay_capacity=4096, **settings,
-    ).learn(800)  # fmt: skip
+    ).learn(320)  # fmt: skip
     batch = agent.replay.rows(torch.arange(len(agent.replay)))
     table, lengths = agent.phrases.table, agent.phrases.lengths
     assert (batch.durations[batch.is_action] > 1).any()
@@ -363,7 +362,7 @@ def learned_on(env: EnvConfig, steps: int, **settings) -> dict[str, float]:
 
 def test_a_markov_chain_is_solved_in_fewer_decisions():
     env = markov(15, 8)
-    options = learned_on(env, 12_000, phrases=20)
+    options = learned_on(env, 10_000, phrases=20)
     assert options["regret"] < 1e-6
     assert options["decisions"] < env.max_new_tokens
 
