@@ -193,8 +193,10 @@ class DQN:
     ) -> npt.NDArray[np.float64]:
         """Log π(a | s) of the Boltzmann policy, (B, V) in nats, -inf for masked actions, for windows (B, L) int64.
 
-        At temperature 0 all but the greedy action have -inf. Masks as in `predict`.
+        At temperature 0 all but the greedy action have -inf. Masks as in `predict`; with masks that have phrases
+        (B, V + P).
         """
+        width = self.network.vocab_size if action_masks is None else np.shape(action_masks)[-1]
         windows = torch.as_tensor(np.atleast_2d(np.asarray(observation, np.int64)), device=self.device)
         valid = self._valid(action_masks)
         valid = valid.expand(len(windows), -1)
@@ -202,9 +204,9 @@ class DQN:
         hidden, _ = self.network.encode(*right_padded(windows))
         values = self.network.policy_values(hidden, valid).double().masked_fill(~valid, -torch.inf)
         if self.temperature > 0:
-            return torch.log_softmax(values / self.temperature, -1).cpu().numpy()
+            return torch.log_softmax(values / self.temperature, -1)[:, :width].cpu().numpy()
         best = torch.nn.functional.one_hot(values.argmax(-1), values.shape[-1])
-        return torch.where(best.bool(), 0.0, -torch.inf).double().cpu().numpy()
+        return torch.where(best.bool(), 0.0, -torch.inf).double()[:, :width].cpu().numpy()
 
     def generate(
         self,
