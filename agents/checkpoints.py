@@ -72,7 +72,7 @@ def load_agent(cls: type[DQN], folder: Path, env: Any, device: str) -> DQN:
     if env is None:
         saved = settings["env"]
         env_config = env_config_of({**saved, "corpus": saved["corpus"] or ()})
-        parts = {"tokenizer": tokenizer, "env_config": env_config, **phrases}
+        parts: dict[str, Any] = {"tokenizer": tokenizer, "env_config": env_config, **phrases}
         agent = cls(None, config, seed=settings["seed"], device=device, **parts)
     else:
         agent = cls(env, config, seed=settings["seed"], device=device, **phrases)

@@ -36,7 +36,8 @@ class PhraseCollector(Collector):
         place, began = self._place, self.written - self._place
         self.actions[self.rows, began] = self.decisions.actions
         self.rewards[self.rows, began] += self.gamma**place * rewards
-        self.durations[self.rows, began] = place + 1
+        if self.durations is not None:
+            self.durations[self.rows, began] = place + 1
         before = self.log_probs[self.rows, began]
         self.log_probs[self.rows, began] = torch.where(place == 0, log_probs, before)
 
