@@ -81,8 +81,9 @@ class DQN:
         torch.manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         vocab_size = len(self.tokenizer.vocabulary)
-        given = isinstance(phrases, Phrases)
-        self.phrases: Phrases | None = phrases if given else make_phrases(self.config, env_config, self.world)
+        self.phrases = make_phrases(
+            self.config, env_config, self.world, phrases if isinstance(phrases, Phrases) else None
+        )
         self.network = make_q_network(self.config, env_config, vocab_size, self.phrases).to(self.device)
         self.rules = make_rules(env_config, vocab_size, self.device, self.phrases, single=True)
         self.decision_rules = make_rules(env_config, vocab_size, self.device, self.phrases)

@@ -17,16 +17,20 @@ from .update import ActionRules
 _MARGIN_BINS = 4
 
 
-def make_phrases(config: AgentConfig, env: EnvConfig, world: World | None) -> Phrases | None:
-    """The phrases that the agent may write by one decision, mined from the training documents; None for none."""
+def make_phrases(
+    config: AgentConfig, env: EnvConfig, world: World | None, given: Phrases | None = None
+) -> Phrases | None:
+    """The phrases that the agent may write by one decision, `given` or mined from the training documents."""
     if not config.phrases:
         return None
-    if world is None:
-        raise ValueError("phrases are mined from an environment's documents; load a saved agent with DQN.load(path)")
     if env.transition != "free":
         raise ValueError(
             f"phrases need the transition 'free', not {env.transition!r}, which writes the document's own tokens"
         )
+    if given is not None:
+        return given
+    if world is None:
+        raise ValueError("phrases are mined from an environment's documents; load a saved agent with DQN.load(path)")
     return mine_phrases(world, env, config.phrases, config.phrase_length)
 
 
