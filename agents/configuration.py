@@ -212,6 +212,14 @@ class AgentConfig:
         target_update_rate: Polyak rate at every update; 1 copies the network, see target_update_interval.
         target_update_interval: updates between two target updates.
         num_envs: episodes written side by side.
+        phrases: P, how many phrases mined from the training documents may be written by one decision (options; Sutton,
+            Precup & Singh 1999). Values are then those of the semi-Markov decision process. At temperature 0 its
+            optimum is that of the tokens; at τ > 0 a text weighs as often as there are ways to write it:
+            π(text) ∝ N(text)·p*(text)^{1/τ}.
+        phrase_length: most tokens in a phrase.
+        decision_cost: nats taken off for every decision. Of several ways to write the best text it makes the one of
+            fewest decisions the best; that text itself stays best while all its decisions cost less than the next
+            best text is worse.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -252,6 +260,9 @@ class AgentConfig:
     target_update_rate: float = 0.02
     target_update_interval: int = 1
     num_envs: int = 64
+    phrases: int = 0
+    phrase_length: int = 4
+    decision_cost: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, each with one sentence."""
@@ -295,6 +306,9 @@ class AgentConfig:
             raise ValueError(
                 f"compile is for the network transformer, not {self.network.name}, which has nothing left to fuse"
             )
+        if self.phrases and (self.n_step > 1 or self.loss in _PER_TOKEN):
+            given = f"n_step {self.n_step}" if self.n_step > 1 else self.loss
+            raise ValueError(f"phrases are learned one decision ahead by their rewards, not with {given}; use soft_q")
         if self.munchausen_clip is not None and self.munchausen_clip > 0:
             raise ValueError(f"munchausen_clip must not be positive, not {self.munchausen_clip}")
 
@@ -351,6 +365,7 @@ class AgentConfig:
         return dataclasses.replace(base, **chosen)
 
 
+_PER_TOKEN = ("pqn", "q_sft", "cross_entropy")  # rules that count tokens, or know no rewards
 SCHEDULES = ("temperature", "epsilon", "learning_rate")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "loss": get_args(Loss),
@@ -379,6 +394,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "replay_capacity": (1, 10**9),
     "learning_starts": (0, 10**12),
     "num_envs": (1, 10**6),
+    "phrases": (0, 10**6),
+    "phrase_length": (2, 64),
+    "decision_cost": (0.0, 10**6),
     "weight_decay": (0.0, 1.0),
     "huber_delta": (1e-6, 10**6),
     "max_grad_norm": (1e-9, 10**9),

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from torch.utils.tensorboard import SummaryWriter
@@ -163,7 +164,7 @@ class Run:
             "bits_per_character": score.bits_per_character,
             "sampled_return": float(sampled.returns.mean()),
             "greedy_return": float(greedy.returns.mean()),
-            "kl_to_target": float(sampled.kl.mean()),
+            "kl_to_target": None if np.isnan(sampled.kl).any() else float(sampled.kl.mean()),
         }
 
     def _checkpoint(self) -> None:

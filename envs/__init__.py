@@ -6,6 +6,8 @@ from .config import EnvConfig, Split
 from .episodes import Episodes
 from .forced import Forced, force
 from .oracle import NotExact, Oracle
+from .phrase_actions import PhraseActions
+from .phrases import Phrases, mine_phrases
 from .single import NotRunning, TokenLMEnv
 from .suggestions import nearest
 from .targets import ConditionedTarget
@@ -24,6 +26,8 @@ __all__ = [
     "NotExact",
     "NotRunning",
     "Oracle",
+    "PhraseActions",
+    "Phrases",
     "Split",
     "TokenLMDeviceEnv",
     "TokenLMEnv",
@@ -33,6 +37,7 @@ __all__ = [
     "encode_prompt",
     "encode_target",
     "force",
+    "mine_phrases",
     "nearest",
     "valid_actions",
 ]

@@ -179,6 +179,11 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         )
 
     @property
+    def written(self) -> int:
+        """Tokens written so far in this episode."""
+        return int(self._episodes.written[0])
+
+    @property
     def text(self) -> str:
         """The text so far, prompt included."""
         return self.world.tokenizer.decode(self._episodes.tokens(0))

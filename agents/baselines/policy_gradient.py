@@ -48,7 +48,7 @@ class _PolicyGradient(Adapter):
         size = self.world.vocab_size
         config = AgentConfig(network=self.network_config)
         self.network = make_q_network(config, env, size).to(self.device)
-        self.rules = make_rules(env, size, self.device)
+        self.rules = make_rules(env, size, self.device, self.tokenizer)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.settings["learning_rate"])
         self.env_steps = 0
         self._round = 0

@@ -25,6 +25,7 @@ class QNetwork(nn.Module):
         heads: which heads to put on them.
 
     Attributes:
+        num_actions: V, or V + P where actions V + p write phrases; the width of every V-wide head below.
         head: (D -> V · atoms) action values, or their advantages in a dueling network.
         value_head: (D -> value_bins) state values in a dueling network.
         behaviour_head: (D -> V) logits of the policy that wrote the data, None without.
@@ -43,10 +44,11 @@ class QNetwork(nn.Module):
             action_bias, state_bias = 0.0, 0.0
         else:
             action_bias, state_bias = heads.initial_value, heads.initial_value if heads.value_bins == 1 else 0.0
-        self.head = heads.linear(hidden_size, vocab_size * heads.atoms, action_bias)
+        self.num_actions = heads.num_actions or vocab_size
+        self.head = heads.linear(hidden_size, self.num_actions * heads.atoms, action_bias)
         self.value_head = heads.linear(hidden_size, heads.value_bins, state_bias / heads.value_scale)
-        self.behaviour_head = None if heads.behaviour is None else heads.linear(hidden_size, vocab_size)
-        self.reward_head = heads.linear(hidden_size, vocab_size) if heads.rewards else None
+        self.behaviour_head = None if heads.behaviour is None else heads.linear(hidden_size, self.num_actions)
+        self.reward_head = heads.linear(hidden_size, self.num_actions) if heads.rewards else None
         self.sparse_gradients = False
         self.notes: tuple[str, ...] = ()
         self.norm_heads = nn.LayerNorm(hidden_size) if heads.layer_norm else nn.Identity()
@@ -95,7 +97,7 @@ class QNetwork(nn.Module):
     def action_atoms(self, hidden: Tensor) -> Tensor:
         """(..., D) -> (..., V, atoms): quantiles in nats, or logits over `support`."""
         atoms: Tensor = self.head(hidden)
-        return atoms.unflatten(-1, (self.vocab_size, self.heads.atoms))
+        return atoms.unflatten(-1, (self.num_actions, self.heads.atoms))
 
     def action_values(self, hidden: Tensor, actions: Tensor) -> Tensor:
         """(..., D), (...) int64 -> (...) values of the actions taken, without a (..., V) tensor."""
