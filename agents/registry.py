@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
 from typing import Any
 
 from ..envs import EnvConfig, nearest
+from ..envs.named import load_named
 from .protocol import Agent
 
 ALGORITHMS = {
@@ -41,17 +39,7 @@ def check_algorithm(name: str) -> None:
 def algorithm(name: str) -> Any:
     """The class of an algorithm, by its name here or as "module:Class" (see `Agent`)."""
     check_algorithm(name)
-    module, _, kind = ALGORITHMS.get(name, name).partition(":")
-    if name not in ALGORITHMS and str(Path.cwd()) not in sys.path:  # a command does not look where it is called
-        sys.path.append(str(Path.cwd()))
-    try:
-        return getattr(importlib.import_module(module), kind)
-    except ModuleNotFoundError as error:
-        if error.name is not None and module.startswith(error.name):
-            raise ValueError(f"algorithm {name!r}: there is no module {error.name!r} on the path") from None
-        raise
-    except AttributeError:
-        raise ValueError(f"algorithm {name!r}: the module {module} has no class {kind!r}") from None
+    return load_named(ALGORITHMS.get(name, name), "algorithm")
 
 
 def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings: Any) -> Agent:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from functools import lru_cache
 
 from . import metrics
+from .named import load_named
 from .suggestions import nearest
 
 Score = Callable[[str, str], float]
@@ -31,20 +31,12 @@ def sequence_score(name: str) -> Score:
     """
     if name in SCORES:
         return SCORES[name]
-    module, colon, function = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise ValueError(
             f"sequence_reward {name!r} is unknown{nearest(name, SCORES)}; use one of {', '.join(SCORES)} or "
             "'module:function'"
         )
-    try:
-        own = getattr(importlib.import_module(module), function)
-    except ModuleNotFoundError as error:
-        if error.name is not None and module.startswith(error.name):
-            raise ValueError(f"sequence_reward {name!r}: there is no module {error.name!r} on the path") from None
-        raise
-    except AttributeError:
-        raise ValueError(f"sequence_reward {name!r}: the module {module} has no function {function!r}") from None
+    own = load_named(name, "sequence_reward")
     if not callable(own):
         raise ValueError(f"sequence_reward {name!r} cannot be called; name a function of (hypothesis, reference)")
 

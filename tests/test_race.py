@@ -212,7 +212,7 @@ MISTAKES = [
     (["race", "race-markov", "--seeds=0"], "seeds must be at least 1, not 0"),
     (["train", "quickstart", "--algorithm=sb3-pqo"], "algorithm 'sb3-pqo' is unknown; did you mean 'sb3-ppo'"),
     (["train", "quickstart", "--algorithm=nowhere:Agent"], "there is no module 'nowhere' on the path"),
-    (["train", "quickstart", "--algorithm=tokenlm.agents:Nobody"], "the module tokenlm.agents has no class 'Nobody'"),
+    (["train", "quickstart", "--algorithm=tokenlm.agents:Nobody"], "the module tokenlm.agents has no 'Nobody'"),
     (["train", "quickstart", "--algorithm_settings.a=1"], "algorithm_settings (a) are for other algorithms"),
 ]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..named import load_named
 from ..suggestions import nearest
 from ..text import Tokenizer, load_tokenizer
 from .ngram import NGramTarget
@@ -128,7 +128,7 @@ def target_tokenizer(config: EnvConfig) -> Tokenizer | None:
 def _model(name: str, tokenizer: Tokenizer, longest: int) -> Target:
     loader = _loader(name)
     if loader is not None:
-        made: Target = _imported(loader, "target_model")(Path(name), tokenizer, longest)
+        made: Target = load_named(loader, "target_model")(Path(name), tokenizer, longest)
         return made
     from .huggingface import load_huggingface
 
@@ -141,7 +141,7 @@ def _loader(name: str) -> str | None:
 
 def _custom(name: str, tokenizer: Tokenizer) -> Target:
     check_target_name(name)
-    factory = _factories.get(name) or _imported(name, "target")
+    factory = _factories.get(name) or load_named(name, "target")
     target = factory(tokenizer)
     if not isinstance(target, Target):
         missing = [p for p in ("vocab_size", "context_size", "log_prob", "log_probs") if not hasattr(target, p)]
@@ -151,16 +151,3 @@ def _custom(name: str, tokenizer: Tokenizer) -> Target:
             f"target {name!r} is over {target.vocab_size} tokens, but the vocabulary has {len(tokenizer.vocabulary)}"
         )
     return target
-
-
-def _imported(name: str, argument: str) -> Any:
-    """What "module:Class" names."""
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        if error.name is not None and module.startswith(error.name):
-            raise ValueError(f"{argument} {name!r}: there is no module {error.name!r} on the path") from None
-        raise
-    except AttributeError:
-        raise ValueError(f"{argument} {name!r}: the module {module} has no {attribute!r}") from None

@@ -120,7 +120,7 @@ def test_a_function_of_ones_own(monkeypatch):
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"'own_scores:wrong' gave 2.0; a score lies between 0 and 1"):
         env.step(Vocabulary.EOS)
-    for name, message in (("own_scores:none", "has no function 'none'"), ("no_such:f", "no module 'no_such'")):
+    for name, message in (("own_scores:none", "has no 'none'"), ("no_such:f", "no module 'no_such'")):
         with pytest.raises(ValueError, match=message):
             TokenLMEnv(dataclasses.replace(ENV, sequence_reward=name))
 
