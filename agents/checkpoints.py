@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from ..envs import Phrases
 from ..envs.text import load_tokenizer, write_atomically, write_text_atomically
 from .configuration import agent_config_of
 from .run_config import env_config_of
@@ -31,6 +32,7 @@ def save_agent(agent: DQN, folder: Path) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in agent.network.state_dict().items()}
     write_atomically(folder / "weights.safetensors", lambda p: save_file(weights, p))
     agent.tokenizer.save(folder / "tokenizer")
+    agent.network.save_settings(folder)
     env = dataclasses.asdict(agent.env_config)
     if not isinstance(env["corpus"], str):
         env["corpus"] = None  # texts given in Python stay with whoever gave them
@@ -47,6 +49,7 @@ def save_agent(agent: DQN, folder: Path) -> None:
         "transitions_trained": agent.learner.transitions_trained,
         "agent": dataclasses.asdict(agent.config),
         "env": env,
+        "phrases": [list(phrase) for phrase in agent.phrases.ids] if agent.phrases else None,
     }
     write_json(folder / "agent.json", settings)
 
@@ -63,12 +66,17 @@ def load_agent(cls: type[DQN], folder: Path, env: Any, device: str) -> DQN:
         raise ValueError(f"{folder} was saved in format {settings.get('format')}; this version reads format {FORMAT}")
     config = agent_config_of(settings["agent"])
     tokenizer = load_tokenizer(folder / "tokenizer")
+    phrases: dict[str, Any] = {}
+    if settings.get("phrases"):
+        ids = tuple(tuple(phrase) for phrase in settings["phrases"])
+        phrases["phrases"] = Phrases(ids, len(tokenizer.vocabulary))
     if env is None:
         saved = settings["env"]
         env_config = env_config_of({**saved, "corpus": saved["corpus"] or ()})
-        agent = cls(None, config, seed=settings["seed"], device=device, tokenizer=tokenizer, env_config=env_config)
+        parts: dict[str, Any] = {"tokenizer": tokenizer, "env_config": env_config, "saved": folder, **phrases}
+        agent = cls(None, config, seed=settings["seed"], device=device, **parts)
     else:
-        agent = cls(env, config, seed=settings["seed"], device=device)
+        agent = cls(env, config, seed=settings["seed"], device=device, saved=folder, **phrases)
         if agent.tokenizer.vocabulary.digest != settings["vocabulary"]:
             raise ValueError(
                 f"the agent in {folder} was trained with a vocabulary of {len(tokenizer.vocabulary)} tokens "

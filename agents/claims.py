@@ -18,6 +18,17 @@ def supported_claims(env: EnvConfig, temperature: float, gamma: float) -> str:
             "A contextual bandit: the document goes on whatever is chosen. Shows that log-likelihoods are learned, "
             "nothing about sequential decisions."
         )
+    if env.sequence_reward:
+        return (
+            f"A sequence reward, {env.sequence_reward} of the whole text: no optimum is known. Shows what the policy "
+            "earns, to be compared with other learners at equal training; credit travels back over the whole text."
+        )
+    if env.max_new_tokens == 1:
+        return (
+            "One token an episode: a contextual bandit. Shows how well p* is learned, nothing about sequential "
+            "decisions."
+        )
+    temperature = temperature / env.log_prob_weight  # r = w log p* at τ has the optimum of log p* at τ/w
     if env.reward_every == 1 and temperature == 1.0:
         return (
             "Dense reward at temperature 1: V* = 0 and Q* = log p* for every discount. Shows how well p* is learned, "

@@ -17,7 +17,8 @@ Loss = Literal[
 Exploration = Literal["uniform", "least_tried"]
 Optimizer = Literal["adam", "adamw", "sgd", "sparse_adam"]
 Precision = Literal["float32", "bfloat16"]
-Network = Literal["lstm", "transformer", "tabular"]
+ProductPrecision = Literal["float32", "bfloat16", "auto"]
+Network = Literal["lstm", "transformer", "seq2seq_lstm", "seq2seq_transformer", "pretrained", "tabular"]
 Positions = Literal["rotary", "learned"]
 
 
@@ -26,11 +27,12 @@ class NetworkConfig:
     """The Q-network.
 
     Args:
-        name: "lstm" (embedding, LSTM, linear), "transformer" (causal, pre-norm) or "tabular" (a row of values for
-            each prefix; tiny environments only).
+        name: "lstm" (embedding, LSTM, linear), "transformer" (causal, pre-norm), for tasks of pairs "seq2seq_lstm"
+            (bidirectional encoder, decoder with attention) and "seq2seq_transformer" (encoder–decoder), "pretrained"
+            (a Hugging Face model), or "tabular" (a row of values for each prefix; tiny environments only).
         embedding_size: width of the LSTM's embedding; the Transformer's is hidden_size.
         hidden_size: width of the hidden state that the head reads.
-        num_layers: layers of the LSTM or Transformer.
+        num_layers: layers of the LSTM or Transformer, of encoder and decoder each.
         num_heads: attention heads of the Transformer.
         positions: how the Transformer sees positions, "rotary" or "learned".
         dropout: dropout probability while training.
@@ -41,6 +43,20 @@ class NetworkConfig:
         skip: the heads of the LSTM see the newest token's embedding too, so that what one token says of the next
             need not pass the gates.
         layer_norm: a LayerNorm before the heads of the LSTM; the loss "pqn" has one in any case.
+        chunk_length: for long text, tokens whose inner states an LSTM's backward pass keeps at a time, running each
+            chunk twice; gradients are the same. None keeps all.
+        attention_window: for long text, tokens that each token of "transformer" sees, itself included; memory and
+            time then grow with length × window. None for all tokens before it.
+        embedding_file: word vectors to begin the token embedding with: word2vec or GloVe text, or a .npy array with a
+            row for each token id. Their length must be that of the embedding.
+        pretrained: local folder, or name on the Hugging Face hub, of the model of the network "pretrained": causal
+            (GPT-2, Llama, …), or for tasks of pairs encoder–decoder (T5, BART, …). Its sizes and dropout are its own;
+            a learning rate around 1e-4 suits it.
+        lora_rank: train additions of this rank to the pretrained model's linear layers, and the heads, alone (Hu et
+            al. 2022); None trains all of it.
+        gradient_checkpointing: run the pretrained model's layers again for the backward pass instead of keeping them.
+        weight_dtype: of the pretrained model's weights; "bfloat16" with lora_rank only, for an update to a weight of
+            so few digits is mostly lost.
     """
 
     name: Network = "lstm"
@@ -55,6 +71,37 @@ class NetworkConfig:
     noisy: bool = False
     skip: bool = False
     layer_norm: bool = False
+    chunk_length: int | None = None
+    attention_window: int | None = None
+    embedding_file: str | None = None
+    pretrained: str | None = None
+    lora_rank: int | None = None
+    gradient_checkpointing: bool = False
+    weight_dtype: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, each with one sentence."""
+        check_types(self)
+        for name in ("chunk_length", "attention_window", "lora_rank"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, or None, not {value}")
+        if (self.name == "pretrained") != (self.pretrained is not None):
+            raise ValueError(
+                f"the network 'pretrained' and the setting pretrained, its model, go together; network {self.name!r} "
+                f"has pretrained {self.pretrained!r}"
+            )
+        if self.weight_dtype not in get_args(Precision):
+            raise ValueError(
+                f"weight_dtype {self.weight_dtype!r} is unknown; use one of {', '.join(get_args(Precision))}"
+            )
+        if self.weight_dtype != "float32" and self.lora_rank is None:
+            raise ValueError(
+                "weights in bfloat16 lose most of each update, so they are for lora_rank, where others are trained; "
+                "for faster products alone use precision bfloat16"
+            )
+        if self.embedding_file is not None and self.name in ("pretrained", "tabular"):
+            raise ValueError(f"embedding_file is for networks with an embedding of their own, not {self.name!r}")
 
 
 @dataclass(frozen=True)
@@ -150,7 +197,7 @@ class AgentConfig:
         optimizer: "adam", "adamw", "sgd", or "sparse_adam": Adam that moves only the rows of the embedding, and without
             dueling of the action head, that a batch has to do with, for large vocabularies.
         precision: what an update's matrix products are made in, weights staying float32; "bfloat16" is faster where
-            the processor or GPU has it and off by up to a hundredth of the values' size.
+            the processor or GPU has it and off by up to a hundredth of the values' size; "auto" measures whether it is.
         compile: run the Transformer's pass over whole texts through torch.compile, or plainly where no compiler works.
         weight_decay: of AdamW and SGD.
         max_grad_norm: gradients are scaled down to this norm; None for no clipping.
@@ -165,6 +212,14 @@ class AgentConfig:
         target_update_rate: Polyak rate at every update; 1 copies the network, see target_update_interval.
         target_update_interval: updates between two target updates.
         num_envs: episodes written side by side.
+        phrases: P, how many phrases mined from the training documents may be written by one decision (options; Sutton,
+            Precup & Singh 1999). Values are then those of the semi-Markov decision process. At temperature 0 its
+            optimum is that of the tokens; at τ > 0 a text weighs as often as there are ways to write it:
+            π(text) ∝ N(text)·p*(text)^{1/τ}.
+        phrase_length: most tokens in a phrase.
+        decision_cost: nats taken off for every decision. Of several ways to write the best text it makes the one of
+            fewest decisions the best; that text itself stays best while all its decisions cost less than the next
+            best text is worse.
     """
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -191,7 +246,7 @@ class AgentConfig:
     huber_delta: float | None = None
     learning_rate: Schedule | float = Schedule(4e-3, 1e-4)
     optimizer: Optimizer = "adam"
-    precision: Precision = "float32"
+    precision: ProductPrecision = "float32"
     compile: bool = False
     weight_decay: float = 0.0
     max_grad_norm: float | None = 10.0
@@ -205,6 +260,9 @@ class AgentConfig:
     target_update_rate: float = 0.02
     target_update_interval: int = 1
     num_envs: int = 64
+    phrases: int = 0
+    phrase_length: int = 4
+    decision_cost: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, each with one sentence."""
@@ -248,6 +306,9 @@ class AgentConfig:
             raise ValueError(
                 f"compile is for the network transformer, not {self.network.name}, which has nothing left to fuse"
             )
+        if self.phrases and (self.n_step > 1 or self.loss in _PER_TOKEN):
+            given = f"n_step {self.n_step}" if self.n_step > 1 else self.loss
+            raise ValueError(f"phrases are learned one decision ahead by their rewards, not with {given}; use soft_q")
         if self.munchausen_clip is not None and self.munchausen_clip > 0:
             raise ValueError(f"munchausen_clip must not be positive, not {self.munchausen_clip}")
 
@@ -304,11 +365,12 @@ class AgentConfig:
         return dataclasses.replace(base, **chosen)
 
 
+_PER_TOKEN = ("pqn", "q_sft", "cross_entropy")  # rules that count tokens, or know no rewards
 SCHEDULES = ("temperature", "epsilon", "learning_rate")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "loss": get_args(Loss),
     "optimizer": get_args(Optimizer),
-    "precision": get_args(Precision),
+    "precision": get_args(ProductPrecision),
     "exploration": get_args(Exploration),
 }
 _RANGES: dict[str, tuple[float, float]] = {
@@ -332,6 +394,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "replay_capacity": (1, 10**9),
     "learning_starts": (0, 10**12),
     "num_envs": (1, 10**6),
+    "phrases": (0, 10**6),
+    "phrase_length": (2, 64),
+    "decision_cost": (0.0, 10**6),
     "weight_decay": (0.0, 1.0),
     "huber_delta": (1e-6, 10**6),
     "max_grad_norm": (1e-9, 10**9),

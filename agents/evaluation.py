@@ -52,8 +52,9 @@ def score_text(
 ) -> TextScore:
     """Perplexity of the agent's policy and of p* on the documents of `split` (the first `limit`).
 
-    Every token of every document is scored. One that lies beyond `max_new_tokens` is scored in an episode that
-    starts later in the document, with the window the environment would show there. `temperature` is that of a DQN's
+    Every token of every document is scored, in a task of pairs every token of the target. One
+    that lies beyond `max_new_tokens` is scored in an episode that starts later in the document, with the window the
+    environment would show there. `temperature` is that of a DQN's
     policy; `env` is needed for an agent that does not know its environment.
     """
     world, config = world_of(agent, env)
@@ -61,7 +62,9 @@ def score_text(
     documents = world.documents[split]
     count = min(limit or len(documents), len(documents))
     step = config.max_new_tokens
-    pieces = [(d, s) for d in range(count) for s in range(0, int(documents.lengths[d]) + 1, step)]
+    # A source is given, never written; of any other document the prompt is text like the rest.
+    begin = documents.shortest_prompt if config.has_pairs else np.zeros(count, np.int64)
+    pieces = [(d, s) for d in range(count) for s in range(int(begin[d]), int(documents.lengths[d]) + 1, step)]
     order = sorted(
         pieces,
         key=lambda piece: min(int(documents.lengths[piece[0]]) - piece[1], step) + min(piece[1], config.context_length),
@@ -97,10 +100,13 @@ class Play:
     Args:
         returns: (N,) undiscounted sums of rewards, nats.
         kl: (N,) Σ_t KL(π(·|s_t) ‖ p*(·|s_t)) along each episode, nats; its mean estimates KL(π ‖ p*) over whole
-            texts without the noise of the actions. Zeros where the policy is not an agent's.
+            texts without the noise of the actions. Zeros where the policy is not an agent's, nan where it
+            writes phrases.
         prefixes: (N, L) observations the episodes began with.
         texts: the finished texts, prompt included.
         written: ids of what was written, special tokens left out.
+        decisions: (N,) actions chosen in each episode; fewer than tokens where some write phrases.
+        tokens: (N,) tokens written in each episode.
     """
 
     returns: npt.NDArray[np.float64]
@@ -108,6 +114,8 @@ class Play:
     prefixes: npt.NDArray[np.int64]
     texts: list[str]
     written: list[list[int]]
+    decisions: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int64]
 
 
 @torch.no_grad()
@@ -129,8 +137,10 @@ def play(
     generator = torch.Generator().manual_seed(seed)
     active, returns, kl = np.ones(episodes, np.bool_), np.zeros(episodes), np.zeros(episodes)
     act = policy_of(policy, running, temperature)
+    decisions = np.zeros(episodes, np.int64)
     while active.any():
         actions, log_pi = act(running, generator)
+        decisions += active & getattr(act, "decides", True)
         if log_pi is not None:
             kl += np.where(active, _kl(log_pi, running), 0.0)
         rewards, terminated, truncated, _ = running.step(actions.numpy(), active)
@@ -139,7 +149,10 @@ def play(
     ids, prompts = [running.tokens(row) for row in range(episodes)], (prefixes != Vocabulary.PAD).sum(1)
     first = len(Vocabulary.SPECIAL_TOKENS)
     written = [[i for i in row[start:] if i >= first] for row, start in zip(ids, prompts, strict=True)]
-    return Play(returns, kl, prefixes, [world.tokenizer.decode(row) for row in ids], written)
+    texts = [world.tokenizer.decode(row) for row in ids]
+    if getattr(policy, "phrases", None) is not None and temperature > 0:
+        kl[:] = np.nan  # the policy over tokens is a sum over all ways to write them
+    return Play(returns, kl, prefixes, texts, written, decisions, np.asarray(running.written))
 
 
 def _kl(log_pi: torch.Tensor, running: Episodes) -> npt.NDArray[np.float64]:
@@ -172,9 +185,9 @@ def evaluate(
     kl_to_target (nats a text, mean over the agent's own texts), sampled_return, greedy_return, target_return (of
     p*'s own samples), random_return, optimal_return (null where it cannot be computed), optimal_return_bounds (lower
     and upper, where asked for), normalized_score ((greedy - random) / (optimal - random)), env_steps,
-    transitions_trained, wall_seconds, supports (which claims this setting supports). What is estimated from sampled
-    texts has its 95 % confidence interval beside it, as …_ci. `exact` holds `ExactScore`, without sampling, where
-    every text can be enumerated, and is null elsewhere.
+    transitions_trained, wall_seconds, decisions and tokens_written (means of the greedy episodes), supports (which
+    claims this setting supports). What is estimated from sampled texts has its 95 % confidence interval beside it, as
+    …_ci. `exact` holds `ExactScore`, without sampling, where every text can be enumerated, and is null elsewhere.
 
     What was written is measured by the task (`task_figures`): distinct_1, distinct_2, distinct_3, self_bleu and
     repetition of sampled texts; of greedy ones, against the targets of `split`, exact_match and token_f1 (answers),
@@ -203,6 +216,8 @@ def evaluate(
         "optimal_return_bounds": None,
         "normalized_score": None,
         "exact": _exact(agent, world, config),
+        "decisions": float(greedy.decisions.mean()),
+        "tokens_written": float(greedy.tokens.mean()),
         "env_steps": agent.env_steps,
         "transitions_trained": getattr(agent, "transitions_trained", None),
         "wall_seconds": getattr(agent, "learning_seconds", None),
@@ -239,6 +254,8 @@ def _exact(agent: Agent, world: World, config: EnvConfig) -> dict[str, float] | 
     """`exact_score` where there is one prompt and few enough texts."""
     words = int(world.valid.sum())
     if config.prompt_length != (0, 0) or words**config.max_new_tokens > MAX_TEXTS or config.transition != "free":
+        return None
+    if config.has_pairs or not config.pays_log_likelihood:
         return None
     if not Oracle(world, config).is_exact:
         return None

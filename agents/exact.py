@@ -152,6 +152,11 @@ def exact_score(
     Raises ValueError where there are too many texts to enumerate.
     """
     world, config = world_of(agent, env)
+    if not config.pays_log_likelihood:
+        raise ValueError(
+            "exact scores are those of log-likelihood alone; use log_prob_weight 1 and no sequence_reward, not "
+            f"{config.log_prob_weight} and {config.sequence_reward!r}"
+        )
     tau = float(getattr(agent, "temperature", 1.0)) if temperature is None else temperature
     texts = every_text(world, config, prompt)
     policy, greedy = (log_policy(agent, texts, t, env) for t in (tau, 0.0))

@@ -18,12 +18,14 @@ def memory_figures(agent: DQN) -> dict[str, int]:
     """
     agent.prepare()
     learner = agent.learner
-    weights = _bytes(learner.network.parameters())
+    weights = list(learner.network.parameters())
+    trained = _bytes(p for p in weights if p.requires_grad)
+    copied = trained if learner.has_target_network else 0  # what is not trained, the target network shares
     moments = {"adam": 2, "adamw": 2, "sparse_adam": 2, "sgd": 1}[agent.config.optimizer]
     corpus = agent.sampler.corpus if agent.sampler else None
     return {
-        "networks": weights * (2 if learner.has_target_network else 1),
-        "optimizer": weights * (moments + 1),  # and the gradients
+        "networks": _bytes(weights) + copied,
+        "optimizer": trained * (moments + 1),  # and the gradients
         "replay": agent.replay.num_bytes if agent.replay else 0,
         "corpus": corpus.num_bytes if corpus else 0,
     }

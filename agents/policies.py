@@ -15,6 +15,7 @@ from ..envs.forced import Forced
 from .decoding import Decoding, Prefixes, Reader, WindowReader, prompt_ids, write_texts
 from .dqn.agent import DQN
 from .dqn.collector import right_padded
+from .dqn.decisions import Decisions
 from .dqn.exploration import choose_actions
 from .protocol import Agent
 
@@ -64,7 +65,11 @@ def _target(running: Episodes, generator: torch.Generator) -> tuple[Tensor, None
 
 
 class _NetworkPolicy:
-    """A DQN, which carries its state along and reads one token a step."""
+    """A DQN, which carries its state along and reads one token a step.
+
+    Attributes:
+        decides: (B,) bool, where the newest token was chosen and not merely the next one of a phrase.
+    """
 
     def __init__(self, agent: DQN, running: Episodes, temperature: float) -> None:
         self.agent = agent
@@ -73,16 +78,24 @@ class _NetworkPolicy:
         prefixes = right_padded(torch.from_numpy(running.observe()))
         self.hidden, self.state = agent.network.encode(*(t.to(agent.device) for t in prefixes))
         self.written: Tensor | None = None
+        self.decisions = None if agent.phrases is None else Decisions(agent.phrases, running.num_envs)
+        self.decides = np.ones(running.num_envs, np.bool_)
 
     def __call__(self, running: Episodes, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         network = self.agent.network
         if self.written is not None:
             self.hidden, self.state = network.step(self.written, self.state)
-        valid = torch.from_numpy(running.action_masks())
+        masks = running.action_masks()
+        if self.agent.phrases is not None:
+            masks = self.agent.phrases.mask(masks, running.written, running.config.min_new_tokens)
+        valid = torch.from_numpy(masks)
         values = network.policy_values(self.hidden, valid.to(self.agent.device)).float().cpu()
         actions, _ = choose_actions(values, self.temperature, generator=generator)
+        if self.decisions is not None:
+            actions, place = self.decisions.write(actions)
+            self.decides = (place == 0).numpy()
         self.written = actions.to(self.agent.device)
-        if self.temperature == 0.0:
+        if self.temperature == 0.0 or self.decisions is not None:
             return actions, None
         return actions, torch.log_softmax(values.masked_fill(~valid, -torch.inf) / self.temperature, -1).double()
 

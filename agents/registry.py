@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 from ..envs import EnvConfig, nearest
@@ -40,6 +42,8 @@ def algorithm(name: str) -> Any:
     """The class of an algorithm, by its name here or as "module:Class" (see `Agent`)."""
     check_algorithm(name)
     module, _, kind = ALGORITHMS.get(name, name).partition(":")
+    if name not in ALGORITHMS and str(Path.cwd()) not in sys.path:  # a command does not look where it is called
+        sys.path.append(str(Path.cwd()))
     try:
         return getattr(importlib.import_module(module), kind)
     except ModuleNotFoundError as error:

@@ -67,7 +67,8 @@ def plot_curves(
         )
         # The first evaluations lie far below all others; what matters happens near the top.
         returns.set_yscale("symlog", linthresh=10)
-        returns.set_ylim(top=0)
+        highest = [row[name] for row in rows for name in ("greedy_return", "sampled_return")]
+        returns.set_ylim(top=max([0.0, *highest]))  # a sequence reward is above 0
         returns.yaxis.set_major_formatter(ScalarFormatter())
         returns.legend(frameon=False)
 

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from torch.utils.tensorboard import SummaryWriter
@@ -82,7 +83,7 @@ class Run:
         (self.folder / "results.jsonl").unlink(missing_ok=True)
         held_out = dataclasses.replace(self.config.env, split="valid")
         if not self.quiet and isinstance(self.agent, DQN):
-            print(memory_text(self.agent))
+            print(memory_text(self.agent), *self.agent.network.notes, sep="\n")
         self.references = reference_returns(world, held_out, self.config.evaluation_episodes, self.config.seed)
         self.before = self._samples()
 
@@ -163,7 +164,7 @@ class Run:
             "bits_per_character": score.bits_per_character,
             "sampled_return": float(sampled.returns.mean()),
             "greedy_return": float(greedy.returns.mean()),
-            "kl_to_target": float(sampled.kl.mean()),
+            "kl_to_target": None if np.isnan(sampled.kl).any() else float(sampled.kl.mean()),
         }
 
     def _checkpoint(self) -> None:
@@ -210,10 +211,14 @@ class Run:
 
     def _samples(self, temperature: float | None = None) -> list[str]:
         generate = getattr(self.agent, "generate", None)
+        world, _ = world_of(self.agent, self.config.env)
+        # A task of pairs asks something; without it every text begins at its beginning.
+        sources = [source for source, _ in world.pairs["valid"][: self.config.samples]]
         if generate is None:  # an agent of the three methods alone
-            arguments = (self.config.env, [""] * self.config.samples, self.config.seed)
+            arguments = (self.config.env, sources or [""] * self.config.samples, self.config.seed)
             return write(self.agent, *arguments, temperature=1.0 if temperature is None else temperature)
-        texts: list[str] = generate("", self.config.samples, temperature=temperature, seed=self.config.seed)
+        count = 1 if sources else self.config.samples
+        texts: list[str] = generate(sources or "", count, temperature=temperature, seed=self.config.seed)
         return texts
 
     def _summarise(self, baseline_perplexity: float | None) -> dict[str, Any]:

@@ -153,9 +153,7 @@ RUNS: dict[str, Callable[[Task, EnvConfig, Stamp], None]] = {
     "stable-baselines3, 8 environments, our batch": partial(run_sb3, num_envs=8, batch=OUR_BATCH),
     "CleanRL's algorithm, 1 environment": run_cleanrl,
     "ours, 64 environments": partial(run_ours, num_envs=64),
-    "ours, 256 environments, bfloat16, sparse Adam": partial(
-        run_ours, num_envs=256, precision="bfloat16", optimizer="sparse_adam"
-    ),
+    "ours, 256 environments, sparse Adam": partial(run_ours, num_envs=256, precision="auto", optimizer="sparse_adam"),
 }
 SB3_ROWS = [name for name in RUNS if name.startswith("stable-baselines3")]
 

@@ -367,9 +367,7 @@ def materialised_loss(
 SB3 = "stable-baselines3"
 PEERS: dict[str, Callable[[Task, int], PeerLearner]] = {
     "ours, dqn": Ours,
-    "ours, dqn, bfloat16, sparse Adam": lambda task, batch: Ours(
-        task, batch, precision="bfloat16", optimizer="sparse_adam"
-    ),
+    "ours, dqn, sparse Adam": lambda task, batch: Ours(task, batch, precision="auto", optimizer="sparse_adam"),
     "ours, soft Q (τ = 1)": lambda task, batch: Ours(task, batch, loss="soft_q", temperature=1.0),
     "ours, materialised": Materialised,
     SB3: StableBaselines3,

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from tokenlm.agents.precision import resolve_precision
+
 from cases import NETWORKS, Case, make_update
 from record import print_table, write_result
 
@@ -28,7 +30,7 @@ LENGTHS = (16, 32, 64, 128, 256)
 BATCHES = (8, 32, 128)
 SETTINGS: dict[str, dict[str, Any]] = {
     "dqn": {"loss": "dqn"},
-    "dqn, bfloat16, sparse Adam": {"loss": "dqn", "precision": "bfloat16", "optimizer": "sparse_adam"},
+    "dqn, sparse Adam": {"loss": "dqn", "precision": "auto", "optimizer": "sparse_adam"},
     "soft_q": {"loss": "soft_q"},
 }
 
@@ -110,7 +112,8 @@ def measure(case: Case, name: str, device: torch.device, ceiling: dict[str, floa
     seconds = float(np.median(times))
     work = flops(case, settings["loss"])
     sizes = {n: p.numel() for n, p in learner.network.named_parameters()}
-    least = work / ceiling[settings.get("precision", "float32")] + bytes_moved(case, settings, sizes) / ceiling["copy"]
+    products = str(resolve_precision(settings.get("precision", "float32"), device)).removeprefix("torch.")
+    least = work / ceiling[products] + bytes_moved(case, settings, sizes) / ceiling["copy"]
     return {
         "network": case.network,
         "update": name,

@@ -6,12 +6,14 @@ from .config import EnvConfig, Split
 from .episodes import Episodes
 from .forced import Forced, force
 from .oracle import NotExact, Oracle
+from .phrase_actions import PhraseActions
+from .phrases import Phrases, mine_phrases
 from .single import NotRunning, TokenLMEnv
 from .suggestions import nearest
 from .targets import ConditionedTarget
 from .text import Vocabulary
 from .vector import TokenLMVectorEnv
-from .world import World, encode_prompt, valid_actions
+from .world import World, encode_prompt, encode_target, valid_actions
 
 if TYPE_CHECKING:
     from .device import TokenLMDeviceEnv
@@ -24,6 +26,8 @@ __all__ = [
     "NotExact",
     "NotRunning",
     "Oracle",
+    "PhraseActions",
+    "Phrases",
     "Split",
     "TokenLMDeviceEnv",
     "TokenLMEnv",
@@ -31,7 +35,9 @@ __all__ = [
     "Vocabulary",
     "World",
     "encode_prompt",
+    "encode_target",
     "force",
+    "mine_phrases",
     "nearest",
     "valid_actions",
 ]

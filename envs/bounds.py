@@ -102,7 +102,7 @@ def _initial_states(world: World, config: EnvConfig, prefixes: npt.NDArray[np.in
     if not world.target.tracks_states:
         raise ValueError(
             f"bounds need a target that looks at the last few tokens, not {config.target!r}, whose "
-            "log-probabilities depend on the document"
+            "log-probabilities depend on more than that"
         )
     if config.transition == "teacher":
         raise ValueError('with transition="teacher" actions do not move the state, so a best text does not exist')

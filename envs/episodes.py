@@ -15,6 +15,7 @@ from array_api_compat import device
 from .arrays import namespace, sliding_windows
 from .config import EnvConfig
 from .counter_rng import uniform
+from .sequence_rewards import sequence_score
 from .text import Vocabulary
 from .world import World
 
@@ -53,7 +54,10 @@ class Episodes:
         self._valid = self._array(world.valid)
         self._valid_ids = self._array(world.words)
         self._is_eos = self._array(np.arange(world.vocab_size) == Vocabulary.EOS)
-        self._needs_reference = config.transition == "teacher" or config.target == "reference"
+        self._score = sequence_score(config.sequence_reward) if config.sequence_reward else None
+        self._needs_reference = (
+            config.transition == "teacher" or config.target == "reference" or self._score is not None
+        )
         # Whether <eos> may be written, where that is the same in every state.
         self._eos_valid = False if config.ending == "fixed" else True if config.min_new_tokens == 0 else None
         if self._eos_valid is not None:
@@ -65,19 +69,25 @@ class Episodes:
         self._windows = sliding_windows(self.history, length)  # a view: every observation there can be
         self.written = self._zeros((num_envs,))
         self.unpaid = self._zeros((num_envs,), xp.float64)
-        self.reference = self._zeros((num_envs, horizon + 1)) if self._needs_reference else None
+        # What is expected next stands within the horizon; what a text is scored against may be longer.
+        ahead = (
+            horizon if self._score is None else max(horizon, int((documents.lengths - documents.shortest_prompt).max()))
+        )
+        self.reference = self._zeros((num_envs, ahead + 1)) if self._needs_reference else None
         self.seed = self._zeros((num_envs,))
         self.episode = self._zeros((num_envs,))
         self.prompt_lengths = self._zeros((num_envs,))
-        self._states = world.target.track(self.observe())
+        self._states: Any = world.target.track(self.observe()) if world.target.tracks_states else None
+        self._memory = self._new_memory()
         self.seed_all([secrets.randbits(62) for _ in range(num_envs)])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_windows"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_windows", "_memory")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._windows = sliding_windows(self.history, self.config.context_length)  # a copy would be no view
+        self._remember()
 
     @property
     def xp(self) -> Any:
@@ -126,6 +136,12 @@ class Episodes:
                 "a prompt alone is not enough here: the target text decides the reward or the transition; "
                 'pass options={"prompt": …, "target": …}'
             )
+        if targets and self._score is not None and self.reference is not None:
+            more = max(map(len, targets)) + 1 - self.reference.shape[1]
+            if more > 0:  # longer than any of the corpus; behind the end of a text stands <eos>
+                shape = (self.num_envs, more)
+                ends = self.xp.full(shape, Vocabulary.EOS, dtype=self.xp.int64, device=self.device)
+                self.reference = self.xp.concat([self.reference, ends], axis=1)
         texts = [prompt + (targets[i] if targets else []) for i, prompt in enumerate(prompts)]
         offsets = np.cumsum([0] + [len(t) for t in texts])
         flat = self._array(np.array([t for text in texts for t in text] or [0], np.int64))
@@ -158,6 +174,11 @@ class Episodes:
         put(self.episode, self.episode[rows] + 1)
         if self.world.target.tracks_states:
             put(self._states, self.world.target.track(window))
+        elif self._memory is not None:
+            if where is not None:  # reading costs more than the host's learning which episodes begin
+                (begun,) = xp.nonzero(where)
+                rows, window = rows[begun], window[begun]
+            self._memory.begin(rows, window)
 
     def observe(self) -> Any:
         """(B, L) int64, the last L tokens of every prefix, newest last; a fresh array."""
@@ -214,7 +235,8 @@ class Episodes:
 
         The other rows keep still with reward 0.
 
-        Returns: (rewards, terminated, truncated, log_probs), each (B,); log_probs are log p*(action | s) in nats.
+        Returns: (rewards, terminated, truncated, log_probs), each (B,); log_probs are log p*(action | s) in nats,
+        whatever of them is paid. With a sequence reward the host has to wait for the device, to score what is over.
         """
         xp, config, target = self.xp, self.config, self.world.target
         if active is not None:
@@ -237,15 +259,19 @@ class Episodes:
         full = self.written >= config.max_new_tokens
         if config.ending == "fixed":
             terminated, truncated = full, xp.zeros_like(full)
+        elif self._score is not None:  # a text that was scored has nothing left to come
+            terminated, truncated = full | (appended == Vocabulary.EOS), xp.zeros_like(full)
         else:
             terminated = appended == Vocabulary.EOS
             truncated = full & ~terminated
-        earned = log_probs
+        if self._memory is not None:
+            self._memory.advance(appended, ~terminated if active is None else ~terminated & active)
+        earned = log_probs if config.log_prob_weight == 1.0 else config.log_prob_weight * log_probs
         if active is not None:
             terminated, truncated = terminated & active, truncated & active
-            earned = xp.where(active, log_probs, 0.0)
+            earned = xp.where(active, earned, 0.0)
         if config.reward_every == 1:
-            return earned, terminated, truncated, log_probs
+            return self._with_scores(earned, terminated), terminated, truncated, log_probs
         self.unpaid += earned
         pays = terminated | truncated
         if config.reward_every:
@@ -253,10 +279,48 @@ class Episodes:
             pays = pays | (due if active is None else due & active)
         rewards = xp.where(pays, self.unpaid, 0.0)
         self.unpaid[...] = xp.where(pays, 0.0, self.unpaid)
-        return rewards, terminated, truncated, log_probs
+        return self._with_scores(rewards, terminated), terminated, truncated, log_probs
+
+    def _with_scores(self, rewards: Any, over: Any) -> Any:
+        """(B,) rewards with the sequence reward where the episode is `over` (B,) bool."""
+        if self._score is None:
+            return rewards
+        xp, bonus = self.xp, np.zeros(self.num_envs)
+        ended = np.flatnonzero(np.from_dlpack(over.cpu() if hasattr(over, "cpu") else over))
+        for row in ended.tolist():
+            bonus[row] = self.config.sequence_weight * self._score(self.hypothesis(row), self.reference_text(row))
+        return rewards + xp.asarray(bonus, device=self.device) if len(ended) else rewards
+
+    def hypothesis(self, row: int) -> str:
+        """What the episode has written so far, as text, without the prompt."""
+        first = self.config.context_length
+        return self.world.tokenizer.decode(self.history[row, first : first + int(self.written[row])].tolist())
+
+    def reference_text(self, row: int) -> str:
+        """The document's own continuation, as text in the vocabulary's words; "" where nothing depends on it."""
+        if self.reference is None:
+            return ""
+        ids = self.reference[row].tolist()
+        return self.world.tokenizer.decode(ids[: ids.index(Vocabulary.EOS)] if Vocabulary.EOS in ids else ids)
 
     def _track(self) -> Any:
+        if self._memory is not None:
+            return self._memory.log_probs
         return self._states if self.world.target.tracks_states else self.observe()
+
+    def _new_memory(self) -> Any:
+        target = self.world.target
+        return target.recurrent.memory(self.num_envs, self._rows) if target.remembers else None
+
+    def _remember(self) -> None:
+        """Let a new memory read what the history holds."""
+        self._memory = self._new_memory()
+        if self._memory is not None:
+            longest = int(self.xp.max(self.written))
+            width = self.config.context_length + longest
+            place = self.written[:, None] - longest + self.xp.arange(width, device=self.device)[None, :]
+            read = self.history[self._rows[:, None], self.xp.clip(place, 0, width - 1)]
+            self._memory.begin(self._rows, self.xp.where(place >= 0, read, Vocabulary.PAD))
 
     def is_valid(self, actions: Any) -> Any:
         """(B,) bool, whether each episode may take its action, a token id, now."""
@@ -274,7 +338,8 @@ class Episodes:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken; shapes that do not fit raise ValueError.
 
-        The arrays may have become tensors on the CPU on their way through a file.
+        The arrays may have become tensors on the CPU on their way through a file. A neural target reads the texts
+        again, all tokens at once, which may round its log-probabilities differently in the last digits.
         """
         for name, value in state.items():
             own = getattr(self, name)
@@ -283,4 +348,6 @@ class Episodes:
                     f"the saved {name} has shape {tuple(value.shape)}, this environment needs {tuple(own.shape)}"
                 )
             own[...] = self._array(np.from_dlpack(value))
-        self._states = self.world.target.track(self.observe())
+        if self.world.target.tracks_states:
+            self._states = self.world.target.track(self.observe())
+        self._remember()

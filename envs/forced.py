@@ -57,8 +57,11 @@ def force(
             otherwise it ends the episode as a truncation, as replay wants.
     """
     documents = world.documents[split]
+    config = dataclasses.replace(config, split=split)
     if skip_invalid:  # the document's own token is then appended whatever is chosen
-        config = dataclasses.replace(config, transition="teacher", reward_every=1, min_new_tokens=0)
+        config = dataclasses.replace(
+            config, transition="teacher", reward_every=1, min_new_tokens=0, log_prob_weight=1.0, sequence_reward=""
+        )
     begin, end = documents.offsets[rows], documents.offsets[rows + 1]
     count, horizon = len(rows), config.max_new_tokens
     episodes = Episodes(world, config, count)

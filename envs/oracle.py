@@ -70,11 +70,18 @@ class Oracle:
     @property
     def why_not(self) -> str | None:
         """One sentence that says why there is no exact optimum here, None where there is."""
-        target = self.world.target
+        target, config = self.world.target, self.config
+        if config.sequence_reward:
+            return (
+                f"the exact optimum is that of log-likelihood, and the sequence reward {config.sequence_reward!r} "
+                "depends on the whole text at once"
+            )
+        if config.log_prob_weight == 0.0:
+            return "the exact optimum needs a log_prob_weight above 0, not 0"
         if not target.tracks_states:
             return (
-                f"the exact optimum needs a target that looks at the last few tokens, not {self.config.target!r}, "
-                "whose log-probabilities depend on the document"
+                f"the exact optimum needs a target that looks at the last few tokens, not {config.target!r}, "
+                "whose log-probabilities depend on more than that"
             )
         entries = target.automaton.num_states * self.world.vocab_size
         if entries > MAX_ENTRIES:
@@ -112,12 +119,13 @@ class Oracle:
         Returns: () or (B,).
         """
         states, wrote = self._states(prefixes, written)
-        solution = self._solve(temperature, gamma, horizon)
+        weight = self._weight()  # Q/τ is that of weight 1 and temperature τ/w
+        solution = self._solve(temperature / weight, gamma, horizon)
         value = np.empty(len(states))
         for count in np.unique(wrote):
             rows = wrote == count
             value[rows] = solution[min(count, len(solution) - 1)][states[rows]]
-        return self._shaped(value + self._owed(wrote, unpaid, gamma), prefixes)
+        return self._shaped(weight * value + self._owed(wrote, unpaid, gamma), prefixes)
 
     def optimal_q(
         self,
@@ -131,14 +139,15 @@ class Oracle:
     ) -> Floats:
         """Q*(s, ·), (V,) or (B, V), nats, -inf where an action is not valid; arguments as `optimal_value`."""
         states, wrote = self._states(prefixes, written)
-        solution = self._solve(temperature, gamma, horizon)
+        weight = self._weight()
+        solution = self._solve(temperature / weight, gamma, horizon)
         q_values = np.full((len(states), self.world.vocab_size), -np.inf)
         for count in np.unique(wrote):
             rows = np.flatnonzero(wrote == count)
             words, eos = self._look_ahead(states[rows], int(count), solution, gamma)
             q_values[np.ix_(rows, self._automaton.words)] = words
             q_values[rows, Vocabulary.EOS] = eos
-        return self._shaped(q_values + self._owed(wrote, unpaid, gamma)[:, None], prefixes)
+        return self._shaped(weight * q_values + self._owed(wrote, unpaid, gamma)[:, None], prefixes)
 
     def optimal_policy(
         self,
@@ -160,7 +169,10 @@ class Oracle:
         return policy
 
     def optimal_return(self, prefixes: npt.ArrayLike) -> Floats:
-        """Log-probability, nats, of the best text after each prefix, (B, L) -> (B,): the return at τ = 0, γ = 1."""
+        """The return of the best text after each prefix, (B, L) -> (B,), nats, at τ = 0 and γ = 1: its log-probability.
+
+        A `log_prob_weight` multiplies it, as it does all values here.
+        """
         return self.optimal_value(prefixes, temperature=0.0, horizon="episode")
 
     def expected_return(self, policy: Literal["random", "target"], prefixes: npt.ArrayLike) -> Floats:
@@ -170,7 +182,7 @@ class Oracle:
         value = np.zeros(len(self._automaton))
         for count in reversed(range(self.config.max_new_tokens)):
             value = self._automaton.expectation(value, policy, self._eos_valid(count))
-        return self._shaped(value[states], prefixes)
+        return self._shaped(self._weight() * value[states], prefixes)
 
     def most_likely_text(self, prompt: str = "") -> Text:
         """The most likely text after `prompt` that ends within the episode: Viterbi, exactly."""
@@ -194,8 +206,11 @@ class Oracle:
 
         The relaxation lets every step choose the best context that ends in the same last token.
         """
-        if not self.world.target.tracks_states:
-            raise NotExact(str(self.why_not))
+        if not self.world.target.tracks_states or not self.config.pays_log_likelihood:
+            raise NotExact(
+                self.why_not
+                or f"bounds are those of log-likelihood alone, not with weight {self.config.log_prob_weight}"
+            )
         windows = np.atleast_2d(np.asarray(prefixes, np.int64))
         lower = beam_search(self.world, self.config, windows, width).log_probs
         return Bounds(lower, relaxed_optimum(self.world, self.config, windows))
@@ -203,6 +218,12 @@ class Oracle:
     @cached_property
     def _automaton(self) -> Automaton:
         return Automaton(self.world)
+
+    def _weight(self) -> float:
+        """What multiplies the log-likelihood in the reward; raises where there is no exact optimum for it."""
+        if (reason := self.why_not) is not None:
+            raise NotExact(reason)
+        return self.config.log_prob_weight
 
     def _solve(self, temperature: float, gamma: float, horizon: Horizon) -> list[Floats]:
         """(S,) values after 0, 1, … written tokens; the last one holds for all later ones."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .rendering import Colour, colour, pieces
-from .text import Tokenizer
+from .text import Tokenizer, Vocabulary
 from .world import World
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Painter:
     @classmethod
     def of(cls, world: World) -> Painter:
         """A painter with a font that can show the words of `world`; where there is none, ValueError."""
-        text = "".join(world.tokenizer.decode([int(i)]) for i in world.words)
+        text = "".join(world.tokenizer.decode([i]) for i in range(Vocabulary.SEP, world.vocab_size))
         return cls(world.tokenizer, font_for(frozenset(text)))
 
     def paint(self, prompt: Sequence[int], written: Sequence[int], log_probs: Sequence[float]) -> npt.NDArray[np.uint8]:

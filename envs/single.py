@@ -18,7 +18,7 @@ from .picture import Painter
 from .rendering import render_ansi
 from .spaces import TokenSpace
 from .text import Vocabulary
-from .world import World, encode_prompt
+from .world import World, encode_prompt, encode_target
 
 Observation = npt.NDArray[np.int64]
 
@@ -31,15 +31,17 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     """Text generation as a Markov decision process whose optimum is known exactly.
 
     ## Description
-    A corpus gives documents; a document becomes a prompt and a target text. The agent writes tokens after the
-    prompt, one an action, and is paid the log-likelihood of each under a target distribution p*, by default a
-    Kneser-Ney trigram model fitted on the training documents. With r = log p*(a | s) and discount 1 the best
+    A corpus gives documents; a document becomes a prompt and a target text. With the tasks "qa", "translation" and
+    "classification" documents are pairs, and the prompt is the source with `<sep>` behind it. The agent writes tokens
+    after the prompt, one an action, and is paid the log-likelihood of each under a target distribution p*, by default
+    a Kneser-Ney trigram model fitted on the training documents. With r = log p*(a | s) and discount 1 the best
     policy at temperature 1 is p* itself (V* = 0, Q* = log p*), and at temperature 0 it writes the most likely text.
 
     ## Action Space
     `Discrete(V)`: the id of the next token. Ids 0 to 4 are `<pad> <unk> <bos> <eos> <sep>`; of these only `<eos>`
-    is ever valid. `action_masks()` gives the valid actions as a (V,) bool array; `info["action_mask"]` too with
-    `mask_in_info=True`. `action_space.sample()` draws valid tokens only.
+    is ever valid, and in a task of pairs only words of the training targets. `action_masks()` gives the valid actions
+    as a (V,) bool array; `info["action_mask"]` too with `mask_in_info=True`. `action_space.sample()` draws valid tokens
+    only.
 
     ## Observation Space
     `Box(0, V - 1, (context_length,), int64)`: the last `context_length` tokens of the prefix, newest last,
@@ -49,23 +51,35 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     log p*(a | s) in nats, p* conditioned on the valid actions, so that it sums to 1 over them in every state.
     `reward_every` = k pays the sum at every k-th token, 0 pays everything with the last token; what is left is
     paid when the episode ends. The optimal policy is the same for all (discount 1). An observation does not show
-    where the prompt ended, so with late rewards all prompts should have one length, best none.
+    where the prompt ended, so with late rewards all prompts should have one length, best none (`<sep>` shows it in
+    a task of pairs). `log_prob_weight` multiplies the log-likelihood; `sequence_reward` adds `sequence_weight` times
+    a score of the finished text against the document's own ("bleu", "chrf", "exact_match", "f1", "accuracy" or
+    "module:function"), paid with the last token.
 
     ## Starting State
     A document is drawn uniformly from `split`, its first k tokens are the prompt, k drawn uniformly from
-    `prompt_length`. `reset(options={"prompt": "今天"})` starts from a prompt of your own (add `"target": "…"` where
-    the target text decides the reward or the transition).
+    `prompt_length`; a pair's prompt is the whole source. `reset(options={"prompt": "今天"})` starts from a prompt of
+    your own (add `"target": "…"` where the target text decides the reward or the transition).
 
     ## Episode End
     `ending="eos"`: writing `<eos>` terminates, and reaching `max_new_tokens` truncates (an agent must bootstrap).
-    `ending="fixed"`: `<eos>` is masked and token number `max_new_tokens` terminates.
+    `ending="fixed"`: `<eos>` is masked and token number `max_new_tokens` terminates. With a sequence reward it
+    terminates in either case.
 
     ## Arguments
     Those of `EnvConfig`, as keywords: `corpus, tokenizer, user_dictionary, max_vocab_size, min_count, cleaning, task,
-    split, prompt_length, context_length, max_new_tokens, min_new_tokens, ending, transition, reward_every, target,
-    order, epsilon, vocab_size, target_seed, invalid_action, mask_in_info`; and `render_mode`: "ansi" (`render()`
-    returns the text so far, each token tinted by its log-likelihood), "rgb_array" (the same as a picture, for
-    `RecordVideo`) or "human" (prints it as it grows).
+    vocabularies, reverse, split, prompt_length, context_length, max_new_tokens, min_new_tokens, ending, transition,
+    reward_every, log_prob_weight, sequence_reward, sequence_weight, target, order, arpa, epsilon, target_model,
+    vocab_size, target_seed, invalid_action, mask_in_info`; and `render_mode`: "ansi" (`render()` returns the text so
+    far, each token tinted by its log-likelihood), "rgb_array" (the same as a picture, for `RecordVideo`) or "human"
+    (prints it as it grows).
+
+    `target` is the distribution p*: "ngram", fitted on the training documents or read from the ARPA file `arpa`;
+    "markov", a random chain; "reference", the smoothed target text, compared with what stands at the same place
+    (`transition="teacher"` keeps both in step); "causal_lm", the frozen neural model `target_model`, a Hugging Face
+    folder or hub name or a run folder; or one of your own, by a name given to `register_target`, as "module:Class" or
+    as an object (see `tokenlm.envs.targets.ScoringTarget`). A neural model reads the window that the episode began
+    with and all tokens appended since; beyond `context_length` it knows what the observation no longer shows.
 
     With `transition="teacher"` the document's own token is appended whatever was chosen: actions do not influence
     states, the problem is a contextual bandit and shows nothing about sequential decisions.
@@ -165,6 +179,11 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         )
 
     @property
+    def written(self) -> int:
+        """Tokens written so far in this episode."""
+        return int(self._episodes.written[0])
+
+    @property
     def text(self) -> str:
         """The text so far, prompt included."""
         return self.world.tokenizer.decode(self._episodes.tokens(0))
@@ -230,12 +249,11 @@ def start_episodes(episodes: Episodes, rows: Any, options: dict[str, Any] | None
         episodes.start(rows)
         return
 
-    def encode(text: str) -> list[int]:
-        return encode_prompt(text, episodes.world.tokenizer, episodes.config)
-
-    prompts = [encode(p) for p in _texts(prompt, len(rows), "prompt")]
+    tokenizer, config = episodes.world.tokenizer, episodes.config
+    prompts = [encode_prompt(p, tokenizer, config) for p in _texts(prompt, len(rows), "prompt")]
     target = (options or {}).get("target")
-    targets = [encode(t) for t in _texts(target, len(rows), "target")] if target is not None else None
+    texts = _texts(target, len(rows), "target") if target is not None else None
+    targets = [encode_target(t, tokenizer, config) for t in texts] if texts is not None else None
     episodes.start_from_prompts(rows, prompts, targets)
 
 

@@ -11,19 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import EnvConfig, Split
-from .targets import ConditionedTarget, MarkovTarget, NGramTarget, ReferenceTarget, Target
-from .tasks import Documents, encode_generation
+from .targets import ConditionedTarget, MarkovTarget, make_target, target_tokenizer
+from .tasks import Documents, encode_generation, encode_pairs, pair_tokenizer, source_prompt
 from .text import (
     BUILT_IN_CORPORA,
-    Splits,
+    PairTokenizer,
     SymbolTokenizer,
     Tokenizer,
     Vocabulary,
     make_tokenizer,
+    read_pair_splits,
     read_splits,
 )
+from .text.pairs import Place
 
 MARKOV_DOCUMENTS = 2_000
+_SAMPLE = 100  # texts of each side that say which tokenizer suits
 
 
 class World:
@@ -35,12 +38,15 @@ class World:
         config: the arguments it was made from; those that only steer episodes stand at their defaults.
         tokenizer: text to ids and back.
         documents: encoded documents of each split.
+        pairs: cleaned (source, target) texts of each split in the order of `documents`, empty for generation.
         target: p*, conditioned on the valid actions.
         valid: (V,) bool, the tokens that may ever be chosen.
     """
 
     def __init__(self, config: EnvConfig) -> None:
         self.config = config
+        self.documents: dict[Split, Documents] = {}
+        self.pairs: dict[Split, list[tuple[str, str]]] = {"train": [], "valid": [], "test": []}
         if config.target == "markov":
             self._build_markov(config)
         else:
@@ -61,10 +67,14 @@ class World:
             min_new_tokens=0,
             transition="free",
             reward_every=1,
+            log_prob_weight=1.0,
+            sequence_reward="",
+            sequence_weight=1.0,
             invalid_action="raise",
             mask_in_info=False,
         )
-        return _remembered(plain, _fingerprint(config.corpus))
+        read = (config.corpus, config.arpa, config.target_model)
+        return _remembered(plain, tuple(entry for source in read for entry in _fingerprint(source)))
 
     @property
     def vocab_size(self) -> int:
@@ -82,32 +92,59 @@ class World:
         return self.tokenizer.vocabulary
 
     def _build_text(self, config: EnvConfig) -> None:
+        if config.has_pairs:
+            self._read_pairs(config)
+        else:
+            self._read_texts(config)
+        for split, documents in self.documents.items():
+            if not len(documents):
+                raise ValueError(
+                    f"no {split} document has a token left after cleaning and tokenising; check the corpus"
+                )
+        train = self.documents["train"]
+        target = make_target(config, self.tokenizer, [train[i] for i in range(len(train))])
+        self.valid = valid_actions(self.vocab_size, config, self.tokenizer)
+        self.target = ConditionedTarget(target, self.valid)
+
+    def _read_texts(self, config: EnvConfig) -> None:
         splits = read_splits(config.corpus, config.cleaning)
-        name = config.tokenizer if config.tokenizer != "auto" else _tokenizer_for(splits)
-        self.tokenizer: Tokenizer = make_tokenizer(
-            name,
+        own = target_tokenizer(config) if config.tokenizer == "auto" else None
+        self.tokenizer: Tokenizer = own or make_tokenizer(
+            config.tokenizer if config.tokenizer != "auto" else _tokenizer_for(splits.train),
             splits.train,
             max_vocab_size=config.max_vocab_size,
             min_count=config.min_count,
             stop_words=config.cleaning.stop_word_set(),
             user_dictionary=config.user_dictionary,
         )
-        self.documents: dict[Split, Documents] = {}
-        for split, texts in (("train", splits.train), ("valid", splits.valid), ("test", splits.test)):
-            documents = encode_generation(texts, self.tokenizer, config.prompt_length)
-            if not len(documents):
-                raise ValueError(
-                    f"no {split} document has a token left after cleaning and tokenising; check the corpus"
-                )
-            self.documents[split] = documents  # type: ignore[index]
-        train = self.documents["train"]
-        target: Target
-        if config.target == "reference":
-            target = ReferenceTarget(self.vocab_size, config.epsilon)
+        texts: dict[Split, list[str]] = {"train": splits.train, "valid": splits.valid, "test": splits.test}
+        for split in texts:
+            self.documents[split] = encode_generation(texts[split], self.tokenizer, config.prompt_length)
+
+    def _read_pairs(self, config: EnvConfig) -> None:
+        splits = read_pair_splits(config.corpus, config.cleaning, config.task, config.reverse)
+        separate = config.vocabularies == "separate"
+        sides = [s for s, _ in splits.train], [t for _, t in splits.train]
+        if config.tokenizer != "auto":
+            names = config.tokenizer, config.tokenizer
+        elif separate:
+            names = _tokenizer_for(sides[0]), _tokenizer_for(sides[1])
         else:
-            target = NGramTarget.fit([train[i] for i in range(len(train))], self.vocab_size, config.order)
-        self.valid = valid_actions(self.vocab_size, config)
-        self.target = ConditionedTarget(target, self.valid)
+            names = (_tokenizer_for([*sides[0][:_SAMPLE], *sides[1][:_SAMPLE]]),) * 2
+        tokenizer = pair_tokenizer(
+            splits.train,
+            names,
+            separate=separate,
+            labels=config.task == "classification",
+            max_vocab_size=config.max_vocab_size,
+            min_count=config.min_count,
+            stop_words=config.cleaning.stop_word_set(),
+            user_dictionary=config.user_dictionary,
+        )
+        self.tokenizer = tokenizer
+        pairs: dict[Split, list[tuple[str, str]]] = {"train": splits.train, "valid": splits.valid, "test": splits.test}
+        for split in pairs:
+            self.documents[split], self.pairs[split] = encode_pairs(pairs[split], tokenizer, config.context_length)
 
     def _build_markov(self, config: EnvConfig) -> None:
         target = MarkovTarget(
@@ -117,7 +154,6 @@ class World:
             eos_probability=0.0 if config.ending == "fixed" else 1.0 / config.max_new_tokens,
         )
         self.tokenizer = SymbolTokenizer(config.vocab_size)
-        self.documents = {}
         for number, split in enumerate(("train", "valid", "test")):
             ids = target.sample_documents(MARKOV_DOCUMENTS, config.max_new_tokens, seed=config.target_seed * 3 + number)
             longest = np.array([len(d) - 1 for d in ids])
@@ -134,35 +170,64 @@ class World:
 
 
 def encode_prompt(prompt: str, tokenizer: Tokenizer, config: EnvConfig) -> list[int]:
-    """Ids of a prompt given as text; one with a word outside the vocabulary raises ValueError."""
-    ids = tokenizer.encode(config.cleaning(prompt))
+    """Ids of a prompt given as text; in a task of pairs it is the source, and `<sep>` follows.
+
+    Only a source may hold words outside the vocabulary, as those that are held out do; any other prompt with one
+    raises ValueError.
+    """
+    if isinstance(tokenizer, PairTokenizer):
+        return source_prompt(config.cleaning(prompt), tokenizer, config.context_length)
+    return _encode_known(prompt, tokenizer, config, "prompt")
+
+
+def encode_target(target: str, tokenizer: Tokenizer, config: EnvConfig) -> list[int]:
+    """Ids of a target given as text; one with a word outside the vocabulary raises ValueError."""
+    return _encode_known(target, tokenizer, config, "target")
+
+
+def _encode_known(text: str, tokenizer: Tokenizer, config: EnvConfig, name: str) -> list[int]:
+    ids = tokenizer.encode(config.cleaning(text))
     if Vocabulary.UNK in ids:
         raise ValueError(
-            f"the prompt {prompt!r} has words outside the vocabulary "
+            f"the {name} {text!r} has words outside the vocabulary "
             f"(it reads {tokenizer.decode(ids)!r} without them); use words of the corpus"
         )
     return ids
 
 
-def valid_actions(vocab_size: int, config: EnvConfig) -> npt.NDArray[np.bool_]:
-    """(V,) bool, the tokens that may ever be chosen: all words, and `<eos>` where it ends a text."""
-    valid = np.ones(vocab_size, np.bool_)
-    valid[: len(Vocabulary.SPECIAL_TOKENS)] = False
+def valid_actions(vocab_size: int, config: EnvConfig, tokenizer: Tokenizer | None = None) -> npt.NDArray[np.bool_]:
+    """(V,) bool, the tokens that may ever be chosen: all words, and `<eos>` where it ends a text.
+
+    In a task of pairs they are the words of the training targets, which the `tokenizer` knows.
+    """
+    if isinstance(tokenizer, PairTokenizer):
+        valid = tokenizer.writable.copy()
+    elif config.has_pairs:
+        raise ValueError(f"which tokens the task {config.task!r} may write is known to its tokenizer; pass it")
+    else:
+        valid = np.ones(vocab_size, np.bool_)
+        valid[: len(Vocabulary.SPECIAL_TOKENS)] = False
     valid[Vocabulary.EOS] = config.ending == "eos"
     return valid
 
 
-def _tokenizer_for(splits: Splits) -> str:
+def _tokenizer_for(texts: list[str]) -> str:
     """Jieba where at least a third of the letters of a sample are Chinese, word otherwise."""
-    sample = "".join(splits.train[:200])
+    sample = "".join(texts[: 2 * _SAMPLE])
     letters = [c for c in sample if c.isalpha()]
     chinese = sum("\u3400" <= c <= "\u9fff" for c in letters)
     return "jieba" if 3 * chinese > len(letters) else "word"
 
 
-def _fingerprint(corpus: str | tuple[str, ...]) -> tuple[tuple[str, int, int], ...]:
+def _fingerprint(corpus: str | tuple[Any, ...] | None) -> tuple[tuple[str, int, int], ...]:
     """Name, size and time of the files read, so that an edited corpus is read again."""
-    if not isinstance(corpus, str) or corpus in BUILT_IN_CORPORA or not Path(corpus).exists():
+    if not isinstance(corpus, str) or corpus in BUILT_IN_CORPORA:
+        return ()
+    if not Path(corpus).exists() and corpus.startswith("hf:"):
+        return ()
+    if not Path(corpus).exists():
+        corpus = Place.of(corpus).path
+    if not Path(corpus).exists():
         return ()
     files = sorted(Path(corpus).rglob("*")) if Path(corpus).is_dir() else [Path(corpus)]
     return tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file())

@@ -23,6 +23,15 @@ SETTINGS = {
         "target": "markov", "order": 3, "vocab_size": 8, "max_new_tokens": 4, "context_length": 5,
         "ending": "fixed", "prompt_length": (0, 0),
     },
+    "TokenLM-QA-v0": {"task": "qa", "target": "reference", "context_length": 48, "max_new_tokens": 16},
+    "TokenLM-Translation-v0": {
+        "task": "translation", "target": "reference", "vocabularies": "separate", "context_length": 64,
+        "max_new_tokens": 32,
+    },
+    "TokenLM-Classification-v0": {
+        "task": "classification", "target": "reference", "vocabularies": "separate", "context_length": 64,
+        "max_new_tokens": 1, "ending": "fixed",
+    },
 }  # fmt: skip
 
 

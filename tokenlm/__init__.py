@@ -21,13 +21,22 @@ __version__ = version("tokenlm")
 _MARKOV = {"target": "markov", "order": 2, "vocab_size": 200, "max_new_tokens": 16, "context_length": 17}
 _TINY = {"target": "markov", "order": 3, "vocab_size": 8, "max_new_tokens": 4, "context_length": 5}
 _ONE_START = {"ending": "fixed", "prompt_length": (0, 0)}
+_PAIRS = {"target": "reference"}
 _IDS: dict[str, dict[str, Any]] = {
     "TokenLM-v0": {},
     # A late reward pays for what was written; a prompt would hide where that began.
     "TokenLM-Sparse-v0": {"reward_every": 0, "prompt_length": (0, 0)},
     "TokenLM-Markov-v0": {**_MARKOV, **_ONE_START},
     "TokenLM-Tiny-v0": {**_TINY, **_ONE_START},
-}
+    "TokenLM-QA-v0": {**_PAIRS, "task": "qa", "context_length": 48, "max_new_tokens": 16},
+    "TokenLM-Translation-v0": {
+        **_PAIRS, "task": "translation", "vocabularies": "separate", "context_length": 64, "max_new_tokens": 32,
+    },
+    "TokenLM-Classification-v0": {
+        **_PAIRS, "task": "classification", "vocabularies": "separate", "context_length": 64, "max_new_tokens": 1,
+        "ending": "fixed",
+    },
+}  # fmt: skip
 for _id, _settings in _IDS.items():
     register(
         id=_id,

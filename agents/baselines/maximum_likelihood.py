@@ -25,5 +25,6 @@ class MaximumLikelihood(DQN):
             "dueling": None,
             "redistribute": False,
             "priority_exponent": 0.0,
+            "phrases": 0,
         }
         super().__init__(env, config, **{**settings, **fixed})

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ...envs import EnvConfig, TokenLMDeviceEnv, World
+from ...envs import EnvConfig, Phrases, TokenLMDeviceEnv, World
 from ...envs.text import Tokenizer
 from .. import checkpoints
 from ..configuration import AgentConfig
@@ -23,10 +23,11 @@ from ..devices import resolve_device
 from ..networks import put_rows
 from ..stopwatch import Stopwatch
 from .collector import Collector, right_padded
-from .construction import make_q_network, make_replay, make_rules
+from .construction import make_phrases, make_q_network, make_replay, make_rules
 from .corpus_episodes import corpus_replay
 from .exploration import Counts, choose_actions
 from .learner import Learner
+from .phrase_collector import PhraseCollector
 from .replay import EpisodeBatch, EpisodeReplay
 from .sampling import BatchSampler, episode_priorities
 
@@ -45,9 +46,12 @@ class DQN(Writer):
         env: a registered id ("TokenLM-v0"), an `EnvConfig`, or an environment made from one; None for an agent that
             only predicts and generates (then `tokenizer` and `env_config` are needed, as `load` passes them).
         config: the learner's settings, or
-        settings: the same as keywords, over `config`: `learning_rate=3e-4, network="transformer", temperature=0.5`.
+        settings: the same as keywords, over `config`: `learning_rate=3e-4, network="transformer", temperature=0.5`;
+            `phrases` may be the `Phrases` themselves. `predict` chooses phrases where it is given masks that have them
+            (those of `PhraseActions`); texts are scored, and written by `generate`, by single tokens.
         seed: seed of everything random; on the CPU one seed gives one result, bit for bit.
         device: "auto", "cpu", "cuda" or "mps".
+        saved: the folder whose weights `load` will put in, so that no pretrained ones are read.
     """
 
     def __init__(
@@ -59,8 +63,12 @@ class DQN(Writer):
         device: str = "auto",
         tokenizer: Tokenizer | None = None,
         env_config: EnvConfig | None = None,
+        saved: Path | None = None,
         **settings: Any,
     ) -> None:
+        phrases = settings.get("phrases")
+        if isinstance(phrases, Phrases):
+            settings = {**settings, "phrases": len(phrases)}
         self.config = AgentConfig.of(config, settings)
         self.seed = seed
         self.device = resolve_device(device)
@@ -76,10 +84,15 @@ class DQN(Writer):
         torch.manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         vocab_size = len(self.tokenizer.vocabulary)
-        self.network = make_q_network(self.config, env_config, vocab_size).to(self.device)
-        self.rules = make_rules(env_config, vocab_size, self.device)
+        self.phrases = make_phrases(
+            self.config, env_config, self.world, phrases if isinstance(phrases, Phrases) else None
+        )
+        self.network = make_q_network(self.config, env_config, vocab_size, tokenizer, saved, self.phrases)
+        self.network.to(self.device)
+        self.rules = make_rules(env_config, vocab_size, self.device, self.tokenizer, self.phrases, single=True)
+        self.decision_rules = make_rules(env_config, vocab_size, self.device, self.tokenizer, self.phrases)
         self.stopwatch = Stopwatch(self.device)
-        self.learner = Learner(self.network, self.config, self.rules, self.stopwatch)
+        self.learner = Learner(self.network, self.config, self.decision_rules, self.stopwatch)
         self.num_steps = 0
         self.progress = 0.0
         self.learning_seconds = 0.0
@@ -172,9 +185,7 @@ class DQN(Writer):
         self.network.eval()
         with torch.no_grad():
             hidden, state = self._read(windows, state, episode_start)
-            valid = self.rules.valid
-            if action_masks is not None:
-                valid = torch.as_tensor(np.asarray(action_masks), device=self.device).bool()
+            valid = self._valid(action_masks)
             temperature = 0.0 if deterministic else self.temperature
             values = self.network.policy_values(hidden, valid)
             actions, _ = choose_actions(values, temperature, generator=self.generator)
@@ -187,20 +198,20 @@ class DQN(Writer):
     ) -> npt.NDArray[np.float64]:
         """Log π(a | s) of the Boltzmann policy, (B, V) in nats, -inf for masked actions, for windows (B, L) int64.
 
-        At temperature 0 all but the greedy action have -inf. Masks as in `predict`.
+        At temperature 0 all but the greedy action have -inf. Masks as in `predict`; with masks that have phrases
+        (B, V + P).
         """
+        width = self.network.vocab_size if action_masks is None else np.shape(action_masks)[-1]
         windows = torch.as_tensor(np.atleast_2d(np.asarray(observation, np.int64)), device=self.device)
-        valid = self.rules.valid
-        if action_masks is not None:
-            valid = torch.as_tensor(np.asarray(action_masks), device=self.device).bool()
+        valid = self._valid(action_masks)
         valid = valid.expand(len(windows), -1)
         self.network.eval()
         hidden, _ = self.network.encode(*right_padded(windows))
         values = self.network.policy_values(hidden, valid).double().masked_fill(~valid, -torch.inf)
         if self.temperature > 0:
-            return torch.log_softmax(values / self.temperature, -1).cpu().numpy()
+            return torch.log_softmax(values / self.temperature, -1)[:, :width].cpu().numpy()
         best = torch.nn.functional.one_hot(values.argmax(-1), values.shape[-1])
-        return torch.where(best.bool(), 0.0, -torch.inf).double().cpu().numpy()
+        return torch.where(best.bool(), 0.0, -torch.inf).double()[:, :width].cpu().numpy()
 
     def reader(self, prefixes: Prefixes, greedy: bool = False) -> NetworkReader:
         """See `Writer`."""
@@ -265,13 +276,18 @@ class DQN(Writer):
             raise ValueError("this agent has no environment to learn in; load it with DQN.load(path, env=…)")
         config = self.config
         share = config.share_of_corpus
-        corpus = corpus_replay(self.world, self.env_config, self.seed, self.device) if share else None
+        where = (self.world, self.env_config, self.seed, self.device)
+        corpus = corpus_replay(*where, self.phrases, config.gamma) if share else None
         if share < 1:
             place = "cpu" if self.device.type == "mps" else self.device  # which has no float64
             env = TokenLMDeviceEnv(config.num_envs, self.env_config, device=place)
-            self.replay = make_replay(config, self.env_config, self.world, self.device)
-            counts = Counts(self.world.vocab_size, self.device) if config.exploration == "least_tried" else None
-            self.collector = Collector(env, self.network, self.replay, self.rules, self.generator, self.seed, counts)
+            self.replay = make_replay(config, self.env_config, self.world, self.device, self.phrases)
+            counts = Counts(self.network.num_actions, self.device) if config.exploration == "least_tried" else None
+            parts = (env, self.network, self.replay, self.decision_rules, self.generator, self.seed, counts)
+            if self.phrases is None:
+                self.collector = Collector(*parts)
+            else:
+                self.collector = PhraseCollector(*parts, phrases=self.phrases, gamma=config.gamma)
         generator = torch.Generator().manual_seed(self.seed + 1)
         self.sampler = BatchSampler(
             self.replay, corpus, config.batch_size, share, generator, config.priority_exponent,
@@ -300,10 +316,18 @@ class DQN(Writer):
         with self.stopwatch.time("replay"):
             return self.sampler.sample() if self.sampler else None
 
+    def _valid(self, action_masks: npt.ArrayLike | None) -> Tensor:
+        """(V + P,) or (B, V + P) bool; masks without phrases allow none."""
+        if action_masks is None:
+            return self.rules.valid
+        valid = torch.as_tensor(np.asarray(action_masks), device=self.device).bool()
+        return torch.nn.functional.pad(valid, (0, self.network.num_actions - valid.shape[-1]))
+
     def _read(
         self, windows: Tensor, state: tuple[Tensor, ...] | None, episode_start: npt.ArrayLike | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        if state is None:
+        # A phrase has written more than the newest token.
+        if state is None or self.phrases is not None:
             return self.network.encode(*right_padded(windows))
         hidden, state = self.network.step(windows[:, -1], state)
         if episode_start is not None and np.any(episode_start):

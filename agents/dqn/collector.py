@@ -42,6 +42,8 @@ class Collector:
         counts: what to explore by; None for uniformly.
     """
 
+    durations: Tensor | None = None  # (B, T) tokens that each action wrote, where some write several
+
     def __init__(
         self,
         env: TokenLMDeviceEnv,
@@ -85,16 +87,14 @@ class Collector:
             newest = self.tokens[self.rows, self.prompt_lengths + self.written - 1].to(self.device)
             explored = self.counts.least_tried(newest, valid) if epsilon > 0 else None
             actions, log_probs = choose_actions(values, temperature, epsilon, self.generator, explored)
-            self.counts.add(newest, actions)
+            self._count(newest, actions)
         else:
             actions, log_probs = choose_actions(values, temperature, epsilon, self.generator, valid)
         actions = actions.to(self.env.device)
-        observation, rewards, terminated, _, infos = self.env.step(actions)
+        observation, rewards, terminated, _, infos = self.env.step(self._tokens(actions))
         appended = infos["final_obs"][:, -1]
         self.tokens[self.rows, self.prompt_lengths + self.written] = appended
-        self.actions[self.rows, self.written] = actions
-        self.rewards[self.rows, self.written] = rewards.float()
-        self.log_probs[self.rows, self.written] = log_probs.to(self.env.device, torch.float32)
+        self._record(actions, rewards.float(), log_probs.to(self.env.device, torch.float32))
         self.written += 1
         self.steps += self.env.num_envs
         self.hidden, self.state = self.network.step(appended.to(self.device), self.state)
@@ -105,6 +105,19 @@ class Collector:
             self.hidden[ended.to(self.device)] = hidden
             put_rows(self.state, ended.to(self.device), state)
 
+    def _tokens(self, actions: Tensor) -> Tensor:
+        """The tokens that are written now, (B,) -> (B,)."""
+        return actions
+
+    def _record(self, actions: Tensor, rewards: Tensor, log_probs: Tensor) -> None:
+        self.actions[self.rows, self.written] = actions
+        self.rewards[self.rows, self.written] = rewards
+        self.log_probs[self.rows, self.written] = log_probs
+
+    def _count(self, newest: Tensor, actions: Tensor) -> None:
+        if self.counts:
+            self.counts.add(newest, actions)
+
     def _begin(self, rows: Tensor, observation: Tensor) -> tuple[Tensor, Any]:
         """Read the prompts of new episodes."""
         prompt, lengths = right_padded(observation)
@@ -113,6 +126,7 @@ class Collector:
         self.rewards[rows] = 0.0
         self.prompt_lengths[rows] = lengths
         self.written[rows] = 0
+        self.network.eval()  # it is in training mode when the first episodes begin
         with torch.no_grad():
             return self.network.encode(prompt.to(self.device), lengths.to(self.device))
 
@@ -125,6 +139,7 @@ class Collector:
             prompt_lengths=self.prompt_lengths[rows],
             lengths=self.written[rows],
             terminated=terminated,
+            durations=None if self.durations is None else self.durations[rows],
         )
         self.episodes += len(rows)
         self.recent_returns = (self.recent_returns + self.rewards[rows].sum(1).tolist())[-200:]

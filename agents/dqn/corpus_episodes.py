@@ -5,32 +5,44 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...envs import EnvConfig, Vocabulary, World, force
+from ...envs import EnvConfig, Phrases, Vocabulary, World, force
+from .decisions import decision_rewards, segment
 from .replay import EpisodeReplay
 
 _BLOCK = 4_096  # episodes run side by side
 
 
-def corpus_replay(world: World, config: EnvConfig, seed: int, device: torch.device | str = "cpu") -> EpisodeReplay:
+def corpus_replay(
+    world: World,
+    config: EnvConfig,
+    seed: int,
+    device: torch.device | str = "cpu",
+    phrases: Phrases | None = None,
+    gamma: float = 1.0,
+) -> EpisodeReplay:
     """A replay that holds every training document once, rewards under the target distribution included.
 
     A document that fits an episode starts where the environment would start it; a longer one, or one with an
-    `<unk>` (which ends its episode as a truncation), starts anywhere, so that the whole corpus is seen.
+    `<unk>` (which ends its episode as a truncation), starts anywhere, so that the whole corpus is seen. A pair always
+    starts where its source ends. With `phrases` each document is cut at random into tokens and phrases, whose rewards γ
+    discounts.
     """
     documents = world.documents["train"]
     rng = np.random.default_rng(seed)
     starts = rng.integers(documents.shortest_prompt, documents.longest_prompt + 1)
-    unknown = np.add.reduceat(documents.tokens == Vocabulary.UNK, documents.offsets[:-1]) > 0
-    broken = unknown | (documents.lengths - starts >= config.max_new_tokens)
-    last_start = np.where(unknown, documents.lengths - 1, np.maximum(documents.lengths - config.max_new_tokens + 1, 0))
-    starts = np.where(broken, np.maximum(rng.integers(0, last_start + 1), documents.shortest_prompt), starts)
+    if not config.has_pairs:
+        unknown = np.add.reduceat(documents.tokens == Vocabulary.UNK, documents.offsets[:-1]) > 0
+        broken = unknown | (documents.lengths - starts >= config.max_new_tokens)
+        last = np.where(unknown, documents.lengths - 1, np.maximum(documents.lengths - config.max_new_tokens + 1, 0))
+        starts = np.where(broken, np.maximum(rng.integers(0, last + 1), documents.shortest_prompt), starts)
 
     replay = EpisodeReplay(
         capacity=len(documents),
         prompt_size=int(min(starts.max() + 1, config.context_length)),
         max_new_tokens=config.max_new_tokens,
-        vocab_size=world.vocab_size,
-        keeps_actions=config.transition == "teacher",
+        vocab_size=world.vocab_size if phrases is None else phrases.num_actions,
+        keeps_actions=config.transition == "teacher" or phrases is not None,
+        keeps_durations=phrases is not None,
         device=device,
     )
     for first in range(0, len(documents), _BLOCK):
@@ -39,7 +51,12 @@ def corpus_replay(world: World, config: EnvConfig, seed: int, device: torch.devi
         kept = forced.lengths > 0
         tokens = np.zeros((len(rows), replay.tokens.shape[1]), np.int64)
         tokens[:, : forced.tokens.shape[1]] = forced.tokens
-        arrays = (tokens, forced.actions, forced.rewards.astype(np.float32), np.zeros_like(forced.rewards, np.float32),
-                  forced.prompt_lengths, forced.lengths, forced.terminated)  # fmt: skip
+        actions, rewards = forced.actions, forced.rewards
+        durations = np.zeros_like(actions)
+        if phrases is not None:
+            actions, durations = segment(phrases, actions, forced.lengths, rng)
+            rewards = decision_rewards(rewards, durations, gamma)
+        arrays = (tokens, actions, rewards.astype(np.float32), np.zeros_like(rewards, np.float32),
+                  forced.prompt_lengths, forced.lengths, forced.terminated, durations)  # fmt: skip
         replay.add(*(torch.from_numpy(a[kept]) for a in arrays))
     return replay

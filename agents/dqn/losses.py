@@ -54,20 +54,28 @@ def double_value(q_online: Tensor, q_target: Tensor, temperature: float) -> Tens
     return torch.where(policy > 0, policy * (q_target - temperature * log_policy), 0.0).sum(-1)
 
 
-def value_bound(temperature: float, steps_left: Tensor, num_actions: int) -> Tensor:
-    """Upper bound of V* under log-likelihood rewards and γ = 1, in nats.
+def value_bound(
+    temperature: float,
+    steps_left: Tensor,
+    num_actions: int,
+    log_prob_weight: float = 1.0,
+    largest_score: float = 0.0,
+) -> Tensor:
+    """Upper bound of V* under the rewards w·log p* and a score at the end, with γ = 1, in nats.
 
-    With Σ_a p*(a|s) = 1 a step adds at most max(0, τ - 1)·log V to the soft value: for τ <= 1 the power mean
-    inequality gives τ log Σ p^{1/τ} <= 0, for τ > 1 Jensen's gives τ log Σ p^{1/τ} <= (τ - 1) log V.
+    With Σ_a p*(a|s) = 1 a step adds at most τ log Σ p^{w/τ} <= max(0, τ - w)·log V to the soft value: for τ <= w every
+    p^{w/τ} <= p, for τ > w the power is concave and the sum largest at p = 1/V (Jensen). A score adds its maximum.
 
     Args:
         temperature: τ >= 0.
         steps_left: (...) most steps the episode can still take.
         num_actions: V.
+        log_prob_weight: w >= 0.
+        largest_score: most that the score at the end can be, at least 0.
 
     Returns: (...) bounds.
     """
-    return max(0.0, temperature - 1.0) * math.log(num_actions) * steps_left
+    return max(0.0, temperature - log_prob_weight) * math.log(num_actions) * steps_left + largest_score
 
 
 class _Bounded(torch.autograd.Function):

@@ -29,6 +29,9 @@ class EpisodeBatch:
         rows: (B,) int64, where the sampler drew each episode from; None where no priorities are kept.
         weights: (B,) float32, importance weights; None where all episodes count alike.
         num_actions: N, so that a device need not be asked; None where nobody counted.
+        durations: (B, L) int64, tokens that each action wrote, of which the first stands in the next column: the state
+            after it is read `durations` columns further, and rewards hold Σ γ^i r_i over them. None where all write
+            one. Columns within a phrase are no actions.
     """
 
     tokens: Tensor
@@ -41,6 +44,7 @@ class EpisodeBatch:
     rows: Tensor | None = None
     weights: Tensor | None = None
     num_actions: int | None = None
+    durations: Tensor | None = None
 
     @property
     def action_index(self) -> Tensor:
@@ -68,8 +72,9 @@ class EpisodeReplay:
             ValueError.
         prompt_size: longest prompt in tokens, `<bos>` included.
         max_new_tokens: most actions in an episode.
-        vocab_size: V.
-        keeps_actions: store actions beside tokens, for the transition "teacher".
+        vocab_size: V; with phrases V + P.
+        keeps_actions: store actions beside tokens, for the transition "teacher" and for phrases.
+        keeps_durations: store how many tokens each action wrote, for phrases.
         device: where the episodes live.
     """
 
@@ -81,22 +86,25 @@ class EpisodeReplay:
         vocab_size: int,
         *,
         keeps_actions: bool = False,
+        keeps_durations: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         ids = torch.int16 if vocab_size <= 1 << 15 else torch.int32
-        columns = (prompt_size + max_new_tokens) + (max_new_tokens if keeps_actions else 0)
-        needed = capacity * (columns * ids.itemsize + max_new_tokens * 8 + 17)
+        columns = (prompt_size + max_new_tokens) + max_new_tokens * (keeps_actions + keeps_durations)
+        needed = capacity * (columns * ids.itemsize + max_new_tokens * 8 + 17 + 8 * keeps_durations)
         require_free(needed, f"a replay of {capacity:,} episodes", "lower replay_capacity", device)
         self.capacity = capacity
         self.prompt_size = prompt_size
         self.max_new_tokens = max_new_tokens
         self.tokens = torch.zeros((capacity, prompt_size + max_new_tokens), dtype=ids, device=device)
         self.actions = torch.zeros((capacity, max_new_tokens), dtype=ids, device=device) if keeps_actions else None
+        self.durations = torch.zeros((capacity, max_new_tokens), dtype=ids, device=device) if keeps_durations else None
         self.rewards = torch.zeros((capacity, max_new_tokens), dtype=torch.float32, device=device)
         self.log_probs = torch.zeros((capacity, max_new_tokens), dtype=torch.float32, device=device)
         self.prompt_lengths = torch.zeros(capacity, dtype=torch.int64)
         self.lengths = torch.zeros(capacity, dtype=torch.int64)
         self.terminated = torch.zeros(capacity, dtype=torch.bool)
+        self.decisions = torch.zeros(capacity, dtype=torch.int64) if keeps_durations else None
         self.size = 0
         self.added = 0
         self.num_transitions = 0
@@ -123,6 +131,7 @@ class EpisodeReplay:
         prompt_lengths: Tensor,
         lengths: Tensor,
         terminated: Tensor,
+        durations: Tensor | None = None,
     ) -> None:
         """Insert R episodes.
 
@@ -132,8 +141,10 @@ class EpisodeReplay:
             rewards: (R, max_new_tokens) nats.
             log_probs: (R, max_new_tokens) behaviour log-probabilities.
             prompt_lengths: (R,) tokens of the prompt, `<bos>` included.
-            lengths: (R,) actions.
+            lengths: (R,) tokens written, each by one action without phrases.
             terminated: (R,) bool, False where the episode was truncated.
+            durations: (R, max_new_tokens) tokens that the action chosen at each place wrote, 0 within a phrase; needed
+                by a replay that keeps them.
         """
         count = len(lengths)
         if count > self.capacity:
@@ -142,7 +153,14 @@ class EpisodeReplay:
             )
         rows = (self.added + torch.arange(count)) % self.capacity
         lengths = lengths.cpu()
-        self.num_transitions += int(lengths.sum()) - int(self.lengths[rows].sum())
+        counts, before = lengths, self.lengths[rows]
+        if self.decisions is not None and self.durations is not None:
+            if durations is None:
+                raise ValueError("this replay keeps durations; pass how many tokens each action wrote")
+            counts, before = (durations > 0).sum(1).cpu(), self.decisions[rows]
+            self.decisions[rows] = counts
+            self.durations[rows.to(self.device)] = durations.to(self.durations)
+        self.num_transitions += int(counts.sum()) - int(before.sum())
         self.prompt_lengths[rows] = prompt_lengths.cpu()
         self.lengths[rows] = lengths
         self.terminated[rows] = terminated.cpu()
@@ -158,7 +176,8 @@ class EpisodeReplay:
     def rows(self, rows: Tensor) -> EpisodeBatch:
         """The episodes in `rows` (B,), int64 on the processor, as a batch on the replay's device."""
         prompt, length, terminated = self.prompt_lengths[rows], self.lengths[rows], self.terminated[rows]
-        width, num_actions = int((prompt + length).max()), int(length.sum())
+        width = int((prompt + length).max())
+        num_actions = int((length if self.decisions is None else self.decisions[rows]).sum())
         rows, prompt, length, terminated = (
             a.to(self.device, non_blocking=True) for a in (rows, prompt, length, terminated)
         )
@@ -167,6 +186,10 @@ class EpisodeReplay:
         written = column - (prompt - 1)[:, None]  # (B, L), index of the action chosen in each column
         is_action = (written >= 0) & (written < length[:, None])
         place = written.clamp(0, self.max_new_tokens - 1)
+        after, durations = written + 1, None
+        if self.durations is not None:
+            durations = self.durations[rows].long().gather(1, place) * is_action
+            is_action, after = durations > 0, written + durations
         actions = tokens[:, 1:] if self.actions is None else self.actions[rows].long().gather(1, place)
         return EpisodeBatch(
             tokens=tokens,
@@ -174,9 +197,10 @@ class EpisodeReplay:
             rewards=self.rewards[rows].gather(1, place) * is_action,
             log_probs=self.log_probs[rows].gather(1, place) * is_action,
             is_action=is_action,
-            terminal=is_action & (written == (length - 1)[:, None]) & terminated[:, None],
+            terminal=is_action & (after == length[:, None]) & terminated[:, None],
             written=written.clamp(min=0),
             num_actions=num_actions,
+            durations=durations,
         )
 
     def _arrays(self) -> dict[str, Tensor]:
@@ -188,6 +212,8 @@ class EpisodeReplay:
             "prompt_lengths": self.prompt_lengths,
             "lengths": self.lengths,
             "terminated": self.terminated,
+            "durations": self.durations,
+            "decisions": self.decisions,
         }
         return {name: array for name, array in arrays.items() if array is not None}
 

@@ -37,7 +37,7 @@ def _soft_q(update: Update) -> Outcome:
 def _double(update: Update) -> Outcome:
     with torch.no_grad():
         chosen_by, judged_by = update.online_next.q_values, update.target_next.q_values
-        v_t = update.bounded(losses.double_value(chosen_by, judged_by, update.temperature), update.written + 1)
+        v_t = update.bounded(losses.double_value(chosen_by, judged_by, update.temperature), update.written_after)
     return _squared(update, update.targets(update.rewards, v_t), v_t)
 
 
@@ -129,7 +129,7 @@ def _cql(update: Update) -> Outcome:
 def _ilql(update: Update) -> Outcome:
     config, online = update.config, update.online
     with torch.no_grad():
-        v_t = update.bounded(update.target_network.state_values(update.target_next.hidden), update.written + 1)
+        v_t = update.bounded(update.target_network.state_values(update.target_next.hidden), update.written_after)
         q_target = update.target.taken
     error = update.rewards + losses.discounted(update.discounts, v_t) - online.taken
     value = losses.expectile(q_target - update.network.state_values(online.hidden), config.expectile)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...envs import Phrases
 from ..configuration import AgentConfig
 from ..networks import QNetwork
 from ..networks.fused_head import soft_maximum, taken_and_soft_maximum
 from ..networks.heads import effective
+from ..precision import resolve_precision
 from . import losses
 from .replay import EpisodeBatch
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class ActionRules:
         min_new_tokens: actions before `eos` may be chosen.
         max_new_tokens: most actions in an episode.
         reward_every: tokens that a reward pays for, 0 for all of the episode's.
+        log_prob_weight: what multiplies the log-likelihood in the reward.
+        largest_score: most that a sequence reward adds to an episode, not below 0.
+        phrases: what the actions from V on write; `valid` and all masks are then (V + P) wide. None for no phrases.
     """
 
     valid: Tensor
@@ -35,24 +40,47 @@ class ActionRules:
     min_new_tokens: int
     max_new_tokens: int
     reward_every: int = 1
+    log_prob_weight: float = 1.0
+    largest_score: float = 0.0
+    phrases: Phrases | None = None
 
     def mask(self, written: Tensor) -> Tensor:
         """(N, V) or (V,) bool, the actions that may be chosen after `written` (N,) tokens."""
         if not self.min_new_tokens:
             return self.valid
         valid = self.valid.repeat(len(written), 1)
-        valid[:, self.eos] = self.may_end(written)
+        valid[:, self.ending] = self.may_end(written)
         return valid
 
     def may_end(self, written: Tensor) -> Tensor:
-        """(N,) bool, whether `eos` may be chosen after `written` (N,) tokens."""
-        return self.valid[self.eos] & (written >= self.min_new_tokens)
+        """(N, E) bool, which actions of `ending` may be chosen after `written` (N,) tokens."""
+        return self.valid[self.ending] & (written[:, None] + self._before_eos >= self.min_new_tokens)
+
+    @cached_property
+    def ending(self) -> Tensor:
+        """(E,) int64, the actions that write `eos`: itself, and phrases that end in it."""
+        if self.phrases is None:
+            return torch.tensor([self.eos], device=self.valid.device)
+        return torch.from_numpy(self.phrases.ends).nonzero().squeeze(1).to(self.valid.device)
+
+    @cached_property
+    def _before_eos(self) -> Tensor:
+        """(E,) tokens that each of them writes before `eos`."""
+        if self.phrases is None:
+            return torch.zeros_like(self.ending)
+        return torch.from_numpy(self.phrases.lengths).to(self.valid.device)[self.ending] - 1
+
+    @cached_property
+    def ways(self) -> int:
+        """Most actions that begin with the same token: a text of n tokens has at most ways^n ways to be written."""
+        return 1 if self.phrases is None else int(np.bincount(self.phrases.table[:, 0]).max())
 
     @cached_property
     def always(self) -> Tensor:
         """(V,) bool, the actions that may be chosen in every state."""
         always = self.valid.clone()
-        always[self.eos] &= not self.min_new_tokens
+        if self.min_new_tokens:
+            always[self.ending] = False
         return always
 
     def masked(self, q_values: Tensor, written: Tensor) -> Tensor:
@@ -145,9 +173,9 @@ class Reading:
         rules = self.update.rules
         if not rules.min_new_tokens:
             return peak
-        ends = self.hidden @ weight[rules.eos] + bias[rules.eos]
-        either = torch.stack([peak, ends], -1)
-        allowed = torch.stack([torch.ones_like(rules.may_end(self.written)), rules.may_end(self.written)], -1)
+        ends = self.hidden @ weight[rules.ending].t() + bias[rules.ending]
+        either = torch.cat([peak[:, None], ends], -1)
+        allowed = torch.nn.functional.pad(rules.may_end(self.written), (1, 0), value=True)
         return losses.soft_value(either, temperature, allowed)
 
     def of(self, values: Tensor) -> Tensor:
@@ -178,7 +206,9 @@ class Update:
         dueling: whether Q = V + A.
         sharpening: what multiplies the advantage in Q; 1/(1 - α) for Munchausen, else 1.
         index: (N,) where in the flattened (B, L) the actions stand.
-        rewards: (N,) what the actions earned, nats; what the reward head says of it with `redistribute`.
+        written_after: (N,) tokens written behind them.
+        rewards: (N,) what the actions earned, nats, `decision_cost` taken off; what the reward head says of it with
+            `redistribute`.
         decomposition: (N,) loss of the reward head, None without.
         online: (N) the online network in the states the actions were chosen in.
     """
@@ -195,15 +225,19 @@ class Update:
         self.batch, self.network, self.target_network = batch, network, target_network
         self.config, self.rules = config, rules
         self.at = batch.is_action
-        self.dtype = DTYPES[config.precision]
+        self.dtype = resolve_precision(config.precision, batch.tokens.device)
         self.temperature = 0.0 if config.traits.hard else temperature
         self.dueling = config.uses_dueling
         self.sharpening = 1.0 / (1.0 - config.munchausen_alpha) if config.loss == "munchausen" else 1.0
         self.index = batch.action_index
         self.actions, self.written, self.rewards = map(self.of_actions, (batch.actions, batch.written, batch.rewards))
-        self.discounts = config.gamma * (~self.of_actions(batch.terminal)).to(self.rewards.dtype)
+        # A phrase of k tokens leads k columns further, where what follows counts γ^k.
+        durations = 1 if batch.durations is None else self.of_actions(batch.durations)
+        self.written_after = self.written + durations
+        self.discounts = config.gamma**durations * (~self.of_actions(batch.terminal)).to(self.rewards.dtype)
         # The hidden vectors have a column more than the actions.
         self._before = self.index + self.index // self.at.shape[1]
+        self._after = self._before + durations
         self._hidden = self._read(network)
         read = self._hidden.index_select(0, self._before)
         self.online = Reading(network, read, self.written, self.actions, self)
@@ -213,11 +247,13 @@ class Update:
             shared_out = losses.return_decomposition(self.grid(predicted), batch.rewards, self.at)
             self.decomposition = self.of_actions(shared_out)
             self.rewards = predicted.detach()
+        if config.decision_cost:
+            self.rewards = self.rewards - config.decision_cost
 
     @cached_property
     def online_next(self) -> Reading:
         """The online network in the states after the actions."""
-        return Reading(self.network, self._hidden.index_select(0, self._before + 1), self.written + 1, None, self)
+        return Reading(self.network, self._hidden.index_select(0, self._after), self.written_after, None, self)
 
     @cached_property
     def target(self) -> Reading:
@@ -230,7 +266,7 @@ class Update:
     def target_next(self) -> Reading:
         """The target network in the states after the actions."""
         return Reading(
-            self.target_network, self._target_hidden.index_select(0, self._before + 1), self.written + 1, None, self
+            self.target_network, self._target_hidden.index_select(0, self._after), self.written_after, None, self
         )
 
     @cached_property
@@ -284,5 +320,10 @@ class Update:
 
     def bound(self, written: Tensor) -> Tensor:
         """(N,) upper bound of V* after `written` tokens, nats."""
-        steps_left = (self.rules.max_new_tokens - written).clamp(min=0)
-        return losses.value_bound(self.temperature, steps_left, self.network.vocab_size)
+        rules = self.rules
+        steps_left = (rules.max_new_tokens - written).clamp(min=0)
+        bound = losses.value_bound(
+            self.temperature, steps_left, self.network.vocab_size, rules.log_prob_weight, rules.largest_score
+        )
+        # Phrases add ways to write a text, never texts: log N(text) <= steps left · log ways.
+        return bound + self.temperature * math.log(rules.ways) * steps_left

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,10 +25,12 @@ class QNetwork(nn.Module):
         heads: which heads to put on them.
 
     Attributes:
+        num_actions: V, or V + P where actions V + p write phrases; the width of every V-wide head below.
         head: (D -> V · atoms) action values, or their advantages in a dueling network.
         value_head: (D -> value_bins) state values in a dueling network.
         behaviour_head: (D -> V) logits of the policy that wrote the data, None without.
         reward_head: (D -> V) rewards, None without.
+        notes: what whoever starts a run may want to know of how the network was made, one line each.
     """
 
     support: Tensor
@@ -40,11 +44,13 @@ class QNetwork(nn.Module):
             action_bias, state_bias = 0.0, 0.0
         else:
             action_bias, state_bias = heads.initial_value, heads.initial_value if heads.value_bins == 1 else 0.0
-        self.head = heads.linear(hidden_size, vocab_size * heads.atoms, action_bias)
+        self.num_actions = heads.num_actions or vocab_size
+        self.head = heads.linear(hidden_size, self.num_actions * heads.atoms, action_bias)
         self.value_head = heads.linear(hidden_size, heads.value_bins, state_bias / heads.value_scale)
-        self.behaviour_head = None if heads.behaviour is None else heads.linear(hidden_size, vocab_size)
-        self.reward_head = heads.linear(hidden_size, vocab_size) if heads.rewards else None
+        self.behaviour_head = None if heads.behaviour is None else heads.linear(hidden_size, self.num_actions)
+        self.reward_head = heads.linear(hidden_size, self.num_actions) if heads.rewards else None
         self.sparse_gradients = False
+        self.notes: tuple[str, ...] = ()
         self.norm_heads = nn.LayerNorm(hidden_size) if heads.layer_norm else nn.Identity()
         points = max(heads.atoms, heads.value_bins)
         self.register_buffer("support", torch.linspace(*heads.support, points), persistent=False)
@@ -91,7 +97,7 @@ class QNetwork(nn.Module):
     def action_atoms(self, hidden: Tensor) -> Tensor:
         """(..., D) -> (..., V, atoms): quantiles in nats, or logits over `support`."""
         atoms: Tensor = self.head(hidden)
-        return atoms.unflatten(-1, (self.vocab_size, self.heads.atoms))
+        return atoms.unflatten(-1, (self.num_actions, self.heads.atoms))
 
     def action_values(self, hidden: Tensor, actions: Tensor) -> Tensor:
         """(..., D), (...) int64 -> (...) values of the actions taken, without a (..., V) tensor."""
@@ -124,6 +130,9 @@ class QNetwork(nn.Module):
             values = (torch.log_softmax(values, -1) - log_behaviour).exp()
         return (log_behaviour + self.heads.behaviour * values).masked_fill(~valid, -torch.inf)
 
+    def save_settings(self, folder: Path) -> None:
+        """Write into the folder of a saved agent what making the network again needs beside its configuration."""
+
     def use_sparse_gradients(self, with_head: bool) -> list[Tensor]:
         """Give the token embedding, and the action head if only taken actions train it, gradients of the rows met.
 
@@ -132,7 +141,8 @@ class QNetwork(nn.Module):
 
         Returns: the parameters that are to have sparse gradients.
         """
-        found = [m for m in self.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == self.vocab_size]
+        embeddings = (m for m in self.modules() if isinstance(m, nn.Embedding))
+        found = [m for m in embeddings if m.num_embeddings == self.vocab_size and m.weight.requires_grad]
         for module in found:
             module.sparse = True
         weights = [module.weight for module in found]

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from . import triton_head
 
-COLUMNS = 1024  # actions in a block: with 1,024 rows 4 MiB, which the processor's cache holds
+COLUMNS = 1024  # most actions in a block: with 1,024 rows 4 MiB, which the processor's cache holds
+BLOCK = 1 << 20  # outputs in a block where there are more rows, so that it stays in the cache and in bounds
+NARROWEST = 128  # actions in a block; narrower products would be slow
 KEPT = 1 << 23  # outputs kept from the forward pass for the backward one, 32 MiB
 NEVER = -1e30  # output of an action that is not valid; finite, so that a block without valid actions is no nan
 
@@ -90,17 +92,23 @@ class _Head:
         self.bias = (bias / scale).masked_fill(~valid, NEVER).to(dtype)
         self.weight = weight.to(dtype)
         self.exact = hidden.dtype
+        width = min(COLUMNS, max(NARROWEST, BLOCK // max(len(hidden), 1)))
+        self.columns = [slice(start, start + width) for start in range(0, len(weight), width)]
 
-    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Columns and their (N, columns) outputs."""
-        for start in range(0, len(self.weight), COLUMNS):
-            columns = slice(start, start + COLUMNS)
-            yield columns, torch.addmm(self.bias[columns], self.hidden, self.weight[columns].t())
+    def blocks(self, keep: bool = False) -> Iterator[tuple[slice, Tensor]]:
+        """Columns and their (N, columns) outputs; the next block overwrites them unless they are to be kept."""
+        count = len(self.hidden)
+        # A new block for each would leave holes that the next does not fit, and take new pages from the system.
+        place = None if keep else self.hidden.new_empty(count * (self.columns[0].stop if self.columns else 0))
+        for columns in self.columns:
+            weight, bias = self.weight[columns], self.bias[columns]
+            out = None if place is None else place[: count * len(bias)].view(count, len(bias))
+            yield columns, torch.addmm(bias, self.hidden, weight.t(), out=out)
 
     def soft_maximum(self, keep: bool = False) -> tuple[Tensor, Tensor, list[Tensor]]:
         """(N,) soft maxima, (blocks, N) share of each block in exp(peak/τ), and the outputs if they are to be kept."""
         parts, kept = [], []
-        for _, block in self.blocks():
+        for _, block in self.blocks(keep):
             # log_softmax is one fused pass where logsumexp is five; what it took off is the log-sum-exp.
             below = torch.log_softmax(block, -1, dtype=self.exact)
             parts.append(block.amax(-1).to(self.exact) - below.amax(-1))
@@ -176,8 +184,7 @@ def _through_softmax(
     work = head.weight.dtype
     to_hidden = torch.zeros_like(hidden)
     to_weight, to_bias = torch.empty_like(weight), torch.empty_like(bias)
-    starts = range(0, len(weight), COLUMNS)
-    blocks = zip((slice(s, s + COLUMNS) for s in starts), ctx.kept, strict=True) if ctx.kept else head.blocks()
+    blocks = zip(head.columns, ctx.kept, strict=True) if ctx.kept else head.blocks()
     for (columns, block), share in zip(blocks, shares, strict=True):
         within = torch.softmax(block, -1)
         rows = share * to_peak

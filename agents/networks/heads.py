@@ -27,6 +27,7 @@ class Heads:
         rewards: a head for the reward of each action, which a sum of rewards is shared out by.
         noisy: learned noise on the weights of all heads (Fortunato et al. 2018).
         layer_norm: a LayerNorm before the heads.
+        num_actions: how many actions there are, more than V where some write phrases; None for V.
     """
 
     initial_value: float = 0.0
@@ -40,6 +41,7 @@ class Heads:
     rewards: bool = False
     noisy: bool = False
     layer_norm: bool = False
+    num_actions: int | None = None
 
     def linear(self, inputs: int, outputs: int, bias: float = 0.0) -> nn.Linear:
         """A head of this kind, small weights and constant bias."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .base import QNetwork, State
 from .heads import Heads
+from .recurrent import LSTM, in_chunks
 
 
 class LSTMQNetwork(QNetwork):
@@ -20,6 +21,7 @@ class LSTMQNetwork(QNetwork):
         dropout: on the embedding, between layers and on the output, while training.
         heads: which heads to put on the hidden vectors.
         skip: the heads see the newest token's embedding beside the LSTM's output, D is then the sum of both widths.
+        chunk_length: tokens whose inner states the backward pass keeps at a time; None for the whole text's.
     """
 
     def __init__(
@@ -31,18 +33,20 @@ class LSTMQNetwork(QNetwork):
         dropout: float = 0.0,
         heads: Heads | None = None,
         skip: bool = False,
+        chunk_length: int | None = None,
     ) -> None:
         super().__init__(vocab_size, hidden_size + skip * embedding_size, heads)
         self.skip = skip
+        self.chunk_length = chunk_length
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         between = dropout if num_layers > 1 else 0.0
-        self.lstm = nn.LSTM(embedding_size, hidden_size, num_layers, batch_first=True, dropout=between)
+        self.lstm = LSTM(embedding_size, hidden_size, num_layers, batch_first=True, dropout=between)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """See `QNetwork`."""
         embedded = self.dropout(self.embedding(tokens))
-        hidden, _ = self.lstm(embedded)  # (B, T, D)
+        hidden = in_chunks(self.lstm, embedded, self.chunk_length)  # (B, T, D)
         return self._read(hidden, embedded)
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, State]:

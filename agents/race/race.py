@@ -103,8 +103,13 @@ class Race:
         return jobs
 
     def _steps_in_time(self, name: str, seed: int) -> int:
-        """How far the run at equal steps would have come in the time given; schedules of libraries run over that."""
-        path = self.runs / f"{name}--steps--{seed}.json"
+        """How far the run at equal steps would have come in the time given; schedules of libraries run over that.
+
+        What a run already done was given stays, for another measurement of the same speed is no other run.
+        """
+        done, path = (self.runs / f"{name}--{leg}--{seed}.json" for leg in ("seconds", "steps"))
+        if done.exists():
+            return int(json.loads(done.read_text(encoding="utf-8"))["job"]["total_steps"])
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         if not rows or not rows[-1]["env_steps"] or not rows[-1]["seconds"]:
             return LONG

@@ -32,7 +32,7 @@ def references(config: RaceConfig) -> dict[str, Any]:
         "p* sampled": {"return": known["target_return"], "kl": 0.0, "perplexity": score.target_perplexity},
         "most likely text": {"return": known["optimal_return"]},
     }  # fmt: skip
-    if world.target.tracks_states and env.transition == "free":
+    if world.target.tracks_states and env.transition == "free" and env.pays_log_likelihood:
         for width in (1, config.beams):
             found = beam_search(world, env, greedy.prefixes, width)
             rows[f"beam search under p*, width {width}"] = {"return": float(found.log_probs.mean())}

@@ -1,16 +1,27 @@
 """p*: whose log-likelihood is the reward."""
 
+from .checking import check_target
 from .conditioned import ConditionedTarget
 from .markov import MarkovTarget
 from .ngram import NGramTarget
-from .protocol import FiniteStateTarget, Target
+from .protocol import FiniteStateTarget, Memory, RecurrentTarget, Target
 from .reference import ReferenceTarget
+from .registry import make_target, register_model_folder, register_target, target_tokenizer
+from .scoring import ScoringTarget
 
 __all__ = [
     "ConditionedTarget",
     "FiniteStateTarget",
     "MarkovTarget",
+    "Memory",
     "NGramTarget",
+    "RecurrentTarget",
     "ReferenceTarget",
+    "ScoringTarget",
     "Target",
+    "check_target",
+    "make_target",
+    "register_model_folder",
+    "register_target",
+    "target_tokenizer",
 ]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from array_api_compat import device
 
 from ..arrays import namespace
-from .protocol import FiniteStateTarget, Target
+from .protocol import FiniteStateTarget, RecurrentTarget, Target
 
 _EOS = 3
 _CHUNK = 1 << 22  # entries of a (states, V) block that may live in memory at once
@@ -23,7 +23,8 @@ class ConditionedTarget:
     state whatever is masked.
 
     Where the target is a finite automaton the normaliser is a table over its states, computed once; states then
-    take the place of prefixes in every call (`track` says which).
+    take the place of prefixes in every call (`track` says which). Where it has a memory, the rows of log-probabilities
+    that the memory holds do, and the normaliser is their sum.
 
     Args:
         target: the distribution p*.
@@ -36,6 +37,7 @@ class ConditionedTarget:
         self.vocab_size = target.vocab_size
         self.context_size = target.context_size
         self.tracks_states = hasattr(target, "state_of")
+        self.remembers = hasattr(target, "memory")
         self._invalid = np.flatnonzero(~valid)
         self._tables: dict[Any, Any] = {}
         self._log_mass = self._state_tables() if self.tracks_states else None
@@ -45,8 +47,19 @@ class ConditionedTarget:
         """The target as a finite automaton; only where `tracks_states`."""
         return cast(FiniteStateTarget, self.target)
 
+    @property
+    def recurrent(self) -> RecurrentTarget:
+        """The target as one with a memory; only where it `remembers`."""
+        return cast(RecurrentTarget, self.target)
+
     def track(self, prefixes: Any) -> Any:
-        """What the other methods call `states`: (B,) automaton states, or the (B, L) prefixes themselves."""
+        """What the other methods call `states`.
+
+        (B,) states of an automaton; (B, V) log p*(· | prefix), nats, not yet conditioned, of a target that remembers;
+        of any other the (B, L) prefixes themselves.
+        """
+        if self.remembers:
+            return self.recurrent.log_probs(prefixes)
         return self.automaton.state_of(prefixes) if self.tracks_states else prefixes
 
     def log_prob(self, states: Any, tokens: Any, eos_valid: Any, expected: Any = None) -> Any:
@@ -62,6 +75,10 @@ class ConditionedTarget:
         """
         if self.tracks_states:
             return self.automaton.state_log_prob(states, tokens) - self._mass(states, eos_valid)
+        if self.remembers:
+            xp = namespace(states)
+            rows = xp.arange(tokens.shape[0], device=device(tokens))
+            return states[rows, tokens] - self._mass(states, eos_valid)
         return self.target.log_prob(states, tokens, expected) - self._mass(states, eos_valid, expected)
 
     def step(self, states: Any, tokens: Any, eos_valid: Any, expected: Any = None) -> tuple[Any, Any]:
@@ -76,14 +93,20 @@ class ConditionedTarget:
         xp = namespace(states)
         if self.tracks_states:
             every = self.automaton.state_log_probs(states)
+        elif self.remembers:
+            every = states
         else:
             every = self.target.log_probs(states, expected)
         every = every - self._mass(states, eos_valid, expected)[:, None]
+        return xp.where(self._allowed(states, eos_valid), every, -xp.inf)
+
+    def _allowed(self, states: Any, eos_valid: Any) -> Any:
+        """(B or 1, V) bool, the tokens that may be chosen."""
+        xp = namespace(states)
         valid = xp.asarray(self.valid, device=device(states))
         is_eos = xp.arange(self.vocab_size, device=device(states)) == _EOS
         ends = eos_valid if isinstance(eos_valid, bool) else eos_valid[:, None]
-        allowed = valid[None, :] & (~is_eos[None, :] | ends)
-        return xp.where(allowed, every, -xp.inf)
+        return valid[None, :] & (~is_eos[None, :] | ends)
 
     def _mass(self, states: Any, eos_valid: Any, expected: Any = None) -> Any:
         """(B,) log of the probability of all valid tokens."""
@@ -99,8 +122,16 @@ class ConditionedTarget:
                 if isinstance(eos_valid, bool)
                 else table[xp.astype(eos_valid, xp.int64), states]
             )
+        if self.remembers:
+            chances = xp.where(self._allowed(states, eos_valid), states, -xp.inf)
+            highest = xp.max(chances, axis=1, keepdims=True)
+            return highest[:, 0] + xp.log(xp.sum(xp.exp(chances - highest), axis=1))
         lost = xp.zeros(states.shape[0], dtype=xp.float64, device=device(states))
-        for token in self._invalid:
+        in_closed_form = hasattr(self.target, "mass")
+        if in_closed_form:  # a source side of thousands of words may not be written
+            invalid = xp.asarray(~self.valid, device=device(states))
+            lost = lost + self.target.mass(invalid, expected)
+        for token in () if in_closed_form else self._invalid:
             tokens = xp.full((states.shape[0],), int(token), dtype=xp.int64, device=device(states))
             lost = lost + xp.exp(self.target.log_prob(states, tokens, expected))
         if self.valid[_EOS] and eos_valid is not True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,38 +11,48 @@ import numpy.typing as npt
 from array_api_compat import device
 
 from ..arrays import namespace, search
+from ..text.vocabulary import Vocabulary
 from .automaton import Automaton
 from .kneser_ney import NEVER_PREDICTED, PAD, Trie, fit
 from .tables import Tables
 
 
 class NGramTarget(Automaton):
-    """p* of an n-gram model; make it with `NGramTarget.fit`.
+    """p* of an n-gram model; make it with `NGramTarget.fit` or `NGramTarget.from_arpa`.
 
     The automaton's states are the stored n-grams shorter than the order: what of a prefix can still matter is its
     longest end that occurs in the corpus. A query is a search in one sorted array; on a miss it follows the link to
     the shorter context and pays the back-off weight, `order` times at most.
 
-    Attributes:
+    Args:
+        trie: the n-grams.
         vocab_size: V, special tokens included.
+        unseen: (V,) log-probability, nats, of a token that is no unigram of the trie, before the back-off weight of
+            the empty context; uniform over what can be predicted if None.
+
+    Attributes:
         order: n.
         num_states: number of states; state 0 knows nothing, and so on with longer contexts.
+        level: as in `Trie`.
+        tables: the trie's arrays.
     """
 
-    def __init__(self, trie: Trie, vocab_size: int) -> None:
+    def __init__(self, trie: Trie, vocab_size: int, unseen: npt.NDArray[np.float64] | None = None) -> None:
         self.vocab_size = vocab_size
         self.order = len(trie.level) - 2
         self.num_states = int(trie.level[self.order])
         self.discounts = trie.discounts
-        uniform = np.full(vocab_size, -np.log(vocab_size - len(NEVER_PREDICTED)))
-        uniform[list(NEVER_PREDICTED)] = -np.inf
+        self.level = trie.level
+        if unseen is None:
+            unseen = np.full(vocab_size, -np.log(vocab_size - len(NEVER_PREDICTED)))
+            unseen[list(NEVER_PREDICTED)] = -np.inf
         begin = np.searchsorted(trie.keys, np.arange(self.num_states + 1) * vocab_size)
-        self._tables = Tables(
+        self.tables = Tables(
             keys=np.append(trie.keys, np.iinfo(np.int64).max),
             log_prob=trie.log_prob,
             log_backoff=trie.log_backoff,
             link=trie.link,
-            uniform=uniform,
+            uniform=unseen,
             first_child=begin,
         )
 
@@ -75,6 +86,36 @@ class NGramTarget(Automaton):
             )
         return cls(fit(texts, vocab_size, order), vocab_size)
 
+    @classmethod
+    def from_arpa(cls, path: str | Path, vocabulary: Vocabulary) -> NGramTarget:
+        """The model of an ARPA file, as KenLM and SRILM write them, over `vocabulary`.
+
+        `<s>`, `</s>`, `<unk>` are read as `<bos>`, `<eos>`, `<unk>`. Words of the file outside the vocabulary become
+        `<unk>`: in every context their probabilities add up there, and n-grams that continue one of them are left
+        out. Words of the vocabulary that the file lacks share the file's own `<unk>` with it in equal parts. So it
+        stays a distribution, and a word that both know keeps its probability.
+
+        Raises FileNotFoundError where there is no file; ValueError, with the line where one is wrong, for a malformed
+        file, probabilities that do not add up to 1, no `</s>`, and words that are lacking where there is no `<unk>`.
+        """
+        from .arpa import read_arpa
+        from .back_off import target_of
+
+        return target_of(read_arpa(path), vocabulary)
+
+    def to_arpa(self, path: str | Path, vocabulary: Vocabulary) -> None:
+        """Write the model as an ARPA file (UTF-8, 12 digits), which `from_arpa`, KenLM and SRILM read.
+
+        Raises ValueError for a vocabulary of another size, or one with a token that has white space in it or is
+        spelled like `<s>` or `</s>`.
+        """
+        from .arpa import write_arpa
+        from .back_off import arpa_words, levels_of
+
+        if len(vocabulary) != self.vocab_size:
+            raise ValueError(f"the model is over {self.vocab_size} tokens, but the vocabulary has {len(vocabulary)}")
+        write_arpa(path, arpa_words(vocabulary), levels_of(self))
+
     def next_state(self, states: Any, tokens: Any) -> Any:
         """(B,) states after (B,) tokens."""
         return self.advance(states, tokens)[1]
@@ -87,7 +128,7 @@ class NGramTarget(Automaton):
         """Both (B,) log p*(token | state), nats, and the (B,) states after the tokens, by one search."""
         xp = namespace(states)
         link, log_prob, log_backoff, uniform = (
-            self._tables.like(states, name) for name in ("link", "log_prob", "log_backoff", "uniform")
+            self.tables.like(states, name) for name in ("link", "log_prob", "log_backoff", "uniform")
         )
         # Once the token is found, `reached` is its node and neither moves any more; node 0 has no shorter context.
         node, reached, open_ = states, xp.zeros_like(states), xp.ones_like(states, dtype=xp.bool)
@@ -108,9 +149,9 @@ class NGramTarget(Automaton):
         xp = namespace(states)
         contexts, log_backoff, log_prob, keys = (
             self._contexts(states),
-            *(self._tables.like(states, name) for name in ("log_backoff", "log_prob", "keys")),
+            *(self.tables.like(states, name) for name in ("log_backoff", "log_prob", "keys")),
         )
-        rows = xp.tile(self._tables.like(states, "uniform"), (states.shape[0], 1))
+        rows = xp.tile(self.tables.like(states, "uniform"), (states.shape[0], 1))
         shorter = None
         for node in contexts:
             longer = xp.ones_like(node, dtype=xp.bool) if shorter is None else node != shorter
@@ -123,7 +164,7 @@ class NGramTarget(Automaton):
     def next_states(self, states: Any) -> Any:
         """(B, V) int64, the state after each token."""
         xp = namespace(states)
-        keys = self._tables.like(states, "keys")
+        keys = self.tables.like(states, "keys")
         rows = xp.zeros((states.shape[0], self.vocab_size), dtype=xp.int64, device=device(states))
         shorter = None
         for node in self._contexts(states):
@@ -140,13 +181,13 @@ class NGramTarget(Automaton):
         State 0 follows a token exactly where no document holds it (any token at order 1), whatever came before.
         """
         xp = namespace(states)
-        keys = self._tables.like(states, "keys")
+        keys = self.tables.like(states, "keys")
         return xp.where(states > 0, keys[xp.where(states > 0, states - 1, 0)] % self.vocab_size, -1)
 
     def _child(self, nodes: Any, tokens: Any) -> tuple[Any, Any]:
         """The node of each context with one word more, and whether there is one (node 0 where not)."""
         xp = namespace(nodes)
-        keys = self._tables.like(nodes, "keys")
+        keys = self.tables.like(nodes, "keys")
         wanted = nodes * self.vocab_size + tokens
         place = search(keys, wanted)  # the last key is above all that are wanted
         found = keys[place] == wanted
@@ -154,7 +195,7 @@ class NGramTarget(Automaton):
 
     def _contexts(self, states: Any) -> list[Any]:
         """For every length from 0 to n - 1 the state's end of that length, or the state itself where shorter."""
-        link = self._tables.like(states, "link")
+        link = self.tables.like(states, "link")
         chain = [states]
         for _ in range(self.order - 1):
             chain.append(link[chain[-1]])
@@ -163,7 +204,7 @@ class NGramTarget(Automaton):
     def _children(self, nodes: Any, wanted: Any) -> tuple[Any, Any]:
         """Row and node of all children of the `wanted` nodes, one after the other."""
         xp = namespace(nodes)
-        first = self._tables.like(nodes, "first_child")
+        first = self.tables.like(nodes, "first_child")
         begin = first[nodes]
         count = xp.where(wanted, first[nodes + 1] - begin, 0)
         row = xp.repeat(xp.arange(nodes.shape[0], device=device(nodes)), count)

@@ -75,3 +75,33 @@ class FiniteStateTarget(Target, Protocol):
     def next_states(self, states: Any) -> Any:
         """(B, V) int64, the state after each token."""
         ...
+
+
+class Memory(Protocol):
+    """What a `RecurrentTarget` has read of B rows, so that one token more costs the same at any length."""
+
+    @property
+    def log_probs(self) -> Any:
+        """(B, V) float64, log p*(· | what was read) of every row."""
+        ...
+
+    def begin(self, rows: Any, prefixes: Any) -> None:
+        """Let `rows` (R,) forget what they read and read `prefixes` (R, L), left-padded with 0."""
+        ...
+
+    def advance(self, tokens: Any, active: Any) -> None:
+        """Let the `active` (B,) bool rows read one of `tokens` (B,) more."""
+        ...
+
+
+@runtime_checkable
+class RecurrentTarget(Target, Protocol):
+    """A target that looks at the whole prefix, and can go on from where it stopped reading: a neural model.
+
+    An episode asks its memory instead of `log_prob`. What is read there are the window that the episode began with and
+    all tokens appended since, however many: beyond `context_length` it knows what the observation no longer shows.
+    """
+
+    def memory(self, num_rows: int, like: Any) -> Memory:
+        """A memory of `num_rows` rows that takes and gives arrays of the namespace and device of `like`."""
+        ...

@@ -39,6 +39,12 @@ class ReferenceTarget:
         every = xp.arange(self.vocab_size, device=device(expected))
         return self.log_prob(prefixes, every[None, :] + xp.zeros_like(expected)[:, None], expected[:, None])
 
+    def mass(self, among: Any, expected: Any) -> Any:
+        """(B,) probability of the tokens where `among` (V,) bool is True: no sum over all of them is needed."""
+        xp = namespace(self._given(expected))
+        held = xp.astype(among, xp.float64)
+        return (1.0 - self.epsilon) * held[expected] + self.epsilon / self.vocab_size * xp.sum(held)
+
     def _given(self, expected: Any) -> Any:
         if expected is None:
             raise ValueError("the reference target needs the document's own next token: pass expected, (B,) token ids")

@@ -2,14 +2,18 @@
 
 from .cleaning import Cleaning
 from .files import write_atomically, write_text_atomically
+from .pair_tokenizers import LabelTokenizer, PairTokenizer
+from .pairs import read_pair_corpus
 from .reading import BUILT_IN_CORPORA, read_documents, read_pairs
-from .splits import Splits, read_splits, split_documents
+from .splits import Splits, read_pair_splits, read_splits, split_documents
 from .tokenizers import SymbolTokenizer, Tokenizer, WordTokenizer, load_tokenizer, make_tokenizer
 from .vocabulary import Vocabulary
 
 __all__ = [
     "BUILT_IN_CORPORA",
     "Cleaning",
+    "LabelTokenizer",
+    "PairTokenizer",
     "Splits",
     "SymbolTokenizer",
     "Tokenizer",
@@ -18,6 +22,8 @@ __all__ = [
     "load_tokenizer",
     "make_tokenizer",
     "read_documents",
+    "read_pair_corpus",
+    "read_pair_splits",
     "read_pairs",
     "read_splits",
     "split_documents",

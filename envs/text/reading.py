@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 from ..suggestions import nearest
@@ -122,21 +123,32 @@ def _checked(documents: Iterable[str], name: str) -> list[str]:
 
 
 def _dataset(source: str) -> Iterator[str]:
-    try:
-        import datasets
-    except ImportError:
-        raise ImportError(f'{source!r} needs the library datasets; pip install "tokenlm[hf]"') from None
     place, _, query = source.removeprefix("hf:").partition("?")
-    name, _, config = place.partition(":")
     options = {**_HF_OPTIONS, **dict(parse_qsl(query))}
     for option in options:
         if option not in _HF_OPTIONS:
             raise ValueError(
                 f"{source!r} has the unknown option {option!r}{nearest(option, _HF_OPTIONS)}; use split and column"
             )
-    rows = datasets.load_dataset(name, config or None, split=options["split"])
-    if options["column"] not in rows.column_names:
-        raise ValueError(
-            f"{source!r} has no column {options['column']!r}; add ?column= with one of {', '.join(rows.column_names)}"
-        )
-    return (line for text in rows[options["column"]] if text is not None for line in re.split(r"\r\n?|\n", str(text)))
+    (texts,) = load_columns(source, place, options["split"], (options["column"],))
+    return (line for text in texts if text is not None for line in re.split(r"\r\n?|\n", str(text)))
+
+
+def load_columns(source: str, place: str, split: str, columns: tuple[str, ...]) -> list[Iterable[Any]]:
+    """Columns of a Hugging Face dataset, `place` being NAME or NAME:CONFIG; `source` is how the user wrote it.
+
+    Raises: ImportError naming the extra where the library is missing, ValueError for a column that is.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise ImportError(f'{source!r} needs the library datasets; pip install "tokenlm[hf]"') from None
+    name, _, config = place.partition(":")
+    rows = datasets.load_dataset(name, config or None, split=split)
+    for column in columns:
+        if column not in rows.column_names:
+            option = "column" if len(columns) == 1 else "source" if column == columns[0] else "target"
+            raise ValueError(
+                f"{source!r} has no column {column!r}; add ?{option}= with one of {', '.join(rows.column_names)}"
+            )
+    return [rows[column] for column in columns]

@@ -21,6 +21,9 @@ class SubwordTokenizer:
     Args:
         tokenizer: a `tokenizers.Tokenizer`.
         name: what it is called in a configuration.
+
+    Attributes:
+        unknown_id: its own id of what it calls unknown, None where it has none.
     """
 
     def __init__(self, tokenizer: Any, name: str) -> None:
@@ -39,6 +42,7 @@ class SubwordTokenizer:
         # A subword spelled like one of our special tokens stays an ordinary one under a name that cannot clash.
         self.vocabulary = Vocabulary(t if t not in Vocabulary.SPECIAL_TOKENS else f"\x00{t}" for t, _ in kept)
         self._to_own = {first + n: i for n, (_, i) in enumerate(kept)}
+        self.unknown_id = dict(own).get(unknown)
         self._from_own = {i: first + n for n, (_, i) in enumerate(kept)}
 
     @classmethod
@@ -77,6 +81,11 @@ class SubwordTokenizer:
             raise
         except Exception as problem:  # the library raises nothing more special
             raise ValueError(f"{path} is not a Hugging Face tokenizer file: {problem}") from None
+
+    @property
+    def own_ids(self) -> dict[int, int]:
+        """The tokenizer's own id of each of our ids, special tokens left out."""
+        return dict(self._to_own)
 
     def encode(self, text: str) -> list[int]:
         """See `Tokenizer`."""

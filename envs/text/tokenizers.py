@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ..suggestions import nearest
 from .files import read_json, write_text_atomically
@@ -184,6 +184,8 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         raise FileNotFoundError(f"{folder} holds no saved tokenizer (no settings.json)")
     settings = read_json(path)
     name = settings.get("name") if isinstance(settings, dict) else None
+    if name in ("pair", "label"):
+        return _load_sides(Path(folder), settings)
     try:
         if name == SymbolTokenizer.name:
             return SymbolTokenizer(settings["vocab_size"])
@@ -198,3 +200,18 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     from .subwords import SubwordTokenizer
 
     return SubwordTokenizer.from_file(Path(folder) / "tokenizer.json", name)
+
+
+def _load_sides(folder: Path, settings: dict[str, Any]) -> Tokenizer:
+    """A `PairTokenizer` or `LabelTokenizer`, which are made of these here."""
+    from .pair_tokenizers import LabelTokenizer, PairTokenizer
+
+    if settings["name"] == LabelTokenizer.name:
+        return LabelTokenizer(Vocabulary.load(folder / "vocabulary.json"))
+    try:
+        separate, writable = bool(settings["separate"]), [int(i) for i in settings["writable"]]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{folder / 'settings.json'} does not describe a tokenizer of pairs; save it again") from None
+    return PairTokenizer(
+        load_tokenizer(folder / "target"), load_tokenizer(folder / "source") if separate else None, writable
+    )

@@ -40,7 +40,7 @@ def env(request, tiny):
     return {
         "chain": CHAIN,
         "words": tiny,
-        "words, least length": dataclasses.replace(tiny, min_new_tokens=2, context_length=4),
+        "words, least length": dataclasses.replace(tiny, min_new_tokens=2),
     }[request.param]
 
 

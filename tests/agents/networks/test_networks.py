@@ -6,13 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenlm.agents.networks import Heads, make_network, put_rows
+from tokenlm.agents.precision import resolve_precision
+from tokenlm.envs import Vocabulary
 
 V = 20
+SEP = Vocabulary.SEP
 KINDS = {
     "lstm": ("lstm", {"embedding_size": 8, "hidden_size": 16}),
     "deep lstm": ("lstm", {"embedding_size": 8, "hidden_size": 16, "num_layers": 2}),
     "skip": ("lstm", {"embedding_size": 8, "hidden_size": 16, "skip": True, "heads": Heads(layer_norm=True)}),
     "rotary": ("transformer", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "max_length": 16}),
+    "windowed": ("transformer", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "max_length": 16, "attention_window": 4}),
+    "chunked": ("lstm", {"embedding_size": 8, "hidden_size": 16, "chunk_length": 3}),
+    "seq2seq lstm": ("seq2seq_lstm", {"embedding_size": 8, "hidden_size": 16, "max_length": 20, "chunk_length": 4}),
+    "deep seq2seq lstm": ("seq2seq_lstm", {"embedding_size": 8, "hidden_size": 16, "num_layers": 2, "max_length": 20}),
+    "seq2seq transformer": ("seq2seq_transformer", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "max_length": 20}),
     "learned": ("transformer", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "positions": "learned", "max_length": 16}),
 }  # fmt: skip
 
@@ -24,12 +32,21 @@ def network(request):
     return make_network(name, V, **settings).eval()
 
 
-def tokens(batch, width, seed=0):
-    return torch.randint(5, V, (batch, width), generator=torch.Generator().manual_seed(seed))
+def reads_pairs(network):
+    return type(network).__name__.startswith("Seq2Seq")
+
+
+def tokens(batch, width, seed=0, network=None):
+    """Random texts; for a network that reads pairs, with sources of one and of two tokens."""
+    text = torch.randint(5, V, (batch, width), generator=torch.Generator().manual_seed(seed))
+    if network is not None and reads_pairs(network):
+        for row in range(batch):
+            text[row, 1 + row % 2] = SEP
+    return text
 
 
 def test_later_tokens_never_change_earlier_hidden_vectors(network):
-    a = tokens(3, 10)
+    a = tokens(3, 10, network=network)
     b = a.clone()
     b[:, 6:] = tokens(3, 4, seed=9)
     with torch.no_grad():
@@ -41,8 +58,9 @@ def test_later_tokens_never_change_earlier_hidden_vectors(network):
 @settings(max_examples=15)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5), more=st.integers(0, 5))
 def test_token_by_token_is_one_pass(network, lengths, more):
+    lengths = [length + 2 * reads_pairs(network) for length in lengths]
     width = max(lengths)
-    text = tokens(len(lengths), width + more, seed=width)
+    text = tokens(len(lengths), width + more, width, network)
     full = torch.zeros(len(lengths), width + more, dtype=torch.int64)
     for row, length in enumerate(lengths):
         full[row, : length + more] = text[row, : length + more]
@@ -59,14 +77,14 @@ def test_token_by_token_is_one_pass(network, lengths, more):
 
 
 def test_padding_changes_nothing(network):
-    text = tokens(2, 5)
+    text = tokens(2, 5, network=network)
     with torch.no_grad():
         padded = network(torch.cat([text, torch.zeros(2, 4, dtype=torch.int64)], 1))
         assert torch.allclose(padded[:, :5], network(text), atol=1e-6)
 
 
 def test_rows_start_again_while_others_go_on(network):
-    first, second = tokens(3, 6), tokens(1, 2, seed=5)
+    first, second = tokens(3, 6, network=network), tokens(1, 2, 5, network)
     with torch.no_grad():
         _, state = network.encode(first, torch.tensor([6, 6, 6]))
         _, fresh = network.encode(second, torch.tensor([2]))
@@ -85,7 +103,7 @@ def test_the_value_of_one_action_is_an_entry_of_all(network):
 
 
 def test_every_parameter_learns(network):
-    hidden = network(tokens(2, 6))
+    hidden = network(tokens(2, 6, network=network))
     (network.q_values(hidden).square().mean() + network.state_values(hidden).square().mean()).backward()
     silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     network.zero_grad(set_to_none=True)
@@ -93,7 +111,7 @@ def test_every_parameter_learns(network):
 
 
 def test_bfloat16_stays_close(network):
-    text = tokens(2, 6)
+    text = tokens(2, 6, network=network)
     with torch.no_grad():
         exact = network(text)
         with torch.autocast("cpu", torch.bfloat16):
@@ -127,3 +145,11 @@ def test_a_text_beyond_the_capacity_is_refused():
 def test_what_cannot_be_made_says_why(name, settings, message):
     with pytest.raises(ValueError, match=message):
         make_network(name, V, **settings)
+
+
+def test_the_precision_that_is_measured_is_one_of_the_two_and_stays():
+    device = torch.device("cpu")
+    assert resolve_precision("float32", device) is torch.float32
+    assert resolve_precision("bfloat16", device) is torch.bfloat16
+    assert resolve_precision("auto", device) in (torch.float32, torch.bfloat16)
+    assert len({resolve_precision("auto", device) for _ in range(5)}) == 1

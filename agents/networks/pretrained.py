@@ -1,0 +1,216 @@
+"""Pretrained language models as Q-networks: what both kinds, causal and encoder–decoder, have in common."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ...envs.text import Tokenizer, write_text_atomically
+from .base import QNetwork
+from .heads import Heads
+from .pieces import mean_rows, pieces_of
+
+FOLDER = "pretrained"  # in the folder of a saved agent, with the model's configuration
+_PROBED = 8  # tokens that the model's head is measured on
+Self = TypeVar("Self", bound="PretrainedQNetwork")
+
+
+@dataclass(frozen=True)
+class PretrainedSettings:
+    """How a pretrained model is loaded and trained.
+
+    Args:
+        model: local folder, or name on the Hugging Face hub.
+        lora_rank: train low-rank additions to all linear layers (Hu et al. 2022) and the heads alone; None for all.
+        gradient_checkpointing: keep each layer's input only for the backward pass and run the layer again there.
+        weight_dtype: of the model's own weights; those that are trained are float32.
+    """
+
+    model: str
+    lora_rank: int | None = None
+    gradient_checkpointing: bool = False
+    weight_dtype: torch.dtype = torch.float32
+
+
+class PretrainedQNetwork(QNetwork):
+    """A Hugging Face model whose hidden states the heads stand on.
+
+    The action head begins as the model's own, so the policy at τ = 1 is at first the model's distribution over the
+    environment's tokens; with a second head for the policy that wrote the data, so does that one. A token of the
+    environment that is several of the model's has the mean of their embeddings, and of their rows in the head
+    (`pieces_of` says which they are).
+
+    Args:
+        vocab_size: V.
+        settings: which model, and how it is trained.
+        max_length: longest text in tokens, lowered to what the model can read.
+        tokenizer: of the environment; None for a network whose weights are loaded afterwards.
+        saved: folder of the saved agent that those weights come from; None for the pretrained ones.
+        heads: which heads to put on the hidden states; one number for each action.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        settings: PretrainedSettings,
+        max_length: int = 512,
+        tokenizer: Tokenizer | None = None,
+        saved: Path | None = None,
+        heads: Heads | None = None,
+    ) -> None:
+        heads = heads or Heads()
+        if heads.atoms > 1:
+            raise ValueError("a pretrained model's head has one number for each action; use a loss without atoms")
+        model = _load(settings, saved)
+        table_module = model.get_input_embeddings()
+        with torch.no_grad():
+            # Through the module, for some scale what they look up.
+            table = table_module(torch.arange(table_module.num_embeddings)).float()
+            weight = model.get_output_embeddings().weight.detach().float()
+        super().__init__(vocab_size, weight.shape[1], heads)
+        self.config = model.config
+        self.max_length = min(max_length, getattr(model.config, "max_position_embeddings", None) or max_length)
+        self.embedding = nn.Embedding(vocab_size, table.shape[1])
+        self.weight_dtype = settings.weight_dtype
+        if saved is None:
+            if tokenizer is None:
+                raise ValueError("a pretrained network needs the environment's tokenizer; it is for DQN")
+            pieces = pieces_of(tokenizer, _library("AutoTokenizer").from_pretrained(settings.model), model.config)
+            scale, bias = self._head_of(model, weight)
+            self.embedding.weight.data.copy_(mean_rows(table, pieces))
+            for head in (self.head, self.behaviour_head):
+                if head is not None:
+                    head.weight.data.copy_(mean_rows(scale * weight, pieces))
+                    head.bias.data.add_(mean_rows(bias, pieces))
+            whole = sum(len(ids) == 1 for ids in pieces)
+            self.notes = (
+                f"pretrained {settings.model}: {whole:,} of {vocab_size:,} tokens are the model's own"
+                + (", the others the mean of several" if whole < vocab_size else ""),
+            )
+        self._take(model)
+        self._without_table(table_module.weight)
+        if settings.lora_rank is not None:
+            self._add_lora(settings.lora_rank)
+        if settings.gradient_checkpointing:
+            for body in self._bodies():  # the method has a new name in later versions of the library
+                old: Any = getattr(body, "gradient_checkpointing_enable", None)
+                getattr(body, "activation_checkpointing_enable", old)({"use_reentrant": False})
+
+    def _take(self, model: Any) -> None:
+        """Keep the parts of the model that make hidden states."""
+        raise NotImplementedError
+
+    def _bodies(self) -> list[nn.Module]:
+        """These parts."""
+        raise NotImplementedError
+
+    def _probe(self, model: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states and logits that the whole model gives for (1, T) of its own ids."""
+        raise NotImplementedError
+
+    def save_settings(self, folder: Path) -> None:
+        """See `QNetwork`: the model's configuration, so that its folder is not needed again."""
+        write_text_atomically(folder / FOLDER / "config.json", self.config.to_json_string(use_diff=False))
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        embedded: Tensor = self.embedding(tokens).to(self.weight_dtype)
+        return embedded
+
+    def _seen(self, hidden: Tensor) -> Tensor:
+        """Hidden states as the heads see them."""
+        seen: Tensor = self.norm_heads(hidden.to(self.head.weight.dtype))
+        return seen
+
+    @torch.no_grad()
+    def _head_of(self, model: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The factor and the bias with which the model's logits are a linear map of its hidden states.
+
+        Measured rather than looked up, for models scale their output in ways of their own. Raises ValueError where
+        they do more to it than that.
+        """
+        model.eval()
+        ids = torch.arange(_PROBED)[None] % len(weight)
+        hidden, logits = (part[0].float() for part in self._probe(model, ids))
+        plain = hidden @ weight.t()
+        spread, own = plain - plain.mean(0), logits - logits.mean(0)
+        scale = (spread * own).sum() / (spread * spread).sum()
+        bias = (logits - scale * plain).mean(0)
+        tolerance = 1e-3 if self.weight_dtype == torch.float32 else 5e-2
+        if (scale * plain + bias - logits).abs().max() > tolerance * logits.abs().max():
+            raise ValueError(
+                f"the logits of {type(model).__name__} are no linear map of its hidden states, so they cannot become "
+                "an action head; use a model without a cap on its logits"
+            )
+        return scale, bias
+
+    def _without_table(self, weight: Tensor) -> None:
+        """Drop the model's own token embeddings, whose place the environment's has taken."""
+        for module in list(self.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, nn.Embedding) and child.weight is weight:
+                    setattr(module, name, nn.Identity())
+
+    def _add_lora(self, rank: int) -> None:
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError:
+            raise ImportError('lora_rank needs the library peft; pip install "tokenlm[hf]"') from None
+        self.embedding.requires_grad_(False)
+        for body in self._bodies():
+            body.requires_grad_(False)
+            turned = any(type(module).__name__ == "Conv1D" for module in body.modules())  # GPT-2's, weights transposed
+            config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", fan_in_fan_out=turned)
+            inject_adapter_in_model(config, body)
+        for name, parameter in self.named_parameters():
+            if "lora_" in name:
+                parameter.data = parameter.data.float()
+
+    def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
+        """A copy that shares the weights that are not trained: a target network costs no second model."""
+        for parameter in self.parameters():
+            if not parameter.requires_grad:
+                memo[id(parameter)] = parameter
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        made.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return made
+
+
+def is_encoder_decoder(settings: PretrainedSettings, saved: Path | None) -> bool:
+    """Whether the model has an encoder and a decoder."""
+    return bool(_config(settings, saved).is_encoder_decoder)
+
+
+def _config(settings: PretrainedSettings, saved: Path | None) -> Any:
+    place = settings.model if saved is None else str(saved / FOLDER)
+    if not Path(place).is_dir() and (saved is not None or Path(place).is_absolute() or place.startswith(".")):
+        raise FileNotFoundError(f"there is no folder {place!r} with a pretrained model")
+    try:
+        return _library("AutoConfig").from_pretrained(place)
+    except (OSError, ValueError) as problem:
+        raise ValueError(
+            f"{place!r} is neither a folder nor a name on the Hugging Face hub of a model that transformers knows: "
+            f"{str(problem).splitlines()[0]}"
+        ) from None
+
+
+def _load(settings: PretrainedSettings, saved: Path | None) -> Any:
+    """The whole model; with weights of no meaning where those of the saved agent will follow."""
+    config = _config(settings, saved)
+    kind = _library("AutoModelForSeq2SeqLM" if config.is_encoder_decoder else "AutoModelForCausalLM")
+    if saved is not None:
+        return kind.from_config(config, dtype=settings.weight_dtype)
+    return kind.from_pretrained(settings.model, config=config, dtype=settings.weight_dtype)
+
+
+def _library(name: str) -> Any:
+    try:
+        import transformers
+    except ImportError:
+        raise ImportError('a pretrained network needs the library transformers; pip install "tokenlm[hf]"') from None
+    return getattr(transformers, name)

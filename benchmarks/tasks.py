@@ -1,0 +1,131 @@
+"""The four tasks on real data: value learning beside maximum likelihood, same network, same wall-clock time.
+
+    python benchmarks/tasks.py --data-dir FOLDER [--seconds 300] [--datasets thucnews hotel …] [--json FILE]
+
+FOLDER holds thucnews, hotel, tatoeba-en-zh, chat-zh and songci, each with train, valid and test files. Every learner
+has the same network, batch and seconds, one thread each, two side by side; the weights kept are those with the best
+validation figure, for maximum likelihood overfits before its time is up. Rows that are not run again stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from record import print_table, write_result
+
+CHECKS = 12
+VALIDATED = 400  # pairs or documents that a check during training looks at
+CLASSES: dict[str, Any] = {"task": "classification", "target": "reference", "tokenizer": "char"}
+DATASETS: dict[str, dict[str, Any]] = {
+    "thucnews": {"env": {**CLASSES, "context_length": 40}, "figure": "accuracy"},
+    "hotel": {"env": {**CLASSES, "context_length": 128}, "figure": "accuracy"},
+    "tatoeba-en-zh": {
+        "env": {
+            "task": "translation", "target": "reference", "vocabularies": "separate", "min_count": 2,
+            "context_length": 64, "max_new_tokens": 32,
+        },
+        "figure": "chrf", "network": {"name": "seq2seq_lstm"},
+    },
+    "chat-zh": {
+        "env": {"task": "qa", "target": "reference", "tokenizer": "char", "context_length": 64, "max_new_tokens": 48},
+        "figure": "token_f1", "network": {"name": "seq2seq_lstm"},
+    },
+    "songci": {"env": {"tokenizer": "char", "order": 3}, "figure": "perplexity"},
+}  # fmt: skip
+SCORED = {"translation": "chrf", "qa": "f1", "classification": "accuracy"}  # the reward of a finished text
+NETWORK = {"embedding_size": 128, "hidden_size": 256, "dropout": 0.3}
+LEARNERS: dict[str, dict[str, Any]] = {
+    "maximum likelihood": {"loss": "cross_entropy"},
+    "TD on log-likelihood": {"loss": "soft_q", "corpus_share": 0.8},
+    "TD on log-likelihood and score": {"loss": "soft_q", "corpus_share": 0.8, "scored": True},
+}
+
+
+def train(job: tuple[str, str, dict[str, Any]]) -> dict[str, Any]:
+    """One learner on one data set: its curve on validation, its figures on test."""
+    dataset, learner, chosen = job
+    torch.set_num_threads(1)
+    from tokenlm.agents import DQN, Schedule, evaluate
+    from tokenlm.agents.evaluation import score_text
+    from tokenlm.agents.task_evaluation import task_figures
+    from tokenlm.envs import EnvConfig
+
+    given, settings = DATASETS[dataset], dict(LEARNERS[learner])
+    figure, own = given["figure"], dict(given["env"])
+    if settings.pop("scored", False):
+        own |= {"sequence_reward": SCORED[own["task"]], "sequence_weight": chosen["sequence_weight"]}
+    env = EnvConfig(corpus=str(chosen["data_dir"] / dataset), **own)
+    agent = DQN(
+        env, temperature=1.0, learning_rate=Schedule(2e-3, 1e-4), seed=chosen["seed"],
+        network={**NETWORK, **given.get("network", {})}, **settings,
+    )  # fmt: skip
+    curve: list[dict[str, float]] = []
+    best: dict[str, Any] = {"height": -float("inf")}
+
+    def measured(split: Any, limit: int | None) -> float:
+        if figure == "perplexity":
+            return score_text(agent, split, limit).perplexity or float("inf")
+        world = agent.world
+        if world is None:
+            raise ValueError("the agent has no environment")
+        return float(task_figures(agent, world, env, split, limit, 0)[figure])
+
+    def check(agent: DQN) -> bool:
+        if agent.progress * CHECKS >= len(curve) + 1 or agent.progress >= 1.0:
+            value = measured("valid", VALIDATED)
+            curve.append({"seconds": round(agent.learning_seconds, 1), figure: value})
+            height = -value if figure == "perplexity" else value
+            if height > best["height"]:
+                best.update(height=height, weights=copy.deepcopy(agent.network.state_dict()))
+            print(f"{dataset}, {learner}: {curve[-1]}", flush=True)
+        return True
+
+    agent.learn(1 << 62, check, max_seconds=chosen["seconds"])
+    agent.network.load_state_dict(best["weights"])
+    found = evaluate(agent, env=env, split="test", episodes=256)
+    keep = ("accuracy", "macro_f1", "bleu", "chrf", "exact_match", "token_f1", "perplexity", "distinct_2")
+    return {
+        "dataset": dataset, "learner": learner, "figure": figure,
+        **{name: found.get(name) for name in keep},
+        "transitions_trained": agent.learner.transitions_trained, "curve": curve,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Train, print the table, write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=300.0, help="of learning, for each row")
+    parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=list(DATASETS), metavar="NAME")
+    parser.add_argument("--learners", nargs="+", default=list(LEARNERS), choices=list(LEARNERS), metavar="LEARNER")
+    parser.add_argument("--sequence-weight", type=float, default=10.0, help="nats that a perfect score is worth")
+    parser.add_argument("--processes", type=int, default=2, help="rows trained side by side, one thread each")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "tasks.json")
+    chosen = parser.parse_args()
+    jobs = [
+        (dataset, learner, vars(chosen))
+        for dataset in chosen.datasets
+        for learner in chosen.learners
+        if "scored" not in LEARNERS[learner] or "task" in DATASETS[dataset]["env"]
+    ]
+    with multiprocessing.get_context("spawn").Pool(chosen.processes, maxtasksperchild=1) as pool:
+        rows = pool.map(train, jobs, chunksize=1)
+    if chosen.json.exists():
+        known = {(r["dataset"], r["learner"]): r for r in json.loads(chosen.json.read_text(encoding="utf-8"))["rows"]}
+        known.update({(r["dataset"], r["learner"]): r for r in rows})
+        rows = [known[key] for key in ((d, n) for d in DATASETS for n in LEARNERS) if key in known]
+    settings = {name: value for name, value in vars(chosen).items() if name not in ("json", "data_dir")}
+    write_result(chosen.json, rows, threads=1, **settings)
+    print_table([{k: "-" if v is None else v for k, v in row.items() if k != "curve"} for row in rows])
+
+
+if __name__ == "__main__":
+    main()

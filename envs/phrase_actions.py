@@ -1,0 +1,90 @@
+"""`PhraseActions`: a wrapper whose actions write one token or a whole phrase."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from .phrases import Phrases, mine_phrases
+from .single import Observation, TokenLMEnv, always_valid, token_ids
+from .spaces import TokenSpace
+
+
+class PhraseActions(gym.Wrapper[Observation, np.int64, Observation, np.int64], gym.utils.RecordConstructorArgs):
+    """`TokenLM-v0` as a semi-Markov decision process: `Discrete(V + P)`, action V + p writes phrase number p.
+
+    A phrase's tokens are written one after the other; where the episode ends first, the rest is dropped. Its reward is
+    Σ γ^i r_i over the k tokens written and `info["duration"]` is k, so a learner discounts what follows by γ^k
+    (Sutton, Precup & Singh 1999, eq. 10). `info["log_prob"]` is the log-likelihood of what was written. At γ = 1 the
+    greatest return is that of the single tokens: phrases only add ways to write the same texts.
+
+    For several environments: `gym.make_vec(id, num_envs=N, vectorization_mode="sync", wrappers=[PhraseActions])`.
+
+    Args:
+        env: a `TokenLMEnv`, wrapped or not, with the transition "free".
+        phrases: the phrases, or how many to mine from the training documents.
+        longest: most tokens in a mined phrase.
+        gamma: γ inside a phrase.
+    """
+
+    def __init__(
+        self, env: gym.Env[Observation, np.int64], phrases: Phrases | int = 100, longest: int = 4, gamma: float = 1.0
+    ) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, phrases=phrases, longest=longest, gamma=gamma)
+        super().__init__(env)
+        inner = env.unwrapped
+        if not isinstance(inner, TokenLMEnv):
+            raise ValueError(
+                f"PhraseActions wraps TokenLM environments, not {env}; make it with gym.make('TokenLM-v0')"
+            )
+        if inner.config.transition != "free":
+            raise ValueError(
+                f"phrases need the transition 'free', not {inner.config.transition!r}, which writes the document's "
+                "own tokens"
+            )
+        self._inner = inner
+        self.gamma = gamma
+        if isinstance(phrases, int):
+            phrases = mine_phrases(inner.world, inner.config, phrases, longest)
+        self.phrases = phrases
+        tokens = always_valid(inner.world, inner.config)
+        self.action_space = TokenSpace(phrases.mask(tokens, 0, inner.config.min_new_tokens))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode, as the environment does."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, self._with_mask(info)
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Write one token or one phrase; an action that is not valid now raises ValueError before anything is."""
+        number = int(token_ids(action, 1)[0])
+        phrases = self.phrases
+        if not 0 <= number < phrases.num_actions:
+            raise ValueError(f"action {number} is out of range; actions are the numbers 0 to {phrases.num_actions - 1}")
+        if number >= phrases.vocab_size and not self.action_masks()[number]:
+            text = self._inner.world.tokenizer.decode(list(phrases.ids[number - phrases.vocab_size]))
+            raise ValueError(f"action {number}, the phrase {text!r}, is masked in this state; see action_masks()")
+        total, log_prob, weight, duration = 0.0, 0.0, 1.0, 0
+        for token in phrases.table[number, : phrases.lengths[number]]:
+            observation, reward, terminated, truncated, info = self.env.step(token)
+            total += weight * float(reward)
+            log_prob += info["log_prob"]
+            weight *= self.gamma
+            duration += 1
+            if terminated or truncated:
+                break
+        info = {**info, "log_prob": log_prob, "duration": duration}
+        return observation, total, terminated, truncated, self._with_mask(info)
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """(V + P,) bool; a phrase is valid where its first token is and, if it ends in `<eos>`, that is by then."""
+        config, written = self._inner.config, self._inner.written
+        return self.phrases.mask(self._inner.action_masks(), written, config.min_new_tokens)
+
+    def _with_mask(self, info: dict[str, Any]) -> dict[str, Any]:
+        return {**info, "action_mask": self.action_masks().astype(np.int8)} if "action_mask" in info else info

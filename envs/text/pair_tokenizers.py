@@ -1,0 +1,119 @@
+"""Both sides of a pair in one space of ids: special tokens, the target's words, then the source's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from .files import write_text_atomically
+from .tokenizers import Tokenizer
+from .vocabulary import Vocabulary
+
+SOURCE_MARK = "\x1f"  # before a source's own words in the vocabulary; cleaning removes it from every text
+ARROW = " → "
+_FIRST = len(Vocabulary.SPECIAL_TOKENS)
+
+
+class PairTokenizer:
+    """A tokenizer for each side of a pair; as a `Tokenizer` it is that of the target.
+
+    With one tokenizer for both sides ("joint") a word has one id wherever it stands. With two ("separate") the ids
+    of the source's words follow those of the target's, and the vocabulary shows them behind a `SOURCE_MARK`.
+
+    Args:
+        target: tokenizer of the target.
+        source: tokenizer of the source; None for the target's.
+        writable: ids that may be written, those of the words of the training targets.
+    """
+
+    name = "pair"
+
+    def __init__(self, target: Tokenizer, source: Tokenizer | None, writable: Iterable[int]) -> None:
+        self.target = target
+        self.source = source
+        self.vocabulary = target.vocabulary
+        if source is not None:
+            own = (SOURCE_MARK + word for word in source.vocabulary.words)
+            self.vocabulary = Vocabulary([*target.vocabulary.words, *own])
+        self.writable: npt.NDArray[np.bool_] = np.zeros(len(self.vocabulary), np.bool_)
+        self.writable[[i for i in writable if i >= _FIRST]] = True
+
+    @property
+    def _shift(self) -> int:
+        """What separates a source word's id from that of its own tokenizer."""
+        return len(self.target.vocabulary) - _FIRST
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a target."""
+        return self.target.encode(text)
+
+    def encode_source(self, text: str) -> list[int]:
+        """Ids of a source."""
+        if self.source is None:
+            return self.target.encode(text)
+        return [i + self._shift if i >= _FIRST else i for i in self.source.encode(text)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; a source is parted from its target, where there is one yet, by an arrow."""
+        plain = [int(i) for i in ids]
+        if Vocabulary.SEP not in plain:
+            return self._decode_side(plain)
+        cut = plain.index(Vocabulary.SEP)
+        source, target = self._decode_side(plain[:cut]), self._decode_side(plain[cut + 1 :])
+        return f"{source}{ARROW}{target}"
+
+    def _decode_side(self, ids: list[int]) -> str:
+        """The text of a source or of a target: in separate vocabularies the ids say which."""
+        first = len(self.target.vocabulary)
+        own = [i - self._shift for i in ids if i >= first]
+        if self.source is None or not own:
+            return self.target.decode(ids)
+        return self.source.decode(own)
+
+    def save(self, folder: str | Path) -> None:
+        """See `Tokenizer`: a folder for each side."""
+        folder = Path(folder)
+        self.target.save(folder / "target")
+        if self.source is not None:
+            self.source.save(folder / "source")
+        settings = {
+            "name": self.name,
+            "separate": self.source is not None,
+            "writable": np.flatnonzero(self.writable).tolist(),
+        }
+        write_text_atomically(folder / "settings.json", json.dumps(settings) + "\n")
+
+
+class LabelTokenizer:
+    """Labels: the whole text is one token.
+
+    Args:
+        vocabulary: the labels.
+    """
+
+    name = "label"
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+
+    @classmethod
+    def train(cls, labels: Iterable[str]) -> LabelTokenizer:
+        """A tokenizer that knows every label given."""
+        return cls(Vocabulary.build([label] for label in labels))
+
+    def encode(self, text: str) -> list[int]:
+        """See `Tokenizer`: one id, that of `<unk>` for a text that is no label."""
+        return [self.vocabulary.id(text)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """See `Tokenizer`."""
+        return " ".join(self.vocabulary.token(int(i)) for i in ids if i >= _FIRST)
+
+    def save(self, folder: str | Path) -> None:
+        """See `Tokenizer`."""
+        write_text_atomically(Path(folder) / "settings.json", json.dumps({"name": self.name}) + "\n")
+        self.vocabulary.save(Path(folder) / "vocabulary.json")
