@@ -41,17 +41,17 @@ def task_figures(
     confusion (labels, and counts with a row for each label asked for). Pairs are counted in pairs_decoded.
     """
     if config.task == "generation":
-        return diversity(written, seed)
+        return diversity(written)
     hypotheses = decode_pairs(agent, world, config, split, limit, seed)
     references = [target for _, target in world.pairs[split][: len(hypotheses)]]
     return {"pairs_decoded": len(hypotheses), **_FIGURES[config.task](hypotheses, references)}
 
 
-def diversity(written: Sequence[Sequence[int]], seed: int = 0) -> dict[str, float | None]:
+def diversity(written: Sequence[Sequence[int]]) -> dict[str, float | None]:
     """distinct_1, distinct_2, distinct_3, self_bleu and repetition (seq-rep-4) of ids of texts; null without any."""
     return {
         **{f"distinct_{n}": distinct(written, n) for n in _ORDERS},
-        "self_bleu": self_bleu(written, seed),
+        "self_bleu": self_bleu(written),
         "repetition": repetition(written),
     }
 
