@@ -10,7 +10,16 @@ import pytest
 import torch
 
 from tokenlm.envs import (
-    EnvConfig, NotExact, Oracle, TokenLMDeviceEnv, TokenLMEnv, TokenLMVectorEnv, Vocabulary, World, force, metrics,
+    EnvConfig,
+    NotExact,
+    Oracle,
+    TokenLMDeviceEnv,
+    TokenLMEnv,
+    TokenLMVectorEnv,
+    Vocabulary,
+    World,
+    force,
+    metrics,
 )  # fmt: skip
 from tokenlm.envs.sequence_rewards import SCORES
 
