@@ -26,6 +26,7 @@ from .policies import world_of, write
 from .protocol import Agent
 from .registry import algorithm, make
 from .run_config import RunConfig, run_config_of
+from .task_evaluation import task_figures
 
 STATE = "state.pt"
 BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
@@ -154,6 +155,10 @@ class Run:
         greedy = play(agent, *arguments, temperature=0.0)
         sampled = play(agent, *arguments, temperature=temperature_of(agent))
         seconds = self.course.seconds
+        of_task: dict[str, Any] = {}
+        if config.env.has_pairs:
+            of_task = task_figures(agent, world, config.env, "valid", config.evaluation_documents, config.seed)
+            of_task.pop("confusion", None)  # a table at every evaluation is too much
         return {
             "num_steps": self.course.steps,
             "env_steps": agent.env_steps,
@@ -165,6 +170,7 @@ class Run:
             "sampled_return": float(sampled.returns.mean()),
             "greedy_return": float(greedy.returns.mean()),
             "kl_to_target": None if np.isnan(sampled.kl).any() else float(sampled.kl.mean()),
+            **of_task,
         }
 
     def _checkpoint(self) -> None:
@@ -214,12 +220,13 @@ class Run:
         world, _ = world_of(self.agent, self.config.env)
         # A task of pairs asks something; without it every text begins at its beginning.
         sources = [source for source, _ in world.pairs["valid"][: self.config.samples]]
+        prompts, count = (sources, 1) if sources else ([""], self.config.samples)
         if generate is None:  # an agent of the three methods alone
-            arguments = (self.config.env, sources or [""] * self.config.samples, self.config.seed)
-            return write(self.agent, *arguments, temperature=1.0 if temperature is None else temperature)
-        count = 1 if sources else self.config.samples
-        texts: list[str] = generate(sources or "", count, temperature=temperature, seed=self.config.seed)
-        return texts
+            arguments = (self.config.env, prompts * count, self.config.seed)
+            texts = write(self.agent, *arguments, temperature=1.0 if temperature is None else temperature)
+        else:
+            texts = generate(prompts, count, temperature=temperature, seed=self.config.seed)
+        return [f"{source} → {text}" for source, text in zip(sources, texts, strict=True)] if sources else texts
 
     def _summarise(self, baseline_perplexity: float | None) -> dict[str, Any]:
         agent, config = self.agent, self.config

@@ -113,6 +113,11 @@ def test_a_run_of_labels_ends_with_a_confusion_matrix(tmp_path, capsys):
     assert "macro-F1" in printed
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     assert sorted(summary["confusion"]["labels"]) == ["other", "动物 animal"]
+    rows = [json.loads(line) for line in (run / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert all(0 <= row["accuracy"] <= 1 for row in rows)
+    sample = (run / "samples.txt").read_text(encoding="utf-8").splitlines()[-1]
+    assert sample.partition(" → ")[0] in dict(LABELS)
+    assert sample.partition(" → ")[2] in dict(LABELS).values()
     (run / "confusion.png").unlink()
     main(["evaluate", str(run), "--json", "--episodes=4"])
     assert json.loads(capsys.readouterr().out)["accuracy"] == summary["accuracy"]
