@@ -209,7 +209,7 @@ MISTAKES = [
     (["train", "quickstart", "--env.tokenizer=jeiba"], "tokenizer 'jeiba' is unknown; did you mean 'jieba'"),
     (
         ["train", "quickstart", "--env.task=generatoin"],
-        "task 'generatoin' is unknown; did you mean 'generation'",
+        "expected one of ['generation', 'qa', 'translation', 'classification']. Got value: generatoin",
     ),
     (["train", "quickstart", "--env.target=ngrm"], "target 'ngrm' is unknown; did you mean 'ngram'"),
     (["train", "quickstart", "--env.corpus=missing.txt"], "no corpus 'missing.txt'"),
