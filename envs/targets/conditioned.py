@@ -100,11 +100,10 @@ class ConditionedTarget:
                 else table[xp.astype(eos_valid, xp.int64), states]
             )
         lost = xp.zeros(states.shape[0], dtype=xp.float64, device=device(states))
-        in_closed_form = hasattr(self.target, "mass")
-        if in_closed_form:  # a source side of thousands of words may not be written
-            invalid = xp.asarray(~self.valid, device=device(states))
-            lost = lost + self.target.mass(invalid, expected)
-        for token in () if in_closed_form else self._invalid:
+        mass = getattr(self.target, "mass", None)
+        if mass is not None:  # in closed form: a source side has thousands of words that may not be written
+            lost = lost + mass(xp.asarray(~self.valid, device=device(states)), expected)
+        for token in self._invalid if mass is None else ():
             tokens = xp.full((states.shape[0],), int(token), dtype=xp.int64, device=device(states))
             lost = lost + xp.exp(self.target.log_prob(states, tokens, expected))
         if self.valid[_EOS] and eos_valid is not True:
