@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -107,7 +107,7 @@ class World:
         self.target = ConditionedTarget(target, self.valid)
 
     def _read_texts(self, config: EnvConfig) -> None:
-        splits = read_splits(config.corpus, config.cleaning)
+        splits = read_splits(cast("str | tuple[str, ...]", config.corpus), config.cleaning)
         own = target_tokenizer(config) if config.tokenizer == "auto" else None
         self.tokenizer: Tokenizer = own or make_tokenizer(
             config.tokenizer if config.tokenizer != "auto" else _tokenizer_for(splits.train),
@@ -122,7 +122,8 @@ class World:
             self.documents[split] = encode_generation(texts[split], self.tokenizer, config.prompt_length)
 
     def _read_pairs(self, config: EnvConfig) -> None:
-        splits = read_pair_splits(config.corpus, config.cleaning, config.task, config.reverse)
+        corpus = cast("str | tuple[tuple[str, str], ...]", config.corpus)
+        splits = read_pair_splits(corpus, config.cleaning, config.task, config.reverse)
         separate = config.vocabularies == "separate"
         sides = [s for s, _ in splits.train], [t for _, t in splits.train]
         if config.tokenizer != "auto":

@@ -128,9 +128,9 @@ class ConditionedTarget:
             return highest[:, 0] + xp.log(xp.sum(xp.exp(chances - highest), axis=1))
         lost = xp.zeros(states.shape[0], dtype=xp.float64, device=device(states))
         mass = getattr(self.target, "mass", None)
-        if mass is not None:  # in closed form: of a source side thousands of words may not be written
+        if mass is not None:  # in closed form: a source side has thousands of words that may not be written
             lost = lost + mass(xp.asarray(~self.valid, device=device(states)), expected)
-        for token in () if mass is not None else self._invalid:
+        for token in self._invalid if mass is None else ():
             tokens = xp.full((states.shape[0],), int(token), dtype=xp.int64, device=device(states))
             lost = lost + xp.exp(self.target.log_prob(states, tokens, expected))
         if self.valid[_EOS] and eos_valid is not True:
