@@ -80,7 +80,7 @@ class PretrainedQNetwork(QNetwork):
         if saved is None:
             if tokenizer is None:
                 raise ValueError("a pretrained network needs the environment's tokenizer; it is for DQN")
-            pieces = pieces_of(tokenizer, _library("AutoTokenizer").from_pretrained(settings.model), model.config)
+            pieces = pieces_of(tokenizer, _tokenizer(settings.model), model.config)
             scale, bias = self._head_of(model, weight)
             self.embedding.weight.data.copy_(mean_rows(table, pieces))
             for head in (self.head, self.behaviour_head):
@@ -206,6 +206,16 @@ def _load(settings: PretrainedSettings, saved: Path | None) -> Any:
     if saved is not None:
         return kind.from_config(config, dtype=settings.weight_dtype)
     return kind.from_pretrained(settings.model, config=config, dtype=settings.weight_dtype)
+
+
+def _tokenizer(model: str) -> Any:
+    try:
+        return _library("AutoTokenizer").from_pretrained(model)
+    except (OSError, ValueError) as problem:
+        raise ValueError(
+            f"the pretrained model {model!r} has no tokenizer beside it that transformers can read: "
+            f"{str(problem).splitlines()[0]}"
+        ) from None
 
 
 def _library(name: str) -> Any:

@@ -228,6 +228,12 @@ def test_logits_under_a_cap_are_no_head(tmp_path, folder, tiny, sentences):
         network_of(tmp_path, ".", make_tokenizer("word", sentences), tiny)
 
 
+def test_a_model_without_its_tokenizer_says_so(tmp_path, tiny, sentences):
+    make_model("llama", 20).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="has no tokenizer beside it that transformers can read"):
+        network_of(tmp_path, ".", make_tokenizer("word", sentences), tiny)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
