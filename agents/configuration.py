@@ -310,7 +310,9 @@ class AgentConfig:
             given = f"n_step {self.n_step}" if self.n_step > 1 else self.loss
             raise ValueError(f"phrases are learned one decision ahead by their rewards, not with {given}; use soft_q")
         if self.phrases and self.network.name == "pretrained":
-            raise ValueError("a pretrained model's head has no rows for phrases; set phrases to 0 or use another network")
+            raise ValueError(
+                "a pretrained model's head has no rows for phrases; set phrases to 0 or use another network"
+            )
         if self.munchausen_clip is not None and self.munchausen_clip > 0:
             raise ValueError(f"munchausen_clip must not be positive, not {self.munchausen_clip}")
 

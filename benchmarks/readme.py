@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,10 +182,38 @@ def acting_table() -> str:
     return "\n".join(lines) + _source(result, "Tokens a second (× reading the prefix again for each)")
 
 
-def race_table() -> str:
-    """The race on the chain: its own table."""
-    result = load("race-markov.json")
+def race_table(name: str) -> str:
+    """The tables that a race wrote itself."""
+    result = load(f"race-{name}.json")
     return result["settings"]["table"].rstrip() + _source(result, "Settings, trials and spread are in the JSON beside")
+
+
+def tasks_table() -> str:
+    """Each task on real data, beside maximum likelihood on the same network."""
+    result = load("tasks.json")
+    learners = list(dict.fromkeys(row["learner"] for row in result["rows"]))
+    lines = ["| data | figure | " + " | ".join(learners) + " |", "|---" * (len(learners) + 2) + "|"]
+    for dataset, figure in dict.fromkeys((row["dataset"], row["figure"]) for row in result["rows"]):
+        rows = [_find(result, dataset=dataset, learner=name) for name in learners]
+        cells = ["-" if row is None else f"{row[figure]:.3g}" for row in rows]
+        lines.append(f"| {dataset} | {figure} | " + " | ".join(cells) + " |")
+    seconds = result["settings"]["seconds"]
+    return "\n".join(lines) + _source(result, f"Test sets, {seconds:g} seconds of learning each")
+
+
+def long_text_table() -> str:
+    """Memory and rate of an update against the length of the text."""
+    result = load("long_text.json")
+    lengths = list(dict.fromkeys(row["T"] for row in result["rows"]))
+    lines = ["| network | " + " | ".join(f"T = {t:,}" for t in lengths) + " |", "|---" * (len(lengths) + 1) + "|"]
+    for network in dict.fromkeys(row["network"] for row in result["rows"]):
+        found = [_find(result, network=network, T=t) or {} for t in lengths]
+        cells = [
+            f"{r['peak MiB']:,.0f} ({_thousands(r['transitions/s'])})" if r.get("peak MiB") else "-" for r in found
+        ]
+        lines.append(f"| {network} | " + " | ".join(cells) + " |")
+    batch = result["rows"][0]["batch"]
+    return "\n".join(lines) + _source(result, f"MiB of an update on {batch} texts (transitions a second)")
 
 
 def _find(result: dict[str, Any], **wanted: Any) -> dict[str, Any] | None:
@@ -216,7 +245,12 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "end_to_end": end_to_end_table,
     "environment": environment_table,
     "acting": acting_table,
-    "race": race_table,
+    "tasks": tasks_table,
+    "long_text": long_text_table,
+    "race": partial(race_table, "markov"),
+    "race_zh": partial(race_table, "zh"),
+    "race_songci": partial(race_table, "songci"),
+    "race_songci_sparse": partial(race_table, "songci-sparse"),
 }
 
 
@@ -224,7 +258,11 @@ def main() -> None:
     """Fill the text between the markers."""
     text = README.read_text(encoding="utf-8")
     for name, table in SECTIONS.items():
-        filled = f"<!-- {name}:begin -->\n{table()}\n<!-- {name}:end -->"
+        try:
+            found = table()
+        except FileNotFoundError:  # not measured yet
+            continue
+        filled = f"<!-- {name}:begin -->\n{found}\n<!-- {name}:end -->"
         text = re.sub(f"<!-- {name}:begin -->.*?<!-- {name}:end -->", lambda _, f=filled: f, text, flags=re.DOTALL)
     write_text_atomically(README, text)
 
