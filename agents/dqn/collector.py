@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -149,7 +149,15 @@ class Collector:
         """Mean return of the last 200 episodes, nats; nan before the first ends."""
         return float(np.mean(self.recent_returns)) if self.recent_returns else float("nan")
 
-    _KEPT = ("tokens", "actions", "rewards", "log_probs", "prompt_lengths", "written", "hidden")
+    _KEPT: ClassVar[tuple[str, ...]] = (
+        "tokens",
+        "actions",
+        "rewards",
+        "log_probs",
+        "prompt_lengths",
+        "written",
+        "hidden",
+    )
 
     def state_dict(self) -> dict[str, Any]:
         """Environment, running episodes, network state, random generator and counters."""

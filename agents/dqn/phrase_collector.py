@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ class PhraseCollector(Collector):
             self.durations[rows] = 0
         return super()._begin(rows, observation)
 
-    _KEPT = (*Collector._KEPT, "durations")
+    _KEPT: ClassVar[tuple[str, ...]] = (*Collector._KEPT, "durations")
 
     def state_dict(self) -> dict[str, Any]:
         """See `Collector`."""
