@@ -64,7 +64,8 @@ class Transcript:
         text = self.text
         settled = len(text)
         if not self.over:
-            settled = min(len(text.rstrip(_UNSETTLED)), len(text) - self._beginning_of_stop(text))
+            kept = text.rstrip(_UNSETTLED)  # what is still to become of the rest may go on with a stop string, too
+            settled = len(kept) - self._beginning_of_stop(kept)
         piece = text[self._given : settled]
         self._given = max(self._given, settled)
         return piece

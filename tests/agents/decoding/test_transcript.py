@@ -99,6 +99,12 @@ def test_stop_strings_cut_and_are_never_shown_in_part(name, data):
     assert "".join(pieces) == transcript.text == naive(name, prompt, ids, stop)
 
 
+def test_the_beginning_of_a_stop_string_is_held_back_before_an_incomplete_character():
+    bpe = TOKENIZERS["bpe"]
+    transcript, pieces = written("bpe", bpe.encode("so!¡"), stop=["!¡"])
+    assert "".join(pieces) == transcript.text == "so"
+
+
 def test_a_stop_string_may_span_tokens_and_characters():
     char, bpe = TOKENIZERS["char"], TOKENIZERS["bpe"]
     transcript = Transcript(char, stop=["天气"])
