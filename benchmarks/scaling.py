@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from tokenlm.agents.precision import resolve_precision
+from tokenlm.agents.precision import DTYPES, resolve_precision
 
 from cases import NETWORKS, Case, make_update
 from record import print_table, write_result
@@ -93,7 +93,9 @@ def ceilings(device: torch.device) -> dict[str, float]:
     """Measured operations a second of a large matrix product, and bytes a second of a large copy."""
     side = 8_192 if device.type == "cuda" else 2_048
     found = {}
-    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+    for name, dtype in DTYPES.items():
+        if dtype not in (torch.float32, resolve_precision("auto", device)):
+            continue  # imitated: a product takes half a minute, and no update uses it
         a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
         out = torch.empty_like(a)
         times = seconds_each(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), device, 0.3, 5)
