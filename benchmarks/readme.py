@@ -116,7 +116,7 @@ def environment_table() -> str:
                 row = _find(result, world=world, environment=name, num_envs=size)
                 ratio = row and row["of SyncVectorEnv"]
                 cells.append(
-                    "-" if row is None else _thousands(row["steps/s"]) + (f" ({ratio:,.3g} ×)" if ratio else "")
+                    "-" if row is None else _thousands(row["steps/s"]) + (f" ({_ratio(ratio)} ×)" if ratio else "")
                 )
             lines.append(f"| {world} | {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + _source(
@@ -138,7 +138,7 @@ def learner_table() -> str:
         for size in sizes:
             row = group.get(size)
             rate, ratio = (row["transitions/s"], row["× SB3, batch 32"]) if row else (None, None)
-            cells.append("-" if not rate else _thousands(rate) + (f" ({ratio:.3g} ×)" if ratio else ""))
+            cells.append("-" if not rate else _thousands(rate) + (f" ({_ratio(ratio)} ×)" if ratio else ""))
         memory = group[sizes[-1]]["update MiB"] if sizes[-1] in group else None
         label = f"{batches[0]:,}" if len(batches) == 1 else f"{batches[0]:,} to {batches[-1]:,}"
         lines.append(f"| {name} | {label} | " + " | ".join(cells) + (f" | {memory:,.0f} |" if memory else " | - |"))
@@ -162,10 +162,27 @@ def end_to_end_table() -> str:
         for size in sizes:
             row = _find(result, learner=name, **{"asked V": size})
             known = row and row["env steps/s"]
-            cells.append(f"{row['env steps/s']:,.0f} ({row['× SB3, 1 environment']:.3g} ×)" if row and known else "-")
+            cells.append(
+                f"{row['env steps/s']:,.0f} ({_ratio(row['× SB3, 1 environment'])} ×)" if row and known else "-"
+            )
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     ratio = result["settings"]["replay_ratio"]
     return "\n".join(lines) + _source(result, f"Environment steps a second at {ratio:g} transitions trained for each")
+
+
+def scaling_table() -> str:
+    """Which share of what the machine can do an update reaches, against the vocabulary."""
+    result = load("scaling.json")
+    rows = [row for row in result["rows"] if (row["T"], row["batch"]) == (32, 32)]
+    sizes = sorted({row["V"] for row in rows})
+    lines = ["| network | update | " + " | ".join(f"V = {v:,}" for v in sizes) + " |", "|---" * (len(sizes) + 2) + "|"]
+    for network, update in dict.fromkeys((row["network"], row["update"]) for row in rows):
+        found = [next(r for r in rows if (r["network"], r["update"], r["V"]) == (network, update, v)) for v in sizes]
+        cells = [f"{_thousands(r['transitions/s'])} ({100 * r['of the roofline']:.0f} %)" for r in found]
+        lines.append(f"| {network} | {update} | " + " | ".join(cells) + " |")
+    ceiling, copy = result["settings"]["ceilings"]["float32"] / 1e9, result["settings"]["ceilings"]["copy"] / 1e9
+    text = f"Transitions a second (of the roofline: {ceiling:,.0f} GFLOP/s of a product, {copy:,.0f} GB/s of a copy)"
+    return "\n".join(lines) + _source(result, text)
 
 
 def acting_table() -> str:
@@ -177,7 +194,7 @@ def acting_table() -> str:
              "|---" * (len(prefixes) + 2) + "|"]  # fmt: skip
     for network, batch in dict.fromkeys((row["network"], row["batch"]) for row in rows):
         found = [_find(result, network=network, batch=batch, prefix=p) or {} for p in prefixes]
-        cells = [f"{_thousands(r['tokens/s, incremental'])} ({r['ratio']:,.3g} ×)" for r in found]
+        cells = [f"{_thousands(r['tokens/s, incremental'])} ({_ratio(r['ratio'])} ×)" for r in found]
         lines.append(f"| {network} | {batch} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + _source(result, "Tokens a second (× reading the prefix again for each)")
 
@@ -220,6 +237,10 @@ def _find(result: dict[str, Any], **wanted: Any) -> dict[str, Any] | None:
     return next((row for row in result["rows"] if all(row.get(k) == v for k, v in wanted.items())), None)
 
 
+def _ratio(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _thousands(value: float) -> str:
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if value >= 10 * size or (unit == "M" and value >= size):
@@ -244,6 +265,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "learner": learner_table,
     "end_to_end": end_to_end_table,
     "environment": environment_table,
+    "scaling": scaling_table,
     "acting": acting_table,
     "tasks": tasks_table,
     "long_text": long_text_table,
