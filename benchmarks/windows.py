@@ -13,8 +13,8 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor, nn
 
-from tokenlm.agents.configuration import NetworkConfig
 from tokenlm.agents.dqn.collector import right_padded
+from tokenlm.agents.network_config import NetworkConfig
 from tokenlm.agents.networks import make_network
 from tokenlm.envs import EnvConfig, Vocabulary
 

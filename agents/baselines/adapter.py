@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from ...envs import EnvConfig, World, nearest
 from ...envs.text import write_atomically
 from ..checkpoints import write_json
-from ..configuration import NetworkConfig
 from ..decoding import Prefixes, WindowReader, Writer
 from ..devices import resolve_device
 from ..dqn.agent import env_config_from
 from ..dqn.exploration import choose_actions
+from ..network_config import NetworkConfig
 from .demonstrations import Demonstrations, demonstrations
 
 Self = TypeVar("Self", bound="Adapter")

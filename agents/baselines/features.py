@@ -8,9 +8,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from ...envs import EnvConfig
-from ..configuration import AgentConfig, NetworkConfig
+from ..configuration import AgentConfig
 from ..dqn.collector import right_padded
 from ..dqn.construction import make_q_network
+from ..network_config import NetworkConfig
 
 
 class PrefixEncoder(nn.Module):

@@ -11,7 +11,8 @@ import torch
 
 from ...envs import EnvConfig, Phrases, Vocabulary, World, mine_phrases, valid_actions
 from ...envs.text import Tokenizer
-from ..configuration import AgentConfig, NetworkConfig
+from ..configuration import AgentConfig
+from ..network_config import NetworkConfig
 from ..networks import Heads, PretrainedSettings, QNetwork, make_network
 from ..networks.word_vectors import use_word_vectors
 from ..precision import DTYPES
