@@ -253,7 +253,7 @@ def _source(result: dict[str, Any], text: str) -> str:
     hardware, threads = result["hardware"], result["settings"].get("threads")
     where = hardware["gpu"] or f"{hardware['cores']} cores of {hardware['processor']}"
     used = f", {threads} threads" if threads else ""
-    command = re.sub(r" --(json|png) \S+", "", result["command"])
+    command = re.sub(r" --(json|png|output) \S+", "", result["command"])
     return f"\n\n{text}. On {where}{used} (`{command}`)."
 
 
