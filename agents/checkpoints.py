@@ -29,7 +29,7 @@ def write_json(path: Path, value: Any) -> None:
 def save_agent(agent: DQN, folder: Path) -> None:
     """Weights, settings and tokenizer of `agent`."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in agent.network.state_dict().items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in agent.policy_network.state_dict().items()}
     write_atomically(folder / "weights.safetensors", lambda p: save_file(weights, p))
     agent.tokenizer.save(folder / "tokenizer")
     agent.network.save_settings(folder)

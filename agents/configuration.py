@@ -15,7 +15,7 @@ Loss = Literal[
     "soft_q", "dqn", "double", "munchausen", "pcl", "hl_gauss", "c51", "quantile",
     "cross_entropy", "q_sft", "iq_learn", "cql", "ilql", "pqn",
 ]  # fmt: skip
-Exploration = Literal["uniform", "least_tried"]
+Exploration = Literal["uniform", "least_tried", "untried_mass"]
 Optimizer = Literal["adam", "adamw", "sgd", "sparse_adam"]
 ProductPrecision = Literal["float32", "bfloat16", "auto"]
 
@@ -87,7 +87,8 @@ class AgentConfig:
             for what the loss is used with: 0 for dqn, double, c51, quantile and pqn, else 1.
         epsilon: probability of exploring instead, over the course of training.
         exploration: what exploring means: "uniform", any valid action; "least_tried", one of those taken least often
-            after the last token, so that every pair of tokens is soon tried once.
+            after the last token, so that every pair of tokens is soon tried once; "untried_mass", the same, with ε
+            times the probability that p* has left for what was not tried there, which the rewards tell.
         dueling: separate heads for V(s) and for the advantages, whose soft maximum is 0; without it one head gives
             Q and an update needs no V-wide backward pass, but nothing ties the values of untried actions down. None
             for what the loss is used with.
@@ -127,6 +128,9 @@ class AgentConfig:
         learning_starts: environment steps before the first update.
         target_update_rate: Polyak rate at every update; 1 copies the network, see target_update_interval.
         target_update_interval: updates between two target updates.
+        averaged: predict, evaluate and save with the target network, which is the Polyak average of the weights at
+            a target_update_rate below 1 (Polyak & Juditsky 1992), rather than with the newest: greedy texts hang
+            on the order of a few values and jump from update to update. Acting while learning uses the newest.
         num_envs: episodes written side by side.
         phrases: P, how many phrases mined from the training documents may be written by one decision (options; Sutton,
             Precup & Singh 1999). Values are then those of the semi-Markov decision process. At temperature 0 its
@@ -175,6 +179,7 @@ class AgentConfig:
     learning_starts: int = 1_000
     target_update_rate: float = 0.02
     target_update_interval: int = 1
+    averaged: bool = False
     num_envs: int = 64
     phrases: int = 0
     phrase_length: int = 4
@@ -216,6 +221,13 @@ class AgentConfig:
             and min(self._schedule("temperature").start, self._schedule("temperature").end) <= 0
         ):
             raise ValueError("munchausen needs a temperature above 0: its bonus is τ log π, which is nothing at 0")
+        if self.averaged and self.loss == "pqn":
+            raise ValueError("averaged needs a target network, and pqn has none; set averaged to false")
+        if self.exploration == "untried_mass" and self.phrases:
+            raise ValueError(
+                "exploration 'untried_mass' reads a token's probability off its reward, which phrases sum up; "
+                "use 'least_tried' with phrases"
+            )
         if self.optimizer == "sparse_adam" and self.weight_decay:
             raise ValueError("sparse_adam has no weight_decay, for it would have to touch every row; use adamw")
         if self.compile and self.network.name != "transformer":

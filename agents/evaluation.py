@@ -52,19 +52,20 @@ def score_text(
 ) -> TextScore:
     """Perplexity of the agent's policy and of p* on the documents of `split` (the first `limit`).
 
-    Every token of every document is scored, in a task of pairs every token of the target. One
-    that lies beyond `max_new_tokens` is scored in an episode that starts later in the document, with the window the
-    environment would show there. `temperature` is that of a DQN's
-    policy; `env` is needed for an agent that does not know its environment.
+    Every token of every document is scored. One that lies beyond `max_new_tokens` is scored in an episode that starts
+    later in the document, with the window the environment would show there. In a task of pairs it is the target, up to
+    `max_new_tokens`: later windows would have lost the source. `temperature` is that of a DQN's policy; `env` is needed
+    for an agent that does not know its environment.
     """
     world, config = world_of(agent, env)
     tau = temperature_of(agent) if temperature is None else temperature
     documents = world.documents[split]
     count = min(limit or len(documents), len(documents))
     step = config.max_new_tokens
-    # A source is given, never written; of any other document the prompt is text like the rest.
-    begin = documents.shortest_prompt if config.has_pairs else np.zeros(count, np.int64)
-    pieces = [(d, s) for d in range(count) for s in range(int(begin[d]), int(documents.lengths[d]) + 1, step)]
+    if config.has_pairs:  # a source is given, never written; of any other document the prompt is text like the rest
+        pieces = list(enumerate(documents.shortest_prompt[:count].tolist()))
+    else:
+        pieces = [(d, s) for d in range(count) for s in range(0, int(documents.lengths[d]) + 1, step)]
     order = sorted(
         pieces,
         key=lambda piece: min(int(documents.lengths[piece[0]]) - piece[1], step) + min(piece[1], config.context_length),

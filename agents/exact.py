@@ -77,15 +77,15 @@ def log_policy(agent: Agent, texts: Texts, temperature: float, env: EnvConfig | 
     """
     if not isinstance(agent, DQN):
         return _log_policy_of_windows(agent, texts, temperature == 0.0, *world_of(agent, env))
-    agent.network.eval()
+    network = agent.policy_network.eval()
     prompt = torch.from_numpy(np.tile(texts.prompt, (len(texts.tokens), 1)))
     tokens = torch.cat([prompt, torch.from_numpy(texts.tokens)], dim=1).to(agent.device)
-    hidden = agent.network(tokens)[:, len(texts.prompt) - 1 : -1]  # (N, T, D) before each written token
+    hidden = network(tokens)[:, len(texts.prompt) - 1 : -1]  # (N, T, D) before each written token
     total = torch.zeros(len(tokens), dtype=torch.float64)
     for step in range(texts.tokens.shape[1]):
         written = torch.full((len(tokens),), step, device=agent.device)
         valid = agent.rules.mask(written).expand(len(tokens), -1)
-        values = agent.network.policy_values(hidden[:, step], valid).double()
+        values = network.policy_values(hidden[:, step], valid).double()
         if temperature > 0:
             log_pi = torch.log_softmax(values / temperature, -1)
         else:

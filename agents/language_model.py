@@ -35,7 +35,7 @@ def load_target(folder: Path, tokenizer: Tokenizer, longest: int = 0) -> CausalT
         )
     if agent.temperature <= 0.0:
         raise ValueError(f"the agent in {folder} is greedy (temperature 0), which is not a distribution of texts")
-    limit = getattr(agent.network, "max_length", None)
+    limit = getattr(agent.policy_network, "max_length", None)
     if limit is not None and longest > limit:
         raise ValueError(
             f"the agent in {folder} reads at most {limit} tokens, but context_length + max_new_tokens is {longest}; "
@@ -52,7 +52,7 @@ class AgentReader:
     """
 
     def __init__(self, agent: DQN) -> None:
-        self.network = agent.network.eval().requires_grad_(False)
+        self.network = agent.policy_network.eval().requires_grad_(False)
         self.vocab_size = self.network.vocab_size
         self.temperature = agent.temperature
         self.valid = torch.from_numpy(valid_actions(self.vocab_size, agent.env_config)).to(agent.device)

@@ -74,15 +74,15 @@ class _NetworkPolicy:
     def __init__(self, agent: DQN, running: Episodes, temperature: float) -> None:
         self.agent = agent
         self.temperature = temperature
-        agent.network.eval()
+        self.network = agent.policy_network.eval()
         prefixes = right_padded(torch.from_numpy(running.observe()))
-        self.hidden, self.state = agent.network.encode(*(t.to(agent.device) for t in prefixes))
+        self.hidden, self.state = self.network.encode(*(t.to(agent.device) for t in prefixes))
         self.written: Tensor | None = None
         self.decisions = None if agent.phrases is None else Decisions(agent.phrases, running.num_envs)
         self.decides = np.ones(running.num_envs, np.bool_)
 
     def __call__(self, running: Episodes, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        network = self.agent.network
+        network = self.network
         if self.written is not None:
             self.hidden, self.state = network.step(self.written, self.state)
         masks = running.action_masks()
@@ -175,12 +175,12 @@ def log_likelihood(agent: Agent, world: World, config: EnvConfig, forced: Forced
             total += float(np.asarray(log_pi)[np.arange(len(windows)), chosen[part].numpy()].sum())
         return total
     width = int((forced.tokens != Vocabulary.PAD).sum(1).max())
-    agent.network.eval()
-    hidden = agent.network(torch.from_numpy(forced.tokens[:, :width]).to(agent.device))
-    rows_at_once = max(1, _CHUNK // agent.network.vocab_size)
+    network = agent.policy_network.eval()
+    hidden = network(torch.from_numpy(forced.tokens[:, :width]).to(agent.device))
+    rows_at_once = max(1, _CHUNK // network.vocab_size)
     at = hidden[rows, columns].split(rows_at_once)
     for h, a in zip(at, chosen.to(agent.device).split(rows_at_once), strict=True):
-        values = agent.network.policy_values(h, agent.rules.valid)
+        values = network.policy_values(h, agent.rules.valid)
         total += float(torch.log_softmax(values / temperature, -1).gather(1, a[:, None]).cpu().double().sum())
     return total
 

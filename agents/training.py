@@ -191,7 +191,7 @@ class Run:
         if "network" in config.algorithm_settings:
             learner = AgentConfig.of(learner, {"network": config.algorithm_settings["network"]})
         baseline = MaximumLikelihood(config.env, learner, seed=config.seed, device=config.device)
-        best, best_weights = float("inf"), baseline.network.state_dict()
+        best, best_weights = float("inf"), baseline.policy_network.state_dict()
         with tqdm(
             total=round(limit), unit="s", desc="maximum likelihood", disable=self.quiet, dynamic_ncols=True
         ) as bar:
@@ -207,12 +207,12 @@ class Run:
                 bar.set_postfix(perplexity=f"{perplexity:.1f}", refresh=False)
                 bar.update(min(round(limit), round(agent.learning_seconds)) - bar.n)
                 if perplexity < best:
-                    best, best_weights = perplexity, copy.deepcopy(agent.network.state_dict())
+                    best, best_weights = perplexity, copy.deepcopy(agent.policy_network.state_dict())
                 # Once it overfits for good, more time would only blur the picture.
                 return perplexity < 1.2 * best
 
             baseline.learn(2**62, after_step, max_seconds=limit)
-        baseline.network.load_state_dict(best_weights)
+        baseline.policy_network.load_state_dict(best_weights)
         return score_text(baseline, "test").perplexity
 
     def _samples(self, temperature: float | None = None) -> list[str]:

@@ -70,12 +70,12 @@ def train(job: tuple[str, dict[str, Any]]) -> dict[str, Any]:
                 "transitions": agent.learner.transitions_trained,
             })  # fmt: skip
             if perplexity < best["perplexity"]:
-                best.update(perplexity=perplexity, weights=copy.deepcopy(agent.network.state_dict()))
+                best.update(perplexity=perplexity, weights=copy.deepcopy(agent.policy_network.state_dict()))
             print(f"{name}: {curve[-1]}", flush=True)
         return True
 
     agent.learn(1 << 62, check, max_seconds=chosen["seconds"])
-    agent.network.load_state_dict(best["weights"])
+    agent.policy_network.load_state_dict(best["weights"])
     score = score_text(agent, "test")
     return {
         "rule": name,

@@ -83,12 +83,12 @@ def train(job: tuple[str, str, dict[str, Any]]) -> dict[str, Any]:
             curve.append({"seconds": round(agent.learning_seconds, 1), figure: value})
             height = -value if figure == "perplexity" else value
             if height > best["height"]:
-                best.update(height=height, weights=copy.deepcopy(agent.network.state_dict()))
+                best.update(height=height, weights=copy.deepcopy(agent.policy_network.state_dict()))
             print(f"{dataset}, {learner}: {curve[-1]}", flush=True)
         return True
 
     agent.learn(1 << 62, check, max_seconds=chosen["seconds"])
-    agent.network.load_state_dict(best["weights"])
+    agent.policy_network.load_state_dict(best["weights"])
     found = evaluate(agent, env=env, split="test", episodes=256)
     keep = ("accuracy", "macro_f1", "bleu", "chrf", "exact_match", "token_f1", "perplexity", "distinct_2")
     return {

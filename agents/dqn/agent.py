@@ -20,12 +20,12 @@ from .. import checkpoints
 from ..configuration import AgentConfig
 from ..decoding import NetworkReader, Prefixes, Writer
 from ..devices import resolve_device
-from ..networks import put_rows
+from ..networks import QNetwork, put_rows
 from ..stopwatch import Stopwatch
 from .collector import Collector, right_padded
-from .construction import make_phrases, make_q_network, make_replay, make_rules
+from .construction import make_counts, make_phrases, make_q_network, make_replay, make_rules
 from .corpus_episodes import corpus_replay
-from .exploration import Counts, choose_actions
+from .exploration import choose_actions
 from .learner import Learner
 from .phrase_collector import PhraseCollector
 from .replay import EpisodeBatch, EpisodeReplay
@@ -182,12 +182,12 @@ class DQN(Writer):
         windows = torch.as_tensor(np.asarray(observation), dtype=torch.int64, device=self.device)
         single = windows.ndim == 1
         windows = windows[None] if single else windows
-        self.network.eval()
+        network = self.policy_network.eval()
         with torch.no_grad():
             hidden, state = self._read(windows, state, episode_start)
             valid = self._valid(action_masks)
             temperature = 0.0 if deterministic else self.temperature
-            values = self.network.policy_values(hidden, valid)
+            values = network.policy_values(hidden, valid)
             actions, _ = choose_actions(values, temperature, generator=self.generator)
         array = actions.cpu().numpy()
         return (array[0] if single else array), state
@@ -205,9 +205,9 @@ class DQN(Writer):
         windows = torch.as_tensor(np.atleast_2d(np.asarray(observation, np.int64)), device=self.device)
         valid = self._valid(action_masks)
         valid = valid.expand(len(windows), -1)
-        self.network.eval()
-        hidden, _ = self.network.encode(*right_padded(windows))
-        values = self.network.policy_values(hidden, valid).double().masked_fill(~valid, -torch.inf)
+        network = self.policy_network.eval()
+        hidden, _ = network.encode(*right_padded(windows))
+        values = network.policy_values(hidden, valid).double().masked_fill(~valid, -torch.inf)
         if self.temperature > 0:
             return torch.log_softmax(values / self.temperature, -1)[:, :width].cpu().numpy()
         best = torch.nn.functional.one_hot(values.argmax(-1), values.shape[-1])
@@ -215,11 +215,16 @@ class DQN(Writer):
 
     def reader(self, prefixes: Prefixes, greedy: bool = False) -> NetworkReader:
         """See `Writer`."""
-        return NetworkReader(self.network, self.rules, prefixes, self.env_config.context_length)
+        return NetworkReader(self.policy_network, self.rules, prefixes, self.env_config.context_length)
 
     def policy_temperature(self, asked: float | None) -> float:
         """See `Writer`."""
         return self.temperature if asked is None else asked
+
+    @property
+    def policy_network(self) -> QNetwork:
+        """What predicts, writes and is saved: the newest weights, or with `averaged` their Polyak average."""
+        return self.learner.target_network if self.config.averaged else self.network
 
     def save(self, path: str | Path) -> None:
         """Write weights (safetensors), configuration and tokenizer into the folder `path`."""
@@ -282,7 +287,7 @@ class DQN(Writer):
             place = "cpu" if self.device.type == "mps" else self.device  # which has no float64
             env = TokenLMDeviceEnv(config.num_envs, self.env_config, device=place)
             self.replay = make_replay(config, self.env_config, self.world, self.device, self.phrases)
-            counts = Counts(self.network.num_actions, self.device) if config.exploration == "least_tried" else None
+            counts = make_counts(config, self.env_config, self.network.num_actions, self.device)
             parts = (env, self.network, self.replay, self.decision_rules, self.generator, self.seed, counts)
             if self.phrases is None:
                 self.collector = Collector(*parts)
@@ -328,11 +333,11 @@ class DQN(Writer):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         # A phrase has written more than the newest token.
         if state is None or self.phrases is not None:
-            return self.network.encode(*right_padded(windows))
-        hidden, state = self.network.step(windows[:, -1], state)
+            return self.policy_network.encode(*right_padded(windows))
+        hidden, state = self.policy_network.step(windows[:, -1], state)
         if episode_start is not None and np.any(episode_start):
             rows = torch.as_tensor(np.flatnonzero(episode_start), device=self.device)
-            fresh, new = self.network.encode(*right_padded(windows[rows]))
+            fresh, new = self.policy_network.encode(*right_padded(windows[rows]))
             hidden[rows] = fresh
             put_rows(state, rows, new)
         return hidden, state

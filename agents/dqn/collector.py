@@ -86,12 +86,14 @@ class Collector:
         if self.counts:
             newest = self.tokens[self.rows, self.prompt_lengths + self.written - 1].to(self.device)
             explored = self.counts.least_tried(newest, valid) if epsilon > 0 else None
-            actions, log_probs = choose_actions(values, temperature, epsilon, self.generator, explored)
-            self._count(newest, actions)
+            chance = self.counts.epsilon(newest, epsilon)
+            actions, log_probs = choose_actions(values, temperature, chance, self.generator, explored)
         else:
             actions, log_probs = choose_actions(values, temperature, epsilon, self.generator, valid)
-        actions = actions.to(self.env.device)
+        chosen, actions = actions, actions.to(self.env.device)
         observation, rewards, terminated, _, infos = self.env.step(self._tokens(actions))
+        if self.counts:
+            self._count(newest, chosen, rewards.float().to(self.device))
         appended = infos["final_obs"][:, -1]
         self.tokens[self.rows, self.prompt_lengths + self.written] = appended
         self._record(actions, rewards.float(), log_probs.to(self.env.device, torch.float32))
@@ -114,9 +116,9 @@ class Collector:
         self.rewards[self.rows, self.written] = rewards
         self.log_probs[self.rows, self.written] = log_probs
 
-    def _count(self, newest: Tensor, actions: Tensor) -> None:
+    def _count(self, newest: Tensor, actions: Tensor, rewards: Tensor) -> None:
         if self.counts:
-            self.counts.add(newest, actions)
+            self.counts.add(newest, actions, rewards)
 
     def _begin(self, rows: Tensor, observation: Tensor) -> tuple[Tensor, Any]:
         """Read the prompts of new episodes."""

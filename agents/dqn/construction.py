@@ -16,6 +16,7 @@ from ..network_config import NetworkConfig
 from ..networks import Heads, PretrainedSettings, QNetwork, make_network
 from ..networks.word_vectors import use_word_vectors
 from ..precision import DTYPES
+from .exploration import Counts, UntriedMass
 from .replay import EpisodeReplay
 from .update import ActionRules
 
@@ -38,6 +39,20 @@ def make_phrases(
     if world is None:
         raise ValueError("phrases are mined from an environment's documents; load a saved agent with DQN.load(path)")
     return mine_phrases(world, env, config.phrases, config.phrase_length)
+
+
+def make_counts(config: AgentConfig, env: EnvConfig, actions: int, device: torch.device) -> Counts | None:
+    """What exploration counts, None where it is uniform."""
+    if config.exploration == "uniform":
+        return None
+    if config.exploration == "least_tried":
+        return Counts(actions, device)
+    if not env.pays_log_likelihood or env.reward_every != 1:
+        raise ValueError(
+            "exploration 'untried_mass' needs the log-likelihood of every token as its reward (reward_every 1, "
+            "log_prob_weight 1, no sequence_reward); use 'least_tried' here"
+        )
+    return UntriedMass(actions, device)
 
 
 def make_q_network(

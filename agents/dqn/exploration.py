@@ -14,7 +14,7 @@ MAX_COUNTS = 1 << 28  # (last token, action) pairs that may be counted: 1 GiB
 def choose_actions(
     values: Tensor,
     temperature: float,
-    epsilon: float = 0.0,
+    epsilon: float | Tensor = 0.0,
     generator: torch.Generator | None = None,
     explored: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -25,14 +25,15 @@ def choose_actions(
     Args:
         values: (B, V) what to act by, nats; -inf where an action may not be chosen.
         temperature: τ >= 0, nats.
-        epsilon: ε, 0 to 1.
+        epsilon: ε, 0 to 1; (B,) where every row has its own.
         generator: source of randomness, on the same device.
         explored: (V,) or (B, V) bool, the actions to explore by; all that may be chosen if None.
 
     Returns: actions (B,) int64 and log of the probability each had under this mixture (B,), nats; nan where a row of
     values has nan, or -inf only.
     """
-    if temperature == 0.0 and epsilon == 0.0:
+    explores = isinstance(epsilon, Tensor) or epsilon > 0.0
+    if temperature == 0.0 and not explores:
         best, actions = values.max(-1)
         return actions, best - best
     if temperature > 0.0:
@@ -42,7 +43,7 @@ def choose_actions(
     precise = torch.float32 if values.device.type == "mps" else torch.float64
     uniform, coin = torch.rand((2, len(values)), generator=generator, dtype=precise, device=values.device)
     actions = inverse_cdf(policy, uniform)
-    if epsilon == 0.0:
+    if not explores:
         return actions, _at(policy, actions).log()
     explored = values > -torch.inf if explored is None else explored
     actions = torch.where(coin < epsilon, inverse_cdf(explored, uniform), actions)
@@ -121,8 +122,12 @@ class Counts:
         tried = torch.maximum(self.table.index_select(0, last_tokens), floor)
         return tried == tried.amin(-1, keepdim=True)
 
-    def add(self, last_tokens: Tensor, actions: Tensor) -> None:
-        """Count (B,) actions taken after (B,) tokens."""
+    def epsilon(self, last_tokens: Tensor, epsilon: float) -> float | Tensor:
+        """The chance to explore after (B,) last tokens."""
+        return epsilon
+
+    def add(self, last_tokens: Tensor, actions: Tensor, rewards: Tensor) -> None:
+        """Count (B,) actions taken after (B,) tokens, which earned (B,) rewards, nats."""
         ones = torch.ones_like(actions, dtype=torch.int32)
         self.table.index_put_((last_tokens, actions), ones, accumulate=True)
 
@@ -133,3 +138,39 @@ class Counts:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken."""
         self.table.copy_(state["table"])
+
+
+class UntriedMass(Counts):
+    """Explores the less, the more of the target's probability after the last token has been found.
+
+    A reward is the log-probability that the target gives the action, so those of the actions tried after a token say
+    how much of p*(·|s) is left for the others: 1 - Σ p*. That is the chance that the target itself would write
+    something untried there, and no untried action can be worth more than its logarithm. What follows a token that is
+    well known is therefore written greedily, and exploration goes where it ends. Where p* depends on more than the
+    last token, the rewards first seen stand for all.
+    """
+
+    def __init__(self, vocab_size: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(vocab_size, device)
+        self.found = torch.zeros(vocab_size, device=device)
+
+    def epsilon(self, last_tokens: Tensor, epsilon: float) -> float | Tensor:
+        """ε times the probability that nobody has tried, (B,)."""
+        return epsilon * (1.0 - self.found.index_select(0, last_tokens)).clamp(min=0.0)
+
+    def add(self, last_tokens: Tensor, actions: Tensor, rewards: Tensor) -> None:
+        """Count, and add the probabilities of pairs that are new."""
+        pairs, place = (last_tokens * len(self.table) + actions).unique(return_inverse=True)
+        new = self.table.view(-1).index_select(0, pairs) == 0
+        found = torch.empty_like(pairs, dtype=self.found.dtype).scatter_(0, place, rewards.to(self.found.dtype).exp())
+        self.found.index_add_(0, pairs.div(len(self.table), rounding_mode="floor"), found * new)
+        super().add(last_tokens, actions, rewards)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Counts`."""
+        return {**super().state_dict(), "found": self.found.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Counts`."""
+        super().load_state_dict(state)
+        self.found.copy_(state["found"])

@@ -41,10 +41,10 @@ class PhraseCollector(Collector):
         before = self.log_probs[self.rows, began]
         self.log_probs[self.rows, began] = torch.where(place == 0, log_probs, before)
 
-    def _count(self, newest: Tensor, actions: Tensor) -> None:
-        chose = (self.decisions.left == 0).to(self.device)
+    def _count(self, newest: Tensor, actions: Tensor, rewards: Tensor) -> None:
+        chose = (self._place == 0).to(self.device)
         if self.counts:
-            self.counts.add(newest[chose], actions[chose])
+            self.counts.add(newest[chose], actions[chose], rewards[chose])
 
     def _begin(self, rows: Tensor, observation: Tensor) -> tuple[Tensor, Any]:
         self.decisions.interrupt(rows)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tokenlm.agents import DQN
-from tokenlm.agents.dqn.exploration import Counts, choose_actions, inverse_cdf
+from tokenlm.agents.dqn.exploration import Counts, UntriedMass, choose_actions, inverse_cdf
 from tokenlm.envs import EnvConfig
 
 T = torch.tensor
@@ -16,7 +16,7 @@ def test_valid_actions_tried_least_are_explored():
     counts = Counts(4)
     last, valid = T([1, 1]), T([[False, True, True, True], [True, True, False, False]])
     assert counts.least_tried(last, valid).tolist() == valid.tolist()
-    counts.add(T([1, 1, 1, 2]), T([1, 1, 2, 0]))
+    counts.add(T([1, 1, 1, 2]), T([1, 1, 2, 0]), torch.zeros(4))
     assert counts.table[1].tolist() == [0, 2, 1, 0]
     assert counts.table[2].tolist() == [1, 0, 0, 0]
     assert counts.least_tried(last, valid).int().tolist() == [[0, 0, 0, 1], [1, 0, 0, 0]]
@@ -85,12 +85,62 @@ def test_every_pair_is_soon_tried():
     assert int((tried == 0).sum()) == 0
 
 
-def test_counts_survive_a_checkpoint():
-    counts = Counts(4)
-    counts.add(T([1, 2]), T([3, 3]))
-    other = Counts(4)
+def test_every_row_explores_with_its_own_probability():
+    values = T([[0.0, -9.0]]).expand(4000, -1)
+    epsilon = T([0.0, 0.5]).repeat(2000)
+    generator = torch.Generator().manual_seed(0)
+    actions, log_probs = choose_actions(values, 0.0, epsilon, generator, T([False, True]))
+    assert (actions[::2] == 0).all()
+    assert abs(float(actions[1::2].double().mean()) - 0.5) < 0.06
+    assert torch.allclose(log_probs[1::2].exp(), T(0.5))
+
+
+def test_exploration_ends_where_the_target_has_nothing_left():
+    mass = UntriedMass(4)
+    log_p = T([[0.25, 0.25, 0.25, 0.25], [0.5, 0.25, 0.125, 0.125], [0.0, 1.0, 0.0, 0.0], [0.7, 0.1, 0.1, 0.1]]).log()
+    last, actions = T([1, 1, 1, 2]), T([0, 0, 2, 1])  # a pair that is taken twice counts once
+    mass.add(last, actions, log_p[last, actions])
+    mass.add(T([1, 2]), T([2, 3]), T([0.125, 0.0]).log())  # one that was known already, one that is impossible
+    assert mass.epsilon(T([0, 1, 2, 3]), 0.8).tolist() == pytest.approx([0.8, 0.8 * 0.375, 0.0, 0.8])
+    mass.add(T([1, 1]), T([1, 3]), log_p[1, [1, 3]])
+    assert mass.epsilon(T([1]), 1.0).tolist() == [0.0]
+    assert mass.table.tolist() == [[0, 0, 0, 0], [2, 1, 2, 1], [0, 1, 0, 1], [0, 0, 0, 0]]
+
+
+def test_the_mass_found_by_an_agent_is_that_of_the_pairs_it_tried():
+    env = EnvConfig(
+        target="markov", order=2, vocab_size=15, max_new_tokens=8, context_length=9, ending="fixed", prompt_length=(0, 0)
+    )
+    settings = {"corpus_share": 0.0, "epsilon": 1.0, "num_envs": 8, "network": {"embedding_size": 8, "hidden_size": 8}}
+    agent = DQN(env, exploration="untried_mass", learning_starts=10_000, **settings).learn(200)
+    counts, target = agent.collector.counts, agent.world.target
+    for last in range(5, 20):
+        log_probs = torch.from_numpy(target.log_probs(target.states([[last]])))[0]
+        tried = counts.table[last] > 0
+        assert float(counts.found[last]) == pytest.approx(float(log_probs[tried].exp().sum()), abs=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"reward_every": 0}, {"log_prob_weight": 0.5}, {"sequence_reward": "chrf"}])
+def test_the_mass_is_read_off_log_likelihoods_alone(settings):
+    env = EnvConfig(target="markov", order=2, vocab_size=15, max_new_tokens=8, context_length=9, **settings)
+    agent = DQN(env, exploration="untried_mass", network={"embedding_size": 8, "hidden_size": 8})
+    with pytest.raises(ValueError, match="needs the log-likelihood of every token as its reward"):
+        agent.learn(8)
+
+
+def test_phrases_have_no_mass_of_their_own():
+    with pytest.raises(ValueError, match="use 'least_tried' with phrases"):
+        DQN("TokenLM-Tiny-v0", exploration="untried_mass", phrases=4)
+
+
+@pytest.mark.parametrize("kind", [Counts, UntriedMass])
+def test_counts_survive_a_checkpoint(kind):
+    counts = kind(4)
+    counts.add(T([1, 2]), T([3, 3]), T([-1.0, -2.0]))
+    other = kind(4)
     other.load_state_dict(counts.state_dict())
     assert torch.equal(other.table, counts.table)
+    assert torch.equal(torch.as_tensor(other.epsilon(T([0, 1, 2]), 1.0)), torch.as_tensor(counts.epsilon(T([0, 1, 2]), 1.0)))
 
 
 def test_a_table_that_does_not_fit_is_refused():
