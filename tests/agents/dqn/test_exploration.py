@@ -109,7 +109,13 @@ def test_exploration_ends_where_the_target_has_nothing_left():
 
 def test_the_mass_found_by_an_agent_is_that_of_the_pairs_it_tried():
     env = EnvConfig(
-        target="markov", order=2, vocab_size=15, max_new_tokens=8, context_length=9, ending="fixed", prompt_length=(0, 0)
+        target="markov",
+        order=2,
+        vocab_size=15,
+        max_new_tokens=8,
+        context_length=9,
+        ending="fixed",
+        prompt_length=(0, 0),
     )
     settings = {"corpus_share": 0.0, "epsilon": 1.0, "num_envs": 8, "network": {"embedding_size": 8, "hidden_size": 8}}
     agent = DQN(env, exploration="untried_mass", learning_starts=10_000, **settings).learn(200)
@@ -140,7 +146,9 @@ def test_counts_survive_a_checkpoint(kind):
     other = kind(4)
     other.load_state_dict(counts.state_dict())
     assert torch.equal(other.table, counts.table)
-    assert torch.equal(torch.as_tensor(other.epsilon(T([0, 1, 2]), 1.0)), torch.as_tensor(counts.epsilon(T([0, 1, 2]), 1.0)))
+    assert torch.equal(
+        torch.as_tensor(other.epsilon(T([0, 1, 2]), 1.0)), torch.as_tensor(counts.epsilon(T([0, 1, 2]), 1.0))
+    )
 
 
 def test_a_table_that_does_not_fit_is_refused():
