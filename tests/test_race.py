@@ -199,6 +199,22 @@ def test_every_shipped_race_is_valid(name):
         assert World.of(config.env).target.tracks_states
 
 
+def test_the_table_says_when_the_best_had_what_the_second_ends_with(race):
+    _, result = race
+    rows = {name: dict(result["rows"]["PPO"]) for name in ("fast", "slow")}
+    for name, score, steps in (("fast", 0.9, 500.0), ("slow", 0.6, 400.0)):
+        rows[name]["seconds"] = {**rows[name]["seconds"], "score": [score] * 3, "env_steps": steps}
+    curve = [{"seconds": s, "env_steps": 10 * s, "score": s / 10} for s in range(1, 10)]
+    runs = {"fast": {"seconds": [{"rows": curve}]}, "slow": {"seconds": [{"rows": []}]}}
+    race = {**result["race"], "max_seconds": 30.0}
+    text = table({"race": race, "rows": rows, "references": {}, "runs": runs})
+    sentence = (
+        "fast first had the 0.600 that slow ends with after 6 s, 1/5 of the time, and 60 steps, where slow took 400."
+    )
+    assert sentence in text
+    assert "first had" not in table({"race": race, "rows": {"fast": rows["fast"]}, "references": {}, "runs": runs})
+
+
 def test_a_table_without_runs_still_prints():
     empty = {"seeds": 0, "score": None, "return": None, "kl": None, "perplexity": None, "env_steps": None,
              "seconds": None, **{f"{u} to {v}": None for u in ("seconds", "env_steps") for v in (0.5, 0.9, 0.98)}}  # fmt: skip

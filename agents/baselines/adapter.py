@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -26,6 +26,7 @@ from .demonstrations import Demonstrations, demonstrations
 
 Self = TypeVar("Self", bound="Adapter")
 Callback = Callable[[Any], "bool | None"]
+_CLONED = 256  # transitions in a batch of behaviour cloning
 
 
 class Adapter(Writer):
@@ -119,6 +120,21 @@ class Adapter(Writer):
 
     def _pretrain(self, corpus: Demonstrations) -> None:
         raise NotImplementedError
+
+    def _clone(self, corpus: Demonstrations, optimizer: torch.optim.Optimizer) -> None:
+        """Behaviour cloning: one pass of cross-entropy, for whose `_scores` are logits."""
+        windows = torch.from_numpy(corpus.observation).to(self.device)
+        actions = torch.from_numpy(corpus.actions).to(self.device)
+        for rows in torch.arange(len(actions)).split(_CLONED):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(self._scores(windows[rows]), actions[rows]).backward()
+            optimizer.step()
+
+    def _refuse_unknown(self, names: Collection[str]) -> None:
+        """Raise ValueError for a setting that is none of `names`."""
+        for name in self.settings:
+            if name not in names:
+                raise ValueError(f"{type(self).__name__} has no setting {name!r}{nearest(name, names)}")
 
     @torch.no_grad()
     def predict(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 
-from ...envs import EnvConfig, TokenLMVectorEnv, nearest
+from ...envs import EnvConfig, TokenLMVectorEnv
 from .adapter import Adapter, Callback, Self
 from .demonstrations import Demonstrations
 
@@ -126,9 +126,7 @@ class OffPolicy(Adapter):
         return float(s["epsilon_start"] + (s["epsilon_end"] - s["epsilon_start"]) * passed)
 
     def _make(self, env: EnvConfig) -> None:
-        for name in self.settings:
-            if name not in self.defaults:
-                raise ValueError(f"{type(self).__name__} has no setting {name!r}{nearest(name, self.defaults)}")
+        self._refuse_unknown(self.defaults)
         self.env_steps = 0
         self._epsilon = float(self.settings["epsilon_start"])
         self._observation = None

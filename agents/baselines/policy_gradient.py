@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ...envs import EnvConfig, Episodes, nearest
+from ...envs import EnvConfig, Episodes
 from ..configuration import AgentConfig
 from ..dqn.collector import right_padded
 from ..dqn.construction import make_q_network, make_rules
@@ -15,8 +15,6 @@ from ..dqn.exploration import choose_actions
 from ..dqn.replay import EpisodeBatch, EpisodeReplay
 from .adapter import Adapter, Callback, Self
 from .demonstrations import Demonstrations
-
-_CLONED = 256  # transitions in a batch of behaviour cloning
 
 
 class _PolicyGradient(Adapter):
@@ -42,9 +40,7 @@ class _PolicyGradient(Adapter):
     group_size = 1
 
     def _make(self, env: EnvConfig) -> None:
-        for name in self.settings:
-            if name not in self.defaults:
-                raise ValueError(f"{type(self).__name__} has no setting {name!r}{nearest(name, self.defaults)}")
+        self._refuse_unknown(self.defaults)
         size = self.world.vocab_size
         config = AgentConfig(network=self.network_config)
         self.network = make_q_network(config, env, size).to(self.device)
@@ -134,12 +130,7 @@ class _PolicyGradient(Adapter):
 
     def _pretrain(self, corpus: Demonstrations) -> None:
         self.network.train()
-        windows = torch.from_numpy(corpus.observation).to(self.device)
-        actions = torch.from_numpy(corpus.actions).to(self.device)
-        for rows in torch.arange(len(actions)).split(_CLONED):
-            self.optimizer.zero_grad()
-            nn.functional.cross_entropy(self._scores(windows[rows]), actions[rows]).backward()
-            self.optimizer.step()
+        self._clone(corpus, self.optimizer)
 
     def _module(self) -> nn.Module:
         return self.network

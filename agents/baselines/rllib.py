@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ...envs import EnvConfig, TokenLMVectorEnv, nearest
+from ...envs import EnvConfig, TokenLMVectorEnv
 from .adapter import Adapter, Callback, Self
 from .features import PrefixEncoder
 
@@ -192,10 +192,7 @@ class _RLlib(Adapter):
             module_class=self.module, model_config={"network": self.network_config, "env": self.env_config}
         )
         config = self.config()
-        for setting in settings:
-            if not hasattr(config, setting):
-                known = [*vars(config), "rollout_fragment_length"]
-                raise ValueError(f"{type(self).__name__} has no setting {setting!r}{nearest(setting, known)}")
+        self._refuse_unknown([*dir(config), "rollout_fragment_length"])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the library's own, of what it deprecates in itself
             _start_ray()

@@ -13,14 +13,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor, nn
 
-from ...envs import EnvConfig, TokenLMVectorEnv, nearest
+from ...envs import EnvConfig, TokenLMVectorEnv
 from ..dqn.collector import right_padded
 from .adapter import Adapter, Callback, Self
 from .demonstrations import Demonstrations
 from .features import NewestToken, WindowFeatures
 from .vec_env import TokenLMVecEnv
 
-_CLONED = 256  # transitions in a batch of behaviour cloning
+_OURS = {"policy", "env", "_init_setup_model"}  # arguments of the library's that are not settings
 
 
 class _SB3(Adapter):
@@ -51,10 +51,7 @@ class _SB3(Adapter):
         kind = self._class()
         settings = dict(self.settings)
         normalize = settings.pop("normalize_reward", False)
-        names = [*inspect.signature(kind).parameters, "normalize_reward"]
-        for name in settings:
-            if name not in names or name in ("policy", "env", "_init_setup_model"):
-                raise ValueError(f"{type(self).__name__} has no setting {name!r}{nearest(name, names)}")
+        self._refuse_unknown({*inspect.signature(kind).parameters, "normalize_reward"} - _OURS)
         native = TokenLMVectorEnv(self.num_envs, env, autoreset_mode=AutoresetMode.SAME_STEP)
         vec_env: VecEnv = TokenLMVecEnv(native)
         if normalize:
@@ -148,13 +145,7 @@ class _ActorCritic(_SB3):
     def _pretrain(self, corpus: Demonstrations) -> None:
         policy = self.model.policy
         policy.set_training_mode(True)
-        windows = torch.from_numpy(corpus.observation).to(self.device)
-        actions = torch.from_numpy(corpus.actions).to(self.device)
-        for rows in torch.arange(len(actions)).split(_CLONED):
-            loss = torch.nn.functional.cross_entropy(self._scores(windows[rows]), actions[rows])
-            policy.optimizer.zero_grad()
-            loss.backward()
-            policy.optimizer.step()
+        self._clone(corpus, policy.optimizer)
 
     def _scores(self, windows: Tensor) -> Tensor:
         logits: Tensor = self.model.policy.get_distribution(windows).distribution.logits

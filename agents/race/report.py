@@ -69,13 +69,16 @@ def _row(entry: EntryConfig, at_steps: Runs, at_seconds: Runs, trials: int) -> d
             "seconds": _median([r["seconds"] for r in last]),
         }
         for level in LEVELS:
-            found = [_first(run["rows"], level) for run in done]
             for unit in ("seconds", "env_steps"):
-                # A median over seeds of which most never get there is never.
-                times = [np.inf if f is None else f[unit] for f in found]
-                middle = float(np.median(times)) if times else np.inf
-                row[leg][f"{unit} to {level}"] = middle if np.isfinite(middle) else None
+                row[leg][f"{unit} to {level}"] = _reached(done, level, unit)
     return row
+
+
+def _reached(runs: Runs, level: float, unit: str) -> float | None:
+    """Median over seeds of when a run first reaches `level`; None where most never do."""
+    found = [_first(run["rows"], level) for run in runs if run["rows"]]
+    middle = float(np.median([np.inf if f is None else f[unit] for f in found])) if found else np.inf
+    return middle if np.isfinite(middle) else None
 
 
 def _first(rows: list[dict[str, Any]], level: float) -> dict[str, Any] | None:
@@ -140,7 +143,7 @@ def table(result: dict[str, Any]) -> str:
             if rows[name]["error"]:
                 cells[1] += f" (failed: {rows[name]['error']})"
             lines.append(_line(cells))
-        parts.append(f"**{title}**\n\n" + "\n".join(lines))
+        parts.append(f"**{title}**\n\n" + "\n".join(lines) + _lead(result, order))
     lines = [_line(["reference", "score", "return (nats)", "KL", "perplexity"]), _line(["---"] * 5)]
     for name, row in result["references"].items():
         lines.append(
@@ -155,6 +158,23 @@ def table(result: dict[str, Any]) -> str:
         f"{race['threads']} thread(s), {race['processes']} runs side by side; perplexity and KL after equal time."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _lead(result: dict[str, Any], order: list[str]) -> str:
+    """One sentence: when the first in `order` had what the second ends with."""
+    scores = [result["rows"][name]["seconds"]["score"] for name in order[:2]]
+    if len(order) < 2 or None in scores:
+        return ""
+    (first, second), level = order[:2], scores[1][0]
+    runs, whole = result["runs"][first]["seconds"], result["race"]["max_seconds"]
+    seconds, steps = (_reached(runs, level, unit) for unit in ("seconds", "env_steps"))
+    if not seconds or not steps:
+        return ""
+    taken = result["rows"][second]["seconds"]["env_steps"]
+    return (
+        f"\n\n{first} first had the {level:.3f} that {second} ends with after {seconds:.3g} s, "
+        f"1/{whole / seconds:.0f} of the time, and {steps:,.0f} steps, where {second} took {taken:,.0f}."
+    )
 
 
 def _line(cells: list[str]) -> str:
