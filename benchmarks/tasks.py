@@ -41,10 +41,11 @@ DATASETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 SCORED = {"translation": "chrf", "qa": "f1", "classification": "accuracy"}  # the reward of a finished text
 NETWORK = {"embedding_size": 128, "hidden_size": 256, "dropout": 0.3}
+TD = {"loss": "soft_q", "corpus_share": 0.8, "huber_delta": 1.0}  # -10 nats of a wrong word are not a hundred times -1
 LEARNERS: dict[str, dict[str, Any]] = {
     "maximum likelihood": {"loss": "cross_entropy"},
-    "TD on log-likelihood": {"loss": "soft_q", "corpus_share": 0.8},
-    "TD on log-likelihood and score": {"loss": "soft_q", "corpus_share": 0.8, "scored": True},
+    "TD on log-likelihood": TD,
+    "TD on log-likelihood and score": TD | {"scored": True},
 }
 
 
@@ -63,7 +64,7 @@ def train(job: tuple[str, str, dict[str, Any]]) -> dict[str, Any]:
         own |= {"sequence_reward": SCORED[own["task"]], "sequence_weight": chosen["sequence_weight"]}
     env = EnvConfig(corpus=str(chosen["data_dir"] / dataset), **own)
     agent = DQN(
-        env, temperature=1.0, learning_rate=Schedule(2e-3, 1e-4), seed=chosen["seed"],
+        env, temperature=1.0, learning_rate=Schedule(2e-3, 1e-4), averaged=True, seed=chosen["seed"],
         network={**NETWORK, **given.get("network", {})}, **settings,
     )  # fmt: skip
     curve: list[dict[str, float]] = []

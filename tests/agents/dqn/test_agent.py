@@ -87,6 +87,24 @@ def test_the_target_network_follows(tiny):
     assert not torch.equal(polyak.learner.target_network.head.weight, polyak.network.head.weight)
 
 
+def test_an_averaged_agent_predicts_writes_and_saves_the_average(tiny, tmp_path):
+    agent = DQN(tiny, **SMALL, target_update_rate=0.1, averaged=True).learn(80)
+    target = agent.learner.target_network
+    assert not torch.equal(target.head.weight, agent.network.head.weight)
+    windows, _ = TokenLMVectorEnv(3, tiny).reset(seed=0)
+    found = agent.log_probs(windows)
+    text = agent.generate(temperature=0.0, seed=0)
+    agent.save(tmp_path)
+    loaded = DQN.load(tmp_path)
+    assert np.array_equal(loaded.log_probs(windows), found)
+    assert loaded.generate(temperature=0.0, seed=0) == text
+    plain = DQN(tiny, **SMALL)
+    plain.network.load_state_dict(target.state_dict())
+    assert np.array_equal(plain.log_probs(windows), found)
+    with pytest.raises(ValueError, match="averaged needs a target network, and pqn has none"):
+        DQN(tiny, **SMALL, loss="pqn", averaged=True)
+
+
 def test_predict_single_batched_and_with_state(agent, tiny):
     env = TokenLMEnv(tiny)
     observation, _ = env.reset(seed=0)
