@@ -83,6 +83,11 @@ def score_text(
         characters += int(forced.terminated.sum())
         if tau > 0:
             own += log_likelihood(agent, world, config, forced, tau)
+    if not scored:
+        raise ValueError(
+            f"none of the {unknown} tokens of the {split} documents can be written: the vocabulary knows none of them; "
+            "give more training documents, a smaller min_count or a larger max_vocab_size"
+        )
     possible = tau > 0 and own > -math.inf
     return TextScore(
         perplexity=math.exp(min(-own / scored, 700.0)) if possible else None,

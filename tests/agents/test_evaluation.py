@@ -106,6 +106,27 @@ def test_unknown_words_are_left_out_and_counted():
     assert score.unknown_share == pytest.approx(1 / 4)
 
 
+def test_texts_of_which_nothing_can_be_written_are_refused(tmp_path):
+    for name, text in {"train": "a b\n" * 20, "valid": "a b\n", "test": "c d\n"}.items():
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    env = EnvConfig(corpus=str(tmp_path), tokenizer="word", max_new_tokens=2, context_length=4, ending="fixed")
+    agent = DQN(env, network={"embedding_size": 8, "hidden_size": 16})
+    assert score_text(agent, "valid").tokens == 2
+    with pytest.raises(ValueError, match="none of the 2 tokens of the test documents can be written"):
+        score_text(agent, "test")
+
+
+@pytest.mark.parametrize("network", ["lstm", "seq2seq_lstm", "seq2seq_transformer"])
+def test_long_targets_are_scored_as_far_as_they_can_be_written(network):
+    pairs = tuple((f"q{i % 5}", " ".join(f"w{(i * j) % 7}" for j in range(3 + i % 9))) for i in range(150))
+    env = EnvConfig(corpus=pairs, task="qa", tokenizer="word", target="reference", max_new_tokens=4, context_length=5)
+    agent = DQN(env, network={"name": network, "embedding_size": 8, "hidden_size": 16})
+    documents = agent.world.documents["test"]
+    score = score_text(agent, "test")
+    assert score.tokens == np.minimum(documents.lengths - documents.shortest_prompt + 1, 4).sum()
+    assert 1.0 < score.perplexity < 1000.0
+
+
 def test_equal_seeds_give_equal_prompts(tiny):
     world = World.of(tiny)
     random, target = (play(policy, world, tiny, 40, 5) for policy in ("random", "target"))
