@@ -30,7 +30,7 @@ class Outcome:
 def _soft_q(update: Update) -> Outcome:
     """The Bellman equation with V = τ log Σ exp(Q/τ): dqn at τ = 0, soft Q-learning above; over several steps too."""
     with torch.no_grad():
-        v_t = update.target_next.value
+        v_t = update.value_next
     return _squared(update, update.targets(update.rewards, v_t), v_t)
 
 
@@ -46,7 +46,7 @@ def _munchausen(update: Update) -> Outcome:
     with torch.no_grad():
         log_policy = update.target.advantage / tau
         bonus = losses.munchausen_bonus(log_policy, tau / (1.0 - alpha), alpha, update.config.munchausen_clip)
-        v_t = update.target_next.value
+        v_t = update.value_next
     return _squared(update, update.targets(update.rewards + bonus, v_t), v_t)
 
 
@@ -57,7 +57,7 @@ def _squared(update: Update, target: Tensor, v_t: Tensor) -> Outcome:
 
 def _pcl(update: Update) -> Outcome:
     with torch.no_grad():
-        v_t = update.target_next.value
+        v_t = update.value_next
     grid = update.grid
     error = losses.path_consistency(
         grid(update.online.value),
@@ -75,7 +75,7 @@ def _pcl(update: Update) -> Outcome:
 def _hl_gauss(update: Update) -> Outcome:
     """V as a histogram, fitted to target - A(s, a) by cross-entropy; the advantages by squared error."""
     with torch.no_grad():
-        v_t = update.target_next.value
+        v_t = update.value_next
         target = update.targets(update.rewards, v_t)
     network, online = update.network, update.online
     histogram = distributions.gaussian_histogram(target - online.advantage.detach(), network.support)

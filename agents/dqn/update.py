@@ -270,6 +270,15 @@ class Update:
         )
 
     @cached_property
+    def value_next(self) -> Tensor:
+        """(N,) what the target network says of the states after the actions; 0 where all of them ended their texts."""
+        # Labels are texts of one word: their target needs no pass of the target network. A GPU is not asked, for it
+        # would have to be waited for.
+        if self.at.device.type == "cpu" and not bool(self.discounts.any()):
+            return torch.zeros_like(self.rewards)
+        return self.target_next.value
+
+    @cached_property
     def _target_hidden(self) -> Tensor:
         with torch.no_grad():
             if self.target_network is self.network:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tokenlm.agents import DQN, AgentConfig, MaximumLikelihood, Schedule, evaluate, score_text
+from tokenlm.agents.dqn.update import Update
 from tokenlm.envs import EnvConfig, TokenLMEnv, TokenLMVectorEnv
 
 SMALL = {
@@ -273,3 +274,17 @@ def test_maximum_likelihood_never_acts(tiny):
     assert agent.learner.transitions_trained > 200 * 8 * 0.9
     score = score_text(agent, "valid")
     assert score.perplexity < 0.6 * len(agent.tokenizer.vocabulary)
+
+
+@pytest.mark.parametrize(("steps", "reads"), [(1, False), (2, True)])
+def test_texts_that_all_end_need_no_target_network(tiny, steps, reads):
+    env = EnvConfig.of(tiny, {"ending": "fixed", "max_new_tokens": steps})
+    agent = DQN(env, **SMALL).learn(40)
+    learner = agent.learner
+    update = Update(agent.sampler.sample(), agent.network, learner.target_network, agent.config, learner.rules, 1.0)
+    expected = update.rewards + update.discounts * agent.learner.target_network.state_values(
+        update._read(learner.target_network).index_select(0, update._after)
+    ).clamp(max=0.0)
+    target = update.targets(update.rewards, update.value_next)
+    assert ("_target_hidden" in vars(update)) == reads
+    assert torch.allclose(target, expected)
