@@ -72,7 +72,8 @@ COMMIT = commit()  # as the script began; what it writes may change files under 
 
 def write_result(path: Path | str, rows: list[dict[str, Any]], **settings: Any) -> None:
     """Rows of figures with command, commit, hardware, versions and settings (seeds among them)."""
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    # Where somebody keeps data or results is nobody else's concern.
+    words = [Path(sys.argv[0]).name, *("FOLDER" if Path(word).is_dir() else word for word in sys.argv[1:])]
     result = {
         "command": "python benchmarks/" + shlex.join(words),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
