@@ -107,7 +107,7 @@ def test_unknown_words_are_left_out_and_counted():
 
 
 def test_texts_of_which_nothing_can_be_written_are_refused(tmp_path):
-    for name, text in {"train": "a b\n" * 20, "valid": "a b\n", "test": "c d\n"}.items():
+    for name, text in {"train": "a b\n" * 20, "valid": "b a\n", "test": "c d\n"}.items():
         (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
     env = EnvConfig(corpus=str(tmp_path), tokenizer="word", max_new_tokens=2, context_length=4, ending="fixed")
     agent = DQN(env, network={"embedding_size": 8, "hidden_size": 16})
