@@ -51,7 +51,8 @@ class _SB3(Adapter):
         kind = self._class()
         settings = dict(self.settings)
         normalize = settings.pop("normalize_reward", False)
-        self._refuse_unknown({*inspect.signature(kind).parameters, "normalize_reward"} - _OURS)
+        names = [*inspect.signature(kind).parameters, "normalize_reward"]
+        self._refuse_unknown([name for name in names if name not in _OURS])
         native = TokenLMVectorEnv(self.num_envs, env, autoreset_mode=AutoresetMode.SAME_STEP)
         vec_env: VecEnv = TokenLMVecEnv(native)
         if normalize:

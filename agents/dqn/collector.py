@@ -83,13 +83,13 @@ class Collector:
         self.network.resample_noise()
         valid = self.rules.mask(self.written.to(self.device))
         values = self.network.policy_values(self.hidden, valid)
+        explored = valid
+        chance: float | Tensor = epsilon
         if self.counts:
             newest = self.tokens[self.rows, self.prompt_lengths + self.written - 1].to(self.device)
-            explored = self.counts.least_tried(newest, valid) if epsilon > 0 else None
-            chance = self.counts.epsilon(newest, epsilon)
-            actions, log_probs = choose_actions(values, temperature, chance, self.generator, explored)
-        else:
-            actions, log_probs = choose_actions(values, temperature, epsilon, self.generator, valid)
+            if epsilon > 0.0:
+                explored, chance = self.counts.least_tried(newest, valid), self.counts.epsilon(newest, epsilon)
+        actions, log_probs = choose_actions(values, temperature, chance, self.generator, explored)
         chosen, actions = actions, actions.to(self.env.device)
         observation, rewards, terminated, _, infos = self.env.step(self._tokens(actions))
         if self.counts:

@@ -282,7 +282,7 @@ def test_texts_that_all_end_need_no_target_network(tiny, steps, reads):
     agent = DQN(env, **SMALL).learn(40)
     learner = agent.learner
     update = Update(agent.sampler.sample(), agent.network, learner.target_network, agent.config, learner.rules, 1.0)
-    expected = update.rewards + update.discounts * agent.learner.target_network.state_values(
+    expected = update.rewards + update.discounts * learner.target_network.state_values(
         update._read(learner.target_network).index_select(0, update._after)
     ).clamp(max=0.0)
     target = update.targets(update.rewards, update.value_next)

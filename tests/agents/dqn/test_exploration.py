@@ -11,6 +11,16 @@ from tokenlm.agents.dqn.exploration import Counts, UntriedMass, choose_actions, 
 from tokenlm.envs import EnvConfig
 
 T = torch.tensor
+CHAIN = EnvConfig(
+    target="markov", order=2, vocab_size=15, max_new_tokens=8, context_length=9, ending="fixed", prompt_length=(0, 0)
+)
+EXPLORING = {
+    "corpus_share": 0.0,
+    "epsilon": 1.0,
+    "num_envs": 8,
+    "network": {"embedding_size": 8, "hidden_size": 8},
+    "learning_starts": 10_000,
+}
 
 
 def test_valid_actions_tried_least_are_explored():
@@ -69,17 +79,7 @@ def test_a_small_weight_keeps_its_share():
 
 
 def test_every_pair_is_soon_tried():
-    env = EnvConfig(
-        target="markov",
-        order=2,
-        vocab_size=15,
-        max_new_tokens=8,
-        context_length=9,
-        ending="fixed",
-        prompt_length=(0, 0),
-    )
-    settings = {"corpus_share": 0.0, "epsilon": 1.0, "num_envs": 8, "network": {"embedding_size": 8, "hidden_size": 8}}
-    agent = DQN(env, exploration="least_tried", learning_starts=10_000, **settings).learn(400)
+    agent = DQN(CHAIN, exploration="least_tried", **EXPLORING).learn(400)
     tried = agent.collector.counts.table[5:, 5:]
     assert int(tried.sum()) == 400 - 8 * 7  # 50 steps in each of 8 environments; seven first words follow <bos>
     # 344 tries on 100 pairs: even ones reach them all, uniform ones would miss three on average.
@@ -109,17 +109,7 @@ def test_exploration_ends_where_the_target_has_nothing_left():
 
 
 def test_the_mass_found_by_an_agent_is_that_of_the_pairs_it_tried():
-    env = EnvConfig(
-        target="markov",
-        order=2,
-        vocab_size=15,
-        max_new_tokens=8,
-        context_length=9,
-        ending="fixed",
-        prompt_length=(0, 0),
-    )
-    settings = {"corpus_share": 0.0, "epsilon": 1.0, "num_envs": 8, "network": {"embedding_size": 8, "hidden_size": 8}}
-    agent = DQN(env, exploration="untried_mass", learning_starts=10_000, **settings).learn(200)
+    agent = DQN(CHAIN, exploration="untried_mass", **EXPLORING).learn(200)
     counts, target = agent.collector.counts, agent.world.target
     for last in range(5, 15):
         log_probs = torch.from_numpy(target.log_probs(target.track(np.array([[0, last]])), np.array([False])))[0]
