@@ -123,6 +123,8 @@ class AgentConfig:
         replay_capacity: tokens kept, in rows as long as the longest episode; the oldest episode makes place.
         corpus_share: share of a batch's episodes that are documents of the corpus rather than the agent's own; None
             for what the loss is used with: 1 for offline rules, 0 for pqn, else ½.
+        pretrain: transitions of corpus episodes that the network is trained on by maximum likelihood before all else; the
+            action values begin as its logits.
         priority_exponent: how much an episode's TD errors steer how often it is drawn; 0 for not at all.
         importance_exponent: how much of that the loss takes back by weights.
         learning_starts: environment steps before the first update.
@@ -174,6 +176,7 @@ class AgentConfig:
     replay_ratio: float = 8.0
     replay_capacity: int = 1_000_000
     corpus_share: float | None = None
+    pretrain: int = 0
     priority_exponent: float = 0.0
     importance_exponent: float = 0.6
     learning_starts: int = 1_000
@@ -223,6 +226,11 @@ class AgentConfig:
             raise ValueError("munchausen needs a temperature above 0: its bonus is τ log π, which is nothing at 0")
         if self.averaged and self.loss == "pqn":
             raise ValueError("averaged needs a target network, and pqn has none; set averaged to false")
+        if self.pretrain and (self.loss not in _LOGITS or self.phrases):
+            given = "phrases" if self.phrases else self.loss
+            raise ValueError(
+                f"pretrain makes action values of a language model's logits, which {given} has no use for; set it to 0"
+            )
         if self.exploration == "untried_mass" and self.phrases:
             raise ValueError(
                 "exploration 'untried_mass' reads a token's probability off its reward, which phrases sum up; "
@@ -297,7 +305,21 @@ class AgentConfig:
         return dataclasses.replace(base, **chosen)
 
 
+# What makes a language model of the learner, whatever else it is told.
+MAXIMUM_LIKELIHOOD: dict[str, Any] = {
+    "loss": "cross_entropy",
+    "corpus_share": 1.0,
+    "temperature": Schedule(1.0, 1.0),
+    "learning_starts": 0,
+    "n_step": 1,
+    "dueling": None,
+    "redistribute": False,
+    "pretrain": 0,
+    "priority_exponent": 0.0,
+    "phrases": 0,
+}
 _PER_TOKEN = ("pqn", "q_sft", "cross_entropy")  # rules that count tokens, or know no rewards
+_LOGITS = ("soft_q", "dqn", "double", "munchausen", "pcl", "hl_gauss", "cql", "iq_learn", "pqn", "cross_entropy")
 SCHEDULES = ("temperature", "epsilon", "learning_rate")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "loss": get_args(Loss),
@@ -317,6 +339,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "advantage_weight": (0.0, 10**6),
     "reward_scale": (1e-6, 10**6),
     "td_weight": (0.0, 10**6),
+    "pretrain": (0, 10**12),
     "priority_exponent": (0.0, 10.0),
     "importance_exponent": (0.0, 1.0),
     "target_update_rate": (0.0, 1.0),

@@ -52,8 +52,10 @@ def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings:
         device: "auto", "cpu", "cuda" or "mps".
         settings: the algorithm's own, and "pretrain": so many transitions of corpus episodes to begin with.
     """
-    transitions = settings.pop("pretrain", 0)
-    agent = algorithm(name)(env, seed=seed, device=device, **settings)
+    made = algorithm(name)
+    # Our own agent has a setting of this name, other libraries' have a method.
+    transitions = 0 if name == "dqn" else settings.pop("pretrain", 0)
+    agent = made(env, seed=seed, device=device, **settings)
     if not isinstance(agent, Agent):
         missing = [part for part in ("learn", "predict", "log_probs", "env_steps") if not hasattr(agent, part)]
         raise ValueError(f"algorithm {name!r} is no Agent: it lacks {', '.join(missing)}")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..configuration import AgentConfig
+from ..configuration import MAXIMUM_LIKELIHOOD, AgentConfig
 from ..dqn.agent import DQN
-from ..schedules import Schedule
 
 
 class MaximumLikelihood(DQN):
@@ -16,15 +15,4 @@ class MaximumLikelihood(DQN):
     """
 
     def __init__(self, env: Any = "TokenLM-v0", config: AgentConfig | None = None, **settings: Any) -> None:
-        fixed = {
-            "loss": "cross_entropy",
-            "corpus_share": 1.0,
-            "temperature": Schedule(1.0, 1.0),
-            "learning_starts": 0,
-            "n_step": 1,
-            "dueling": None,
-            "redistribute": False,
-            "priority_exponent": 0.0,
-            "phrases": 0,
-        }
-        super().__init__(env, config, **{**settings, **fixed})
+        super().__init__(env, config, **{**settings, **MAXIMUM_LIKELIHOOD})

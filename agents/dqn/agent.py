@@ -28,6 +28,7 @@ from .corpus_episodes import corpus_replay
 from .exploration import choose_actions
 from .learner import Learner
 from .phrase_collector import PhraseCollector
+from .pretraining import pretrain
 from .replay import EpisodeBatch, EpisodeReplay
 from .sampling import BatchSampler, episode_priorities
 
@@ -127,6 +128,10 @@ class DQN(Writer):
         before = 0.0 if resume else self.learning_seconds
         done = self.num_steps - first
         self.progress = min(1.0, done / total_steps) if not max_seconds or not resume else self.progress
+        if self.config.pretrain and not self.learner.updates:
+            self._pretrain(began + max_seconds if max_seconds else None)
+            now = time.perf_counter()
+            self.learning_seconds, began = self.learning_seconds + now - began, now
         with tqdm(total=total_steps, initial=done, unit="step", disable=not progress_bar, unit_scale=True) as bar:
             while self.num_steps - first < total_steps:
                 self._act()
@@ -298,6 +303,16 @@ class DQN(Writer):
             self.replay, corpus, config.batch_size, share, generator, config.priority_exponent,
             config.importance_exponent,
         )  # fmt: skip
+
+    def _pretrain(self, deadline: float | None) -> None:
+        if self.world is None:
+            raise ValueError("this agent has no environment to learn in; load it with DQN.load(path, env=…)")
+        sampler = self.sampler
+        corpus = sampler.corpus if sampler and sampler.corpus else None
+        if corpus is None:
+            corpus = corpus_replay(self.world, self.env_config, self.seed, self.device)
+        generator = torch.Generator().manual_seed(self.seed + 2)
+        pretrain(self.learner, corpus, generator, lambda: deadline is None or time.perf_counter() < deadline)
 
     def _act(self) -> None:
         if self.collector is not None:

@@ -43,7 +43,8 @@ class EntryConfig:
         if self.algorithm == "maximum-likelihood":
             return True
         if self.algorithm == "dqn":
-            return AgentConfig.of(None, self.settings).share_of_corpus > 0
+            config = AgentConfig.of(None, self.settings)
+            return config.share_of_corpus > 0 or config.pretrain > 0
         return bool(self.settings.get("pretrain", 0))
 
 

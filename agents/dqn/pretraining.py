@@ -1,0 +1,62 @@
+"""A start from maximum likelihood: what a language model knows, as action values and rewards."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from ..configuration import MAXIMUM_LIKELIHOOD
+from . import losses
+from .learner import Learner
+from .optimizer import Optimizer
+from .replay import EpisodeReplay
+from .sampling import BatchSampler
+from .update import Update
+
+_NORMALISER = 0.1  # α of self-normalisation (Devlin et al. 2014, sec. 4)
+
+
+def pretrain(
+    learner: Learner,
+    corpus: EpisodeReplay,
+    generator: torch.Generator,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> None:
+    """Train a learner's network by cross-entropy on `config.pretrain` transitions of corpus episodes.
+
+    Cross-entropy leaves a constant of every state open; a penalty on log² Σ exp(logits) makes the logits
+    log-probabilities (Devlin et al. 2014, "Fast and robust neural network joint models for statistical machine
+    translation", sec. 4). Those are, at τ = 1 and under log-likelihood rewards, both the action values and the
+    rewards: the action head begins with them, and so does the reward head with `redistribute`.
+
+    Args:
+        learner: whose networks have not learned yet; both end with the trained weights.
+        corpus: episodes to learn from.
+        generator: source of randomness for the batches, on the CPU.
+        goes_on: asked before every update; False ends it early.
+    """
+    network, rules = learner.network, learner.rules
+    config = dataclasses.replace(learner.config, averaged=False, **MAXIMUM_LIKELIHOOD)
+    optimizer = Optimizer(network, config)
+    sampler = BatchSampler(None, corpus, config.batch_size, 1.0, generator)
+    network.train()
+    done = 0
+    while done < learner.config.pretrain and goes_on():
+        batch = sampler.sample()
+        if batch is None:
+            break
+        update = Update(batch, network, network, config, rules, temperature=1.0)
+        taken, log_mass = update.online.head_of_taken(network.head, 1.0)
+        loss = losses.cross_entropy(taken, log_mass) + _NORMALISER * log_mass.square()
+        optimizer.zero_grad()
+        loss.mean().backward()
+        if config.max_grad_norm is not None:
+            optimizer.clip(config.max_grad_norm)
+        optimizer.step(config.at("learning_rate", 0.0))
+        done += len(update.index)
+    if isinstance(network.reward_head, nn.Linear):
+        network.reward_head.load_state_dict(network.head.state_dict())
+    learner.target_network.load_state_dict(network.state_dict())
