@@ -319,7 +319,7 @@ MAXIMUM_LIKELIHOOD: dict[str, Any] = {
     "phrases": 0,
 }
 _PER_TOKEN = ("pqn", "q_sft", "cross_entropy")  # rules that count tokens, or know no rewards
-_LOGITS = ("soft_q", "dqn", "double", "munchausen", "pcl", "hl_gauss", "cql", "iq_learn", "pqn", "cross_entropy")
+_LOGITS = ("soft_q", "dqn", "double", "munchausen", "pcl", "hl_gauss", "cql", "ilql", "iq_learn", "pqn", "cross_entropy")
 SCHEDULES = ("temperature", "epsilon", "learning_rate")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "loss": get_args(Loss),
