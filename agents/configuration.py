@@ -123,8 +123,8 @@ class AgentConfig:
         replay_capacity: tokens kept, in rows as long as the longest episode; the oldest episode makes place.
         corpus_share: share of a batch's episodes that are documents of the corpus rather than the agent's own; None
             for what the loss is used with: 1 for offline rules, 0 for pqn, else ½.
-        pretrain: transitions of corpus episodes that the network is trained on by maximum likelihood before all else; the
-            action values begin as its logits.
+        pretrain: transitions of corpus episodes that the network learns by maximum likelihood before all else, so that
+            action values begin as log-probabilities of a language model; part of the time spent learning.
         priority_exponent: how much an episode's TD errors steer how often it is drawn; 0 for not at all.
         importance_exponent: how much of that the loss takes back by weights.
         learning_starts: environment steps before the first update.
@@ -226,7 +226,7 @@ class AgentConfig:
             raise ValueError("munchausen needs a temperature above 0: its bonus is τ log π, which is nothing at 0")
         if self.averaged and self.loss == "pqn":
             raise ValueError("averaged needs a target network, and pqn has none; set averaged to false")
-        if self.pretrain and (self.loss not in _LOGITS or self.phrases):
+        if self.pretrain and (self.loss in _NO_LOGITS or self.phrases):
             given = "phrases" if self.phrases else self.loss
             raise ValueError(
                 f"pretrain makes action values of a language model's logits, which {given} has no use for; set it to 0"
@@ -319,7 +319,7 @@ MAXIMUM_LIKELIHOOD: dict[str, Any] = {
     "phrases": 0,
 }
 _PER_TOKEN = ("pqn", "q_sft", "cross_entropy")  # rules that count tokens, or know no rewards
-_LOGITS = ("soft_q", "dqn", "double", "munchausen", "pcl", "hl_gauss", "cql", "ilql", "iq_learn", "pqn", "cross_entropy")
+_NO_LOGITS = ("c51", "quantile", "q_sft", "cross_entropy")  # whose heads hold something else, or who are it already
 SCHEDULES = ("temperature", "epsilon", "learning_rate")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "loss": get_args(Loss),

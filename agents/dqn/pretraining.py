@@ -61,9 +61,4 @@ def pretrain(
         network.behaviour_head.load_state_dict(network.head.state_dict())
     if isinstance(network.reward_head, nn.Linear):
         network.reward_head.load_state_dict(network.head.state_dict())
-        from . import update as U
-        if U.FROZEN:
-            import copy
-            U.REWARD[0] = copy.deepcopy(network).requires_grad_(False).eval()
-            nn.init.zeros_(network.reward_head.weight); nn.init.zeros_(network.reward_head.bias)
     learner.target_network.load_state_dict(network.state_dict())
