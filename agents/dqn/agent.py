@@ -100,6 +100,7 @@ class DQN(Writer):
         self.last_metrics: dict[str, Tensor] = {}
         self.env_steps_before = 0
         self._owed = 0.0
+        self._begun = saved is not None  # whether there is nothing to pretrain any more
         self.replay: EpisodeReplay | None = None
         self.sampler: BatchSampler | None = None
         self.collector: Collector | None = None
@@ -128,10 +129,11 @@ class DQN(Writer):
         before = 0.0 if resume else self.learning_seconds
         done = self.num_steps - first
         self.progress = min(1.0, done / total_steps) if not max_seconds or not resume else self.progress
-        if self.config.pretrain and not self.learner.updates:
+        if self.config.pretrain and not self._begun:
             self._pretrain(began + max_seconds if max_seconds else None)
             now = time.perf_counter()
             self.learning_seconds, began = self.learning_seconds + now - began, now
+        self._begun = True
         with tqdm(total=total_steps, initial=done, unit="step", disable=not progress_bar, unit_scale=True) as bar:
             while self.num_steps - first < total_steps:
                 self._act()
@@ -262,6 +264,7 @@ class DQN(Writer):
             "progress": self.progress,
             "learning_seconds": self.learning_seconds,
             "owed": self._owed,
+            "begun": self._begun,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -277,6 +280,7 @@ class DQN(Writer):
         torch.set_rng_state(state["torch_generator"])
         self.num_steps, self.progress = int(state["num_steps"]), float(state["progress"])
         self.learning_seconds, self._owed = float(state["learning_seconds"]), float(state["owed"])
+        self._begun = bool(state.get("begun", True))  # checkpoints of before had nothing to pretrain
 
     def prepare(self) -> None:
         """Make what only training needs: the corpus episodes, the replay and the environments."""
@@ -305,12 +309,11 @@ class DQN(Writer):
         )  # fmt: skip
 
     def _pretrain(self, deadline: float | None) -> None:
-        if self.world is None:
-            raise ValueError("this agent has no environment to learn in; load it with DQN.load(path, env=…)")
-        sampler = self.sampler
-        corpus = sampler.corpus if sampler and sampler.corpus else None
-        if corpus is None:
+        corpus = self.sampler.corpus if self.sampler else None
+        if corpus is None and self.world is not None:
             corpus = corpus_replay(self.world, self.env_config, self.seed, self.device)
+        if corpus is None:
+            raise ValueError("this agent has no environment to learn in; load it with DQN.load(path, env=…)")
         generator = torch.Generator().manual_seed(self.seed + 2)
         pretrain(self.learner, corpus, generator, lambda: deadline is None or time.perf_counter() < deadline)
 
