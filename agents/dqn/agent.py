@@ -286,16 +286,14 @@ class DQN(Writer):
         """Make what only training needs: the corpus episodes, the replay and the environments."""
         if self.sampler is not None:
             return
-        if self.world is None:
-            raise ValueError("this agent has no environment to learn in; load it with DQN.load(path, env=…)")
-        config = self.config
+        world, config = self._learned_world, self.config
         share = config.share_of_corpus
-        where = (self.world, self.env_config, self.seed, self.device)
+        where = (world, self.env_config, self.seed, self.device)
         corpus = corpus_replay(*where, self.phrases, config.gamma) if share else None
         if share < 1:
             place = "cpu" if self.device.type == "mps" else self.device  # which has no float64
             env = TokenLMDeviceEnv(config.num_envs, self.env_config, device=place)
-            self.replay = make_replay(config, self.env_config, self.world, self.device, self.phrases)
+            self.replay = make_replay(config, self.env_config, world, self.device, self.phrases)
             counts = make_counts(config, self.env_config, self.network.num_actions, self.device)
             parts = (env, self.network, self.replay, self.decision_rules, self.generator, self.seed, counts)
             if self.phrases is None:
@@ -308,12 +306,16 @@ class DQN(Writer):
             config.importance_exponent,
         )  # fmt: skip
 
+    @property
+    def _learned_world(self) -> World:
+        if self.world is None:
+            raise ValueError("this agent has no environment to learn in; load it with DQN.load(path, env=…)")
+        return self.world
+
     def _pretrain(self, deadline: float | None) -> None:
         corpus = self.sampler.corpus if self.sampler else None
-        if corpus is None and self.world is not None:
-            corpus = corpus_replay(self.world, self.env_config, self.seed, self.device)
-        if corpus is None:
-            raise ValueError("this agent has no environment to learn in; load it with DQN.load(path, env=…)")
+        if corpus is None:  # made for this alone, and kept no longer
+            corpus = corpus_replay(self._learned_world, self.env_config, self.seed, self.device)
         generator = torch.Generator().manual_seed(self.seed + 2)
         pretrain(self.learner, corpus, generator, lambda: deadline is None or time.perf_counter() < deadline)
 
