@@ -84,7 +84,7 @@ class Learner:
         loss = outcome.loss if update.decomposition is None else outcome.loss + update.decomposition
         if batch.weights is not None:
             loss = loss * batch.weights[update.index // update.at.shape[1]]
-        metrics = {"loss": loss.mean()}
+        metrics = {"loss": batch.mean(loss)}
         if outcome.error is not None:
             metrics["td_error"] = outcome.error.abs().mean()
             self.errors = update.grid(outcome.error.detach().abs())

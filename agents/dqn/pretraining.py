@@ -52,7 +52,7 @@ def pretrain(
         taken, log_mass = update.online.head_of_taken(network.head, 1.0)
         loss = losses.cross_entropy(taken, log_mass) + _NORMALISER * log_mass.square()
         optimizer.zero_grad()
-        loss.mean().backward()
+        batch.mean(loss).backward()
         if config.max_grad_norm is not None:
             optimizer.clip(config.max_grad_norm)
         optimizer.step(config.at("learning_rate", 0.0))

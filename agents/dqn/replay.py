@@ -28,6 +28,7 @@ class EpisodeBatch:
         written: (B, L) int64, number of tokens that the episode had written before the action.
         rows: (B,) int64, where the sampler drew each episode from; None where no priorities are kept.
         weights: (B,) float32, importance weights; None where all episodes count alike.
+        expected_actions: actions that such a batch has on average; None where nobody knows.
         num_actions: N, so that a device need not be asked; None where nobody counted.
         durations: (B, L) int64, tokens that each action wrote, of which the first stands in the next column: the state
             after it is read `durations` columns further, and rewards hold Σ γ^i r_i over them. None where all write
@@ -43,6 +44,7 @@ class EpisodeBatch:
     written: Tensor
     rows: Tensor | None = None
     weights: Tensor | None = None
+    expected_actions: float | None = None
     num_actions: int | None = None
     durations: Tensor | None = None
 
@@ -53,6 +55,14 @@ class EpisodeBatch:
         if self.num_actions is None:
             return at.nonzero().squeeze(1)
         return at.nonzero_static(size=self.num_actions).squeeze(1)
+
+    def mean(self, losses: Tensor) -> Tensor:
+        """Mean of (N,) losses, one for each action: their sum over `expected_actions`.
+
+        Episodes of like length come in one batch. Over the number of its own actions, an action of a short text would
+        weigh more than one of a long text; over the expected number all weigh the same, and gradients are unbiased.
+        """
+        return losses.sum() / (self.expected_actions or len(losses))
 
     def to(self, device: torch.device) -> EpisodeBatch:
         """The same batch on another device."""
@@ -173,11 +183,15 @@ class EpisodeReplay:
         self.added += count
         self.size = min(self.capacity, self.size + count)
 
+    def num_actions(self, rows: Tensor) -> Tensor:
+        """(B,) actions in the episodes of `rows` (B,), int64 on the processor."""
+        return (self.lengths if self.decisions is None else self.decisions)[rows]
+
     def rows(self, rows: Tensor) -> EpisodeBatch:
         """The episodes in `rows` (B,), int64 on the processor, as a batch on the replay's device."""
         prompt, length, terminated = self.prompt_lengths[rows], self.lengths[rows], self.terminated[rows]
         width = int((prompt + length).max())
-        num_actions = int((length if self.decisions is None else self.decisions[rows]).sum())
+        num_actions = int(self.num_actions(rows).sum())
         rows, prompt, length, terminated = (
             a.to(self.device, non_blocking=True) for a in (rows, prompt, length, terminated)
         )
@@ -243,11 +257,11 @@ def concatenate(batches: list[EpisodeBatch]) -> EpisodeBatch:
         return batches[0]
     width = max(b.tokens.shape[1] for b in batches)
 
-    def joined(name: str) -> Tensor | int | None:
+    def joined(name: str) -> Tensor | float | None:
         parts = [getattr(b, name) for b in batches]
         if any(p is None for p in parts):
             return None
-        if isinstance(parts[0], int):
+        if isinstance(parts[0], int | float):
             return sum(parts)
         if parts[0].dim() == 1:  # one number for each episode: nothing to pad
             return torch.cat(parts)

@@ -76,7 +76,9 @@ class BatchSampler:
     """Batches of the agent's own episodes and of the corpus, in fixed shares, drawn with replacement.
 
     A causal pass costs as much for a short episode as for the longest beside it. So several batches are drawn at a
-    time and dealt out by length: every episode has the same chance as before, only its company changes.
+    time and dealt out by length: every episode has the same chance as before, only its company changes. What must not
+    depend on the company is set for all of them together: the number that losses are divided by, and the largest
+    importance weight.
 
     Args:
         own: the agent's episodes, None for an agent that does not act.
@@ -115,7 +117,8 @@ class BatchSampler:
         self._own_priorities = _Priorities(own) if keeps and own is not None else None
         self._corpus_priorities = _Priorities(corpus) if keeps and corpus is not None else None
         self._waiting: list[Tensor] = []  # (B,) rows each, those of the corpus counted from -1 downwards
-        # (B,) probabilities · number of episodes beside each of those. Kept from the draw: priorities change while a
+        self._expected_actions: float | None = None  # in each of those
+        # (B,) probabilities beside each of those, over the least of them. Kept from the draw: priorities change while a
         # batch waits, and a weight corrects for how often an episode was drawn, not for how often it would be now.
         self._chances: list[Tensor] = []
 
@@ -133,11 +136,12 @@ class BatchSampler:
             if replay is not None and len(chosen):
                 parts.append(replay.rows(chosen))
         batch = concatenate(parts)
+        batch.expected_actions = self._expected_actions
         if self.priority_exponent:
             batch.rows = torch.cat([own, -1 - corpus])
             chances = self._chances.pop()
             weights = torch.cat([chances[is_own], chances[~is_own]]) ** -self.importance_exponent
-            batch.weights = (weights / weights.max()).float().to(batch.tokens.device)
+            batch.weights = weights.float().to(batch.tokens.device)
         return batch
 
     def update_priorities(self, rows: Tensor, priorities: Tensor) -> None:
@@ -159,13 +163,16 @@ class BatchSampler:
         if not drawn:
             return
         rows = torch.cat(drawn)
-        rows = rows[self._sizes(rows).argsort(stable=True)]
+        sizes, actions = self._sizes(rows)
+        rows = rows[sizes.argsort(stable=True)]
         batches = rows.split(self.batch_size)
         order = torch.randperm(len(batches), generator=self.generator)
         self._waiting = [batches[i] for i in order]
+        self._expected_actions = float(actions.sum()) / len(batches)
         if self.priority_exponent:
-            chances = self._chances_of(rows).split(self.batch_size)
-            self._chances = [chances[i] for i in order]
+            chances = self._chances_of(rows)
+            dealt = (chances / chances.min()).split(self.batch_size)
+            self._chances = [dealt[i] for i in order]
 
     def _rows(self, replay: EpisodeReplay, priorities: _Priorities | None, count: int) -> Tensor:
         if priorities is None:
@@ -180,12 +187,13 @@ class BatchSampler:
                 chances[mask] = priorities.probabilities(chosen, self.priority_exponent)
         return chances
 
-    def _sizes(self, rows: Tensor) -> Tensor:
-        """(N,) tokens in each episode, prompt included."""
-        sizes = torch.zeros_like(rows)
+    def _sizes(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """(N,) tokens in each episode, prompt included, and (N,) actions."""
+        sizes, actions = torch.zeros_like(rows), torch.zeros_like(rows)
         for replay, _, mask, chosen in self._by_source(rows):
             sizes[mask] = replay.prompt_lengths[chosen] + replay.lengths[chosen]
-        return sizes
+            actions[mask] = replay.num_actions(chosen)
+        return sizes, actions
 
     def _by_source(self, rows: Tensor) -> Iterator[tuple[EpisodeReplay, _Priorities | None, Tensor, Tensor]]:
         """Each replay with its priorities, where in (N,) `rows` its own stand, and their numbers in it."""
@@ -200,6 +208,7 @@ class BatchSampler:
         return {
             "waiting": [rows.clone() for rows in self._waiting],
             "chances": [chances.clone() for chances in self._chances],
+            "expected_actions": self._expected_actions,
             "generator": self.generator.get_state(),
             "priorities": [p and p.state_dict() for p in (self._own_priorities, self._corpus_priorities)],
         }
@@ -210,6 +219,7 @@ class BatchSampler:
         if self.priority_exponent and (len(chances) != len(state["waiting"]) or not any(state["priorities"])):
             raise ValueError("the saved sampler lacks the priorities of its episodes; resume with priority_exponent 0")
         self._waiting = [rows.clone() for rows in state["waiting"]]
+        self._expected_actions = state.get("expected_actions")  # checkpoints of before divided by a batch's own
         self._chances = [c.clone() for c in chances] if self.priority_exponent else []
         self.generator.set_state(state["generator"])
         for priorities, saved in zip((self._own_priorities, self._corpus_priorities), state["priorities"], strict=True):

@@ -34,19 +34,37 @@ def frequencies(env: EnvConfig, agent: DQN) -> dict[tuple[int, ...], torch.Tenso
     return {prefix: count / count.sum() for prefix, count in counts.items()}
 
 
+def action_values(agent: DQN, prefix: tuple[int, ...]) -> torch.Tensor:
+    hidden, _ = agent.network.encode(torch.tensor([prefix]), torch.tensor([len(prefix)]))
+    return agent.network.q_values(hidden, agent.rules.valid)[0].detach()
+
+
+def texts_that_end_at_will() -> EnvConfig:
+    """One to three words each: batches of short and of long texts, which must not disagree about the first word."""
+    texts = tuple(" ".join(words) for n in (1, 2, 3) for words in itertools.product("ab", repeat=n)) + ("b",) * 6
+    return EnvConfig(corpus=texts, tokenizer="word", order=2, max_new_tokens=4, context_length=6, prompt_length=(0, 0))
+
+
+def test_maximum_likelihood_learns_the_frequencies_of_texts_of_any_length():
+    """A mean over each batch's own actions favours short texts: 0.73 for a first word of frequency 2/3."""
+    env = texts_that_end_at_will()
+    agent = MaximumLikelihood(env, network="tabular", batch_size=4, learning_rate={"start": 0.05, "end": 1e-4})
+    agent.learn(40_000)
+    for prefix, expected in frequencies(env, agent).items():
+        policy = action_values(agent, prefix).softmax(-1)
+        assert policy.tolist() == pytest.approx(expected.tolist(), abs=0.03)
+
+
 def test_the_action_values_begin_as_log_probabilities():
     """Cross-entropy alone leaves log Σ exp(Q) open; with the penalty a table finds Q = log of the frequencies."""
-    # All of one length: a loss is a mean over a batch's actions, and batches are dealt by length, so that of texts of
-    # unequal length the first words of the short ones would count for more.
-    env = EnvConfig(corpus=tuple(" ".join(words) for words in itertools.product("abc", repeat=3)), tokenizer="word",
-                    order=2, max_new_tokens=4, context_length=6, prompt_length=(0, 0))  # fmt: skip
+    env = texts_that_end_at_will()
     agent = DQN(env, network="tabular", pretrain=1_600_000, learning_rate=0.05, batch_size=1_024, num_envs=4,
                 redistribute=True, learning_starts=10**6, corpus_share=0.0)  # fmt: skip
     agent.learn(4)
     network = agent.network
     for prefix, expected in frequencies(env, agent).items():
         hidden, _ = network.encode(torch.tensor([prefix]), torch.tensor([len(prefix)]))
-        values = network.q_values(hidden, agent.rules.valid)[0]
+        values = action_values(agent, prefix)
         assert torch.logsumexp(values, -1).item() == pytest.approx(0.0, abs=0.05)
         met = expected > 0
         assert values[met].exp().tolist() == pytest.approx(expected[met].tolist(), abs=0.05)

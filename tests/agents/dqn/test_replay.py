@@ -106,6 +106,26 @@ def test_sampling_keeps_shares_and_is_uniform():
         assert ((found - expected) ** 2 / expected).sum() < 30  # χ² with at most 7 degrees of freedom
 
 
+def test_an_action_weighs_the_same_in_every_batch():
+    """Batches hold texts of like length, so a mean over each batch's own actions would favour those of short texts."""
+    own, corpus = filled([1, 2, 3, 4]), filled([4, 3, 2, 1, 1])
+    sampler = BatchSampler(own, corpus, 16, 0.25, torch.Generator().manual_seed(0))
+    for _ in range(5):
+        batches = [sampler.sample() for _ in range(POOL)]
+        numbers = [len(b.action_index) for b in batches]
+        assert len(set(numbers)) > 1
+        for batch in batches:
+            losses = torch.arange(float(len(batch.action_index)))
+            assert batch.mean(losses).item() == pytest.approx(losses.sum().item() * POOL / sum(numbers))
+    joined = concatenate(batches[:2])
+    assert joined.expected_actions == pytest.approx(2 * sum(numbers) / POOL)
+
+
+def test_a_batch_from_elsewhere_takes_the_mean_of_its_own():
+    batch = filled([1, 2, 3]).rows(T([0, 1, 2]))
+    assert batch.mean(torch.arange(6.0)).item() == 2.5
+
+
 def test_sampling_goes_on_exactly():
     own = filled([1, 2, 3, 4])
     one, other = (BatchSampler(own, None, 2, 0.0, torch.Generator().manual_seed(s)) for s in (0, 1))
