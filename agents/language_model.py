@@ -55,7 +55,8 @@ class AgentReader:
         self.network = agent.policy_network.eval().requires_grad_(False)
         self.vocab_size = self.network.vocab_size
         self.temperature = agent.temperature
-        self.valid = torch.from_numpy(valid_actions(self.vocab_size, agent.env_config)).to(agent.device)
+        valid = valid_actions(self.vocab_size, agent.env_config, agent.tokenizer)
+        self.valid = torch.from_numpy(valid).to(agent.device)
 
     def read(self, prefixes: Tensor) -> tuple[Tensor, State]:
         """See `Reader`."""

@@ -121,7 +121,7 @@ class CausalMemory:
         windows = trimmed(torch.as_tensor(prefixes).to(self._device))
         everyone = len(chosen) == len(self._rows) and bool((chosen == self._rows).all())
         if self._log_probs is None and not everyone:  # the others must hold something until they begin
-            self._log_probs, self._state = self._reader.read(torch.full_like(self._rows[:, None], BOS))
+            self._log_probs, self._state = self._reader.read(windows[:1].repeat(len(self._rows), 1))
         log_probs, state = self._reader.read(windows)
         if everyone or self._log_probs is None:
             self._log_probs, self._state = log_probs, state

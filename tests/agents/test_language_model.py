@@ -37,10 +37,8 @@ def config(teacher, tiny) -> EnvConfig:
 @torch.no_grad()
 def own_log_probs(agent: DQN, tokens: list[int]) -> np.ndarray:
     """(V,) log π after one text by itself."""
-    hidden = agent.network(torch.tensor([tokens]))[:, -1]
-    valid = torch.arange(agent.network.vocab_size) >= 5
-    valid[3] = True
-    return torch.log_softmax(agent.network.policy_values(hidden, valid)[0].double(), -1).numpy()
+    hidden = agent.network.eval()(torch.tensor([tokens]))[:, -1]
+    return torch.log_softmax(agent.network.policy_values(hidden, agent.rules.valid)[0].double(), -1).numpy()
 
 
 @pytest.mark.parametrize("kind", ["vector", "device"])
@@ -74,6 +72,44 @@ def test_a_student_of_another_network_lives_in_it(config):
     student = DQN(config, network=NETWORKS["lstm"], num_envs=4, batch_size=8, learning_starts=0, device="cpu")
     student.learn(40)
     assert student.transitions_trained > 0
+
+
+@pytest.mark.parametrize("name", ["seq2seq_lstm", "seq2seq_transformer"])
+@pytest.mark.parametrize("kind", ["vector", "device"])
+def test_an_encoder_decoder_is_the_target_of_its_task(name, kind, tmp_path):
+    pairs = tuple((f"what comes after {a}", b) for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+    config = EnvConfig(task="qa", corpus=pairs, target="reference", tokenizer="word", max_new_tokens=5)
+    network = {"name": name, "hidden_size": 16, "embedding_size": 8, "num_layers": 1, "num_heads": 2}
+    if name == "seq2seq_lstm":
+        del network["num_heads"]
+    agent = MaximumLikelihood(config, network=network, batch_size=8, device="cpu").learn(200)
+    agent.save(tmp_path)
+    config = dataclasses.replace(config, target="causal_lm", target_model=str(tmp_path))
+    env = TokenLMVectorEnv(3, config) if kind == "vector" else TokenLMDeviceEnv(3, config, device="cpu")
+    env.reset(seed=0)
+    rng, resting = np.random.default_rng(0), np.zeros(3, bool)
+    for _ in range(25):
+        rows = np.asarray(env.target_log_probs())
+        for i in np.flatnonzero(~resting):
+            expected = own_log_probs(agent, env._episodes.tokens(i))
+            np.testing.assert_allclose(rows[i], expected, atol=1e-5)
+        actions = rng.choice(np.flatnonzero(env.world.valid), 3)
+        _, _, terminated, truncated, _ = env.step(actions if kind == "vector" else torch.from_numpy(actions))
+        if kind == "vector":
+            resting = terminated | truncated
+
+
+def test_rows_may_begin_one_after_the_other(tmp_path):
+    """Those that have not begun hold what one of the others reads: an encoder–decoder cannot read `<bos>` alone."""
+    config = EnvConfig(task="qa", corpus=(("a b", "c"), ("b a", "d"), ("a a", "c"), ("b b", "d")), target="reference", tokenizer="word")
+    MaximumLikelihood(config, network="seq2seq_lstm", device="cpu").save(tmp_path)
+    world = World.of(dataclasses.replace(config, target="causal_lm", target_model=str(tmp_path)))
+    target = world.target.target
+    prefixes = np.array([[2, 5, 6, 4], [2, 6, 5, 4]])
+    memory = target.memory(2, prefixes)
+    for row in (1, 0):
+        memory.begin(np.array([row]), prefixes[[row]])
+    np.testing.assert_allclose(memory.log_probs, target.log_probs(prefixes), atol=1e-6)
 
 
 def test_what_does_not_fit_says_why(teacher, config, tmp_path, tiny):
