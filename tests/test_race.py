@@ -199,6 +199,12 @@ def test_every_shipped_race_is_valid(name):
         assert World.of(config.env).target.tracks_states
 
 
+def test_some_entries_alone():
+    every, some = parse_race(["race-markov"]), parse_race(["race-markov", "--only=[GRPO, 'TokenLM soft DQN, corpus']"])
+    assert list(some.entries) == ["GRPO", "TokenLM soft DQN, corpus"]
+    assert all(some.entries[name] == every.entries[name] for name in some.entries)
+
+
 def test_the_table_says_when_the_best_had_what_the_second_ends_with(race):
     _, result = race
     rows = {name: dict(result["rows"]["PPO"]) for name in ("fast", "slow")}
@@ -225,6 +231,7 @@ def test_a_table_without_runs_still_prints():
 
 MISTAKES = [
     (["race", "race-markow"], "no configuration 'race-markow'; did you mean 'race-markov'"),
+    (["race", "race-markov", "--only=[SB3 DQM]"], "has no entry 'SB3 DQM'; did you mean 'SB3 DQN'"),
     (["race", "race-markov", "--seeds=0"], "seeds must be at least 1, not 0"),
     (["train", "quickstart", "--algorithm=sb3-pqo"], "algorithm 'sb3-pqo' is unknown; did you mean 'sb3-ppo'"),
     (["train", "quickstart", "--algorithm=nowhere:Agent"], "there is no module 'nowhere' on the path"),

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...envs import EnvConfig
+from ...envs import EnvConfig, nearest
 from ..configuration import AgentConfig
 from ..registry import check_algorithm
 from ..run_config import env_config_of
@@ -59,6 +59,7 @@ class RaceConfig:
         name: name of the race; its folder is `output`/`name`.
         env: the environment's arguments.
         entries: the rows, by the names they are shown under.
+        only: names of entries that race, the others are dropped; all if empty.
         seeds: runs of each entry; their seeds are 0, 1, …
         total_steps: environment steps of the race at equal steps; one that is slower than `max_seconds` stops there.
         max_seconds: of the race at equal time.
@@ -76,6 +77,7 @@ class RaceConfig:
     name: str = "race"
     env: EnvConfig = field(default_factory=EnvConfig)
     entries: dict[str, EntryConfig] = field(default_factory=dict)
+    only: list[str] = field(default_factory=list)
     seeds: int = 5
     total_steps: int = 200_000
     max_seconds: float = 120.0
@@ -96,6 +98,15 @@ class RaceConfig:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if not self.entries:
             raise ValueError("a race needs entries; name at least one, as in configs/race-markov.yaml")
+        for name in self.only:
+            if name not in self.entries:
+                raise ValueError(
+                    f"the race {self.name!r} has no entry {name!r}{nearest(name, self.entries)}; "
+                    f"it has {', '.join(self.entries)}"
+                )
+        if self.only:
+            kept = {name: entry for name, entry in self.entries.items() if name in self.only}
+            object.__setattr__(self, "entries", kept)
         for name in self.entries:
             if not re.fullmatch(r"[\w .,+()=-]+", name):  # it becomes the name of a file
                 raise ValueError(f"the entry {name!r} must be named by letters, digits, spaces and .,+-=() alone")

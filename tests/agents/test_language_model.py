@@ -101,7 +101,9 @@ def test_an_encoder_decoder_is_the_target_of_its_task(name, kind, tmp_path):
 
 def test_rows_may_begin_one_after_the_other(tmp_path):
     """Those that have not begun hold what one of the others reads: an encoder–decoder cannot read `<bos>` alone."""
-    config = EnvConfig(task="qa", corpus=(("a b", "c"), ("b a", "d"), ("a a", "c"), ("b b", "d")), target="reference", tokenizer="word")
+    config = EnvConfig(
+        task="qa", corpus=(("a b", "c"), ("b a", "d"), ("a a", "c"), ("b b", "d")), target="reference", tokenizer="word"
+    )
     MaximumLikelihood(config, network="seq2seq_lstm", device="cpu").save(tmp_path)
     world = World.of(dataclasses.replace(config, target="causal_lm", target_model=str(tmp_path)))
     target = world.target.target
