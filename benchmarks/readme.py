@@ -205,6 +205,9 @@ def race_table(name: str) -> str:
     return result["settings"]["table"].rstrip() + _source(result, "Settings, trials and spread are in the JSON beside")
 
 
+_BESIDE = {"perplexity": ("distinct_2",), "chrf": ("bleu",)}  # figures that keep another one honest
+
+
 def tasks_table() -> str:
     """Each task on real data, beside maximum likelihood on the same network."""
     result = load("tasks.json")
@@ -212,11 +215,17 @@ def tasks_table() -> str:
     lines = ["| data | figure | " + " | ".join(learners) + " |", "|---" * (len(learners) + 2) + "|"]
     for dataset, figure in dict.fromkeys((row["dataset"], row["figure"]) for row in result["rows"]):
         rows = [_find(result, dataset=dataset, learner=name) for name in learners]
-        for shown in (figure, "distinct_2") if figure == "perplexity" else (figure,):
-            cells = ["-" if row is None else f"{row[shown]:.3g}" for row in rows]
-            lines.append(f"| {dataset} | {shown} | " + " | ".join(cells) + " |")
-    seconds = result["settings"]["seconds"]
-    return "\n".join(lines) + _source(result, f"Test sets, {seconds:g} seconds of learning each")
+        first = next(row for row in rows if row)
+        for shown in (figure, *_BESIDE.get(figure, ())):
+            cells = ["-" if row is None else _with_spread(row, shown) for row in rows]
+            what = f"{dataset}, {first['seconds']:g} s, {first['seeds']} seeds"
+            lines.append(f"| {what} | {shown} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + _source(result, "Test sets, means over seeds ± their standard deviation")
+
+
+def _with_spread(row: dict[str, Any], shown: str) -> str:
+    spread = f" ± {row['sd']:.2g}" if shown == row["figure"] and row["sd"] is not None else ""
+    return f"{row[shown]:.3g}{spread}"
 
 
 def long_text_table() -> str:
