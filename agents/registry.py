@@ -42,6 +42,19 @@ def algorithm(name: str) -> Any:
     return load_named(ALGORITHMS.get(name, name), "algorithm")
 
 
+def is_ours(name: str) -> bool:
+    """Whether the algorithm `name` is our learner, or a class derived from it; not one that cannot be imported."""
+    if ":" not in name:
+        return name in ("dqn", "maximum-likelihood")
+    from .dqn.agent import DQN
+
+    try:
+        made = algorithm(name)
+    except (ImportError, ValueError):
+        return False
+    return isinstance(made, type) and issubclass(made, DQN)
+
+
 def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings: Any) -> Agent:
     """A new agent of the algorithm `name` in `env`; a class that is none raises ValueError.
 
@@ -53,8 +66,8 @@ def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings:
         settings: the algorithm's own, and "pretrain": so many transitions of corpus episodes to begin with.
     """
     made = algorithm(name)
-    # Our own agent has a setting of this name, other libraries' have a method.
-    transitions = 0 if name == "dqn" else settings.pop("pretrain", 0)
+    # Our own agents have a setting of this name, other libraries' a method.
+    transitions = 0 if is_ours(name) else settings.pop("pretrain", 0)
     agent = made(env, seed=seed, device=device, **settings)
     if not isinstance(agent, Agent):
         missing = [part for part in ("learn", "predict", "log_probs", "env_steps") if not hasattr(agent, part)]

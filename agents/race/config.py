@@ -9,7 +9,7 @@ from typing import Any
 
 from ...envs import EnvConfig, nearest
 from ..configuration import AgentConfig
-from ..registry import check_algorithm
+from ..registry import check_algorithm, is_ours
 from ..run_config import env_config_of
 
 
@@ -42,7 +42,7 @@ class EntryConfig:
         """Whether it sees corpus episodes, or rewards alone; the two classes are not comparable."""
         if self.algorithm == "maximum-likelihood":
             return True
-        if self.algorithm == "dqn":
+        if is_ours(self.algorithm):
             config = AgentConfig.of(None, self.settings)
             return config.share_of_corpus > 0 or config.pretrain > 0
         return bool(self.settings.get("pretrain", 0))

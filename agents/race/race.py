@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..checkpoints import write_json
+from ..registry import is_ours
 from .config import EntryConfig, RaceConfig, plain_race, with_settings
 from .jobs import Job, run_all
 from .references import references
@@ -97,7 +98,7 @@ class Race:
                 job = self._job(f"{name}--{leg}--{seed}", entry, chosen[name]["settings"], seed)
                 if leg == "seconds":
                     # Ours run their schedules over the clock; the libraries know steps only.
-                    own = entry.algorithm in ("dqn", "maximum-likelihood")
+                    own = is_ours(entry.algorithm)
                     job = dataclasses.replace(job, total_steps=LONG if own else self._steps_in_time(name, seed))
                 jobs[name, seed] = job
         return jobs

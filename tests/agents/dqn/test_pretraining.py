@@ -110,10 +110,17 @@ def test_maximum_likelihood_needs_none(tiny):
     assert MaximumLikelihood(tiny, **SMALL, pretrain=500).config.pretrain == 0
 
 
-def test_an_entry_that_begins_with_the_corpus_uses_it(tiny):
-    assert EntryConfig("dqn", {"pretrain": 100, "corpus_share": 0.0}).uses_corpus
-    assert not EntryConfig("dqn", {"corpus_share": 0.0}).uses_corpus
-    agent = make("dqn", tiny, 0, "cpu", **SMALL, pretrain=100)
+class Own(DQN):
+    """An agent that a user derived from ours."""
+
+
+@pytest.mark.parametrize("name", ["dqn", f"{__name__}:Own"])
+def test_an_entry_that_begins_with_the_corpus_uses_it(name, tiny):
+    assert EntryConfig(name, {"pretrain": 100, "corpus_share": 0.0}).uses_corpus
+    assert EntryConfig(name).uses_corpus
+    assert not EntryConfig(name, {"corpus_share": 0.0}).uses_corpus
+    assert not EntryConfig("nowhere:Agent").uses_corpus
+    agent = make(name, tiny, 0, "cpu", **SMALL, pretrain=100)
     assert isinstance(agent, DQN)
     assert agent.config.pretrain == 100
 
