@@ -280,6 +280,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "tasks": tasks_table,
     "long_text": long_text_table,
     "race": partial(race_table, "markov"),
+    "race_markov_long": partial(race_table, "markov-long"),
     "race_zh": partial(race_table, "zh"),
     "race_songci": partial(race_table, "songci"),
     "race_songci_sparse": partial(race_table, "songci-sparse"),
