@@ -218,6 +218,8 @@ def test_the_table_says_when_the_best_had_what_the_second_ends_with(race):
         "fast first had the 0.600 that slow ends with after 6 s, 1/5 of the time, and 60 steps, where slow took 400."
     )
     assert sentence in text
+    race["max_seconds"] = 8.0
+    assert "after 6 s, 0.75 of the time" in table({"race": race, "rows": rows, "references": {}, "runs": runs})
     assert "first had" not in table({"race": race, "rows": {"fast": rows["fast"]}, "references": {}, "runs": runs})
 
 

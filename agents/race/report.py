@@ -171,9 +171,10 @@ def _lead(result: dict[str, Any], order: list[str]) -> str:
     if not seconds or not steps:
         return ""
     taken = result["rows"][second]["seconds"]["env_steps"]
+    share = f"1/{whole / seconds:.0f}" if whole >= 2.0 * seconds else f"{seconds / whole:.2g}"
     return (
         f"\n\n{first} first had the {level:.3f} that {second} ends with after {seconds:.3g} s, "
-        f"1/{whole / seconds:.0f} of the time, and {steps:,.0f} steps, where {second} took {taken:,.0f}."
+        f"{share} of the time, and {steps:,.0f} steps, where {second} took {taken:,.0f}."
     )
 
 
