@@ -59,6 +59,8 @@ PAID = TD | {
 }  # fmt: skip
 LEARNERS: dict[str, dict[str, Any]] = {
     "maximum likelihood": {"loss": "cross_entropy"},
+    # Logits of PAID's scale, for that alone makes a network of this size learn faster, whatever the loss.
+    "maximum likelihood, τ = 0.3": {"loss": "cross_entropy", "temperature": 0.3},
     "TD on log-likelihood": TD,
     "prioritised TD, score unpaid": {**PAID, "scored": {"log_prob_weight": 0.3, "sequence_weight": 0.0}},
     "prioritised TD, score paid": PAID,

@@ -88,7 +88,8 @@ def _figures(update: Update) -> Tensor:
     """(N·T,) what the rule learns of each action: its value, for likelihood rules its log-likelihood."""
     online: Reading = update.online
     if update.config.loss in ("cross_entropy", "q_sft"):
-        return online.of(torch.log_softmax(online.preferences, -1))
+        tau = update.temperature if update.config.loss == "cross_entropy" else 0.0
+        return online.of(torch.log_softmax(online.preferences / (tau or 1.0), -1))
     if update.config.loss in ("c51", "quantile"):
         return online.of(online.preferences)
     # Munchausen's values are sharpened; with the factor taken out they are those of its optimum.
