@@ -9,6 +9,8 @@ import torch
 
 from tokenlm.agents import DQN, MaximumLikelihood, score_text
 from tokenlm.agents.dqn.corpus_episodes import corpus_replay
+from tokenlm.agents.dqn.rules import RULES
+from tokenlm.agents.dqn.update import Update
 from tokenlm.agents.race.config import EntryConfig
 from tokenlm.agents.registry import make
 from tokenlm.envs import EnvConfig
@@ -53,6 +55,19 @@ def test_maximum_likelihood_learns_the_frequencies_of_texts_of_any_length():
     for prefix, expected in frequencies(env, agent).items():
         policy = action_values(agent, prefix).softmax(-1)
         assert policy.tolist() == pytest.approx(expected.tolist(), abs=0.03)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3, 0.0])
+def test_cross_entropy_is_that_of_the_policy_acted_by(temperature):
+    """At temperature 0 that has no density, and the one at 1 is meant."""
+    env = texts_that_end_at_will()
+    agent = DQN(env, **SMALL, loss="cross_entropy", temperature=temperature)
+    agent.prepare()
+    network, batch = agent.network.eval(), agent.sampler.sample()
+    update = Update(batch, network, network, agent.config, agent.rules, temperature)
+    log_policy = torch.log_softmax(update.online.preferences.double() / (temperature or 1.0), -1)
+    expected = -log_policy.gather(1, update.actions[:, None]).squeeze(1)
+    assert RULES["cross_entropy"](update).loss.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_the_action_values_begin_as_log_probabilities():
