@@ -79,9 +79,9 @@ class AgentConfig:
         loss: the learning rule. "soft_q": TD error of the soft Bellman equation; "dqn": of the plain one; "double":
             the online network chooses, the target network judges; "munchausen": a share of log π added to the
             reward; "pcl": path consistency over n_step tokens; "hl_gauss": V(s) as a histogram; "c51", "quantile":
-            distributions of the return (small vocabularies); "cross_entropy": maximum likelihood of the policy on
-            the corpus, no rewards; "q_sft": values learned as likelihoods; "iq_learn": log-likelihood with a TD regulariser, no
-            rewards; "cql", "ilql": offline; "pqn": λ-returns, no replay, no target network.
+            distributions of the return (small vocabularies); "cross_entropy": maximum likelihood of the policy on the
+            corpus, no rewards; "q_sft": values learned as likelihoods; "iq_learn": log-likelihood with a TD
+            regulariser, no rewards; "cql", "ilql": offline; "pqn": λ-returns, no replay, no target network.
         gamma: discount. With 1 the optimum is the target distribution itself.
         temperature: τ of V(s) = τ log Σ exp(Q/τ) and of the Boltzmann policy, over the course of training; None
             for what the loss is used with: 0 for dqn, double, c51, quantile and pqn, else 1.
