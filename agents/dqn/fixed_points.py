@@ -87,9 +87,10 @@ def learned(agent: DQN, texts: AllTexts) -> list[Floats]:
 def _figures(update: Update) -> Tensor:
     """(N·T,) what the rule learns of each action: its value, for likelihood rules its log-likelihood."""
     online: Reading = update.online
-    if update.config.loss in ("cross_entropy", "q_sft"):
-        tau = update.temperature if update.config.loss == "cross_entropy" else 0.0
-        return online.of(torch.log_softmax(online.preferences / (tau or 1.0), -1))
+    if update.config.loss == "q_sft":
+        return online.of(torch.log_softmax(online.preferences, -1))
+    if update.config.loss == "cross_entropy":
+        return online.of(torch.log_softmax(online.preferences / update.density_temperature, -1))
     if update.config.loss in ("c51", "quantile"):
         return online.of(online.preferences)
     # Munchausen's values are sharpened; with the factor taken out they are those of its optimum.

@@ -117,8 +117,8 @@ def _taken_atoms(update: Update) -> Tensor:
 
 
 def _cross_entropy(update: Update) -> Outcome:
-    """Of the Boltzmann policy ∝ exp(Q/τ) that the agent acts by; at τ = 0, which has no density, of that at 1."""
-    tau = update.temperature or 1.0
+    """Of the Boltzmann policy ∝ exp(Q/τ) that the agent acts by."""
+    tau = update.density_temperature
     taken, peak = update.online.head_of_taken(update.network.head, tau)
     return Outcome(losses.cross_entropy(taken / tau, peak / tau))
 

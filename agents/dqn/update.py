@@ -250,6 +250,11 @@ class Update:
         if config.decision_cost:
             self.rewards = self.rewards - config.decision_cost
 
+    @property
+    def density_temperature(self) -> float:
+        """τ of the policy whose log-probabilities are learned; 1 where τ is 0, at which there are none."""
+        return self.temperature or 1.0
+
     @cached_property
     def online_next(self) -> Reading:
         """The online network in the states after the actions."""
