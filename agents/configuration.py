@@ -111,6 +111,9 @@ class AgentConfig:
         td_weight: of the TD regulariser of iq_learn.
         huber_delta: where the loss turns from squared to linear, in nats; None for squared throughout.
         learning_rate: step size of the optimiser, over the course of training.
+        head_rate: learning rate of the heads, in units of `learning_rate`. An LSTM's hidden vectors are small, so that
+            the head's weights have far to go: where a vocabulary is large and time short, ten does in one minute what
+            one does in three. On a small corpus learned to the end it gains nothing.
         optimizer: "adam", "adamw", "sgd", or "sparse_adam": Adam that moves only the rows of the embedding, and without
             dueling of the action head, that a batch has to do with, for large vocabularies.
         precision: what an update's matrix products are made in, weights staying float32; "bfloat16" is faster where
@@ -167,6 +170,7 @@ class AgentConfig:
     td_weight: float = 0.1
     huber_delta: float | None = None
     learning_rate: Schedule | float = Schedule(4e-3, 1e-4)
+    head_rate: float = 1.0
     optimizer: Optimizer = "adam"
     precision: ProductPrecision = "float32"
     compile: bool = False
@@ -352,6 +356,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "phrases": (0, 10**6),
     "phrase_length": (2, 64),
     "decision_cost": (0.0, 10**6),
+    "head_rate": (0.0, 10**4),
     "weight_decay": (0.0, 1.0),
     "huber_delta": (1e-6, 10**6),
     "max_grad_norm": (1e-9, 10**9),

@@ -12,7 +12,7 @@ from ..networks import QNetwork
 
 
 class Optimizer:
-    """torch's optimisers under one schedule and one gradient norm.
+    """torch's optimisers under one schedule and one gradient norm; the heads' weights in a group of their own.
 
     With "sparse_adam" the gradients of the embedding, and of the action head where only taken actions train it, hold
     the rows of the batch's tokens alone, and so do their steps (`torch.optim.SparseAdam`: the moments of a row stand
@@ -30,8 +30,15 @@ class Optimizer:
             sparse = network.use_sparse_gradients(with_head=not config.reads_all_actions)
         rows = {id(p) for p in sparse}
         self.parameters = list(network.parameters())
-        self.dense = _dense([p for p in self.parameters if id(p) not in rows], config, rate)
-        self.sparse = torch.optim.SparseAdam(sparse, lr=rate) if sparse else None
+        heads = {id(p) for p in network.head_parameters()} if config.head_rate != 1.0 else set()
+
+        def groups(parameters: list[Tensor]) -> list[dict[str, Any]]:
+            others = {"params": [p for p in parameters if id(p) not in heads]}
+            of_heads = {"params": [p for p in parameters if id(p) in heads], "factor": config.head_rate}
+            return [group for group in (others, of_heads) if group["params"]]
+
+        self.dense = _dense(groups([p for p in self.parameters if id(p) not in rows]), config, rate)
+        self.sparse = torch.optim.SparseAdam(groups(sparse), lr=rate) if sparse else None
 
     @property
     def _all(self) -> list[torch.optim.Optimizer]:
@@ -61,7 +68,7 @@ class Optimizer:
         """Move the parameters by their gradients."""
         for optimizer in self._all:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = learning_rate * group.get("factor", 1.0)
             optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
@@ -75,11 +82,11 @@ class Optimizer:
             self.sparse.load_state_dict(state["sparse"])
 
 
-def _dense(parameters: list[nn.Parameter], config: AgentConfig, rate: float) -> torch.optim.Optimizer:
+def _dense(groups: list[dict[str, Any]], config: AgentConfig, rate: float) -> torch.optim.Optimizer:
     # One pass over all parameters instead of several for each; not offered for every device.
-    fused = parameters[0].device.type in ("cpu", "cuda")
+    fused = groups[0]["params"][0].device.type in ("cpu", "cuda")
     if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=config.weight_decay, fused=fused)
+        return torch.optim.SGD(groups, lr=rate, momentum=0.9, weight_decay=config.weight_decay, fused=fused)
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=config.weight_decay, fused=fused)
-    return torch.optim.Adam(parameters, lr=rate, fused=fused)
+        return torch.optim.AdamW(groups, lr=rate, weight_decay=config.weight_decay, fused=fused)
+    return torch.optim.Adam(groups, lr=rate, fused=fused)

@@ -151,11 +151,19 @@ class QNetwork(nn.Module):
             weights.append(self.head.weight)
         return weights
 
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Weights and biases of all heads."""
+        return [parameter for head in self._heads for parameter in head.parameters()]
+
     def resample_noise(self) -> None:
         """New noise for noisy heads, used until `eval()`; nothing without them."""
-        for module in (self.head, self.value_head, self.behaviour_head, self.reward_head):
-            if isinstance(module, NoisyLinear):
-                module.resample()
+        for head in self._heads:
+            if isinstance(head, NoisyLinear):
+                head.resample()
+
+    @property
+    def _heads(self) -> list[nn.Linear]:
+        return [h for h in (self.head, self.value_head, self.behaviour_head, self.reward_head) if h is not None]
 
 
 def _of_actions(head: nn.Linear, hidden: Tensor, actions: Tensor, sparse: bool = False) -> Tensor:

@@ -54,9 +54,10 @@ def test_a_row_not_met_stands_still_with_its_moments():
     assert set(moments.abs().sum(1).nonzero().flatten().tolist()) == MET
 
 
+@pytest.mark.parametrize("head_rate", [1.0, 5.0])
 @pytest.mark.parametrize("name", ["adam", "sparse_adam"])
-def test_a_saved_state_goes_on_exactly(name):
-    settings = {"optimizer": name, "dueling": False}
+def test_a_saved_state_goes_on_exactly(name, head_rate):
+    settings = {"optimizer": name, "dueling": False, "head_rate": head_rate}
     whole, _, _ = trained(settings, 4)
     half, optimizer, _ = trained(settings, 2)
     again, fresh, _ = trained(settings, 0)
@@ -76,6 +77,19 @@ def test_a_dueling_head_is_trained_as_a_whole():
     network = make_network("lstm", 12, embedding_size=4, hidden_size=6)
     optimizer = Optimizer(network, AgentConfig(optimizer="sparse_adam"))
     assert [id(p) for g in optimizer.sparse.param_groups for p in g["params"]] == [id(network.embedding.weight)]
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "sparse_adam"])
+def test_the_heads_move_as_many_times_as_far_as_head_rate_says(name):
+    settings = {"optimizer": name, "dueling": False}
+    start, _, _ = trained(settings, 0)
+    plain, _, _ = trained(settings, 1)
+    faster, _, _ = trained(settings | {"head_rate": 5.0}, 1)
+    for parameter, before in start.named_parameters():
+        factor = 5.0 if parameter.startswith("head.") else 1.0
+        moved = plain.get_parameter(parameter) - before
+        torch.testing.assert_close(faster.get_parameter(parameter) - before, factor * moved, rtol=1e-3, atol=1e-6)
+    assert (plain.head.weight != start.head.weight).any()
 
 
 def test_sparse_adam_with_weight_decay_is_refused():
