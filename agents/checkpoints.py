@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..envs import Phrases
-from ..envs.text import load_tokenizer, write_atomically, write_text_atomically
+from ..envs.text import Tokenizer, load_tokenizer, write_atomically, write_text_atomically
 from .configuration import agent_config_of
 from .run_config import env_config_of
 
 if TYPE_CHECKING:
     from .dqn.agent import DQN
+    from .networks import QNetwork
 
 FORMAT = 1
 
@@ -56,14 +57,7 @@ def save_agent(agent: DQN, folder: Path) -> None:
 
 def load_agent(cls: type[DQN], folder: Path, env: Any, device: str) -> DQN:
     """The agent saved in `folder`, in `env` where given."""
-    try:
-        settings = json.loads((folder / "agent.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{folder} holds no saved agent (no agent.json); give the folder that save() wrote"
-        ) from None
-    if settings.get("format") != FORMAT:
-        raise ValueError(f"{folder} was saved in format {settings.get('format')}; this version reads format {FORMAT}")
+    settings = _settings(folder)
     config = agent_config_of(settings["agent"])
     tokenizer = load_tokenizer(folder / "tokenizer")
     phrases: dict[str, Any] = {}
@@ -77,12 +71,7 @@ def load_agent(cls: type[DQN], folder: Path, env: Any, device: str) -> DQN:
         agent = cls(None, config, seed=settings["seed"], device=device, **parts)
     else:
         agent = cls(env, config, seed=settings["seed"], device=device, saved=folder, **phrases)
-        if agent.tokenizer.vocabulary.digest != settings["vocabulary"]:
-            raise ValueError(
-                f"the agent in {folder} was trained with a vocabulary of {len(tokenizer.vocabulary)} tokens "
-                f"that differs from the environment's ({len(agent.tokenizer.vocabulary)} tokens); "
-                "use the corpus and tokenizer it was trained with"
-            )
+        _refuse_other_vocabulary(folder, settings, agent.tokenizer)
     agent.network.load_state_dict(load_file(folder / "weights.safetensors", device=str(agent.device)))
     agent.learner.target_network.load_state_dict(agent.network.state_dict())
     agent.progress, agent.num_steps = settings["progress"], settings["num_steps"]
@@ -92,6 +81,48 @@ def load_agent(cls: type[DQN], folder: Path, env: Any, device: str) -> DQN:
         settings["transitions_trained"],
     )
     return agent
+
+
+def take_weights(network: QNetwork, folder: Path, tokenizer: Tokenizer) -> None:
+    """Give `network` the weights of the agent saved in `folder`.
+
+    Raises ValueError for another vocabulary or another network.
+    """
+    _refuse_other_vocabulary(folder, _settings(folder), tokenizer)
+    weights = load_file(folder / "weights.safetensors")
+    own = network.state_dict()
+    differing = sorted(
+        name
+        for name in own.keys() | weights.keys()
+        if name not in own or name not in weights or own[name].shape != weights[name].shape
+    )
+    if differing:
+        raise ValueError(
+            f"the network of the agent in {folder} differs in {', '.join(differing)}; give this agent the same "
+            "settings of the network, and a loss with the same heads"
+        )
+    network.load_state_dict(weights)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = json.loads((folder / "agent.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{folder} holds no saved agent (no agent.json); give the folder that save() wrote"
+        ) from None
+    if settings.get("format") != FORMAT:
+        raise ValueError(f"{folder} was saved in format {settings.get('format')}; this version reads format {FORMAT}")
+    return settings
+
+
+def _refuse_other_vocabulary(folder: Path, settings: dict[str, Any], tokenizer: Tokenizer) -> None:
+    if tokenizer.vocabulary.digest != settings["vocabulary"]:
+        trained = len(load_tokenizer(folder / "tokenizer").vocabulary)
+        raise ValueError(
+            f"the agent in {folder} was trained with a vocabulary of {trained} tokens that differs from the "
+            f"environment's ({len(tokenizer.vocabulary)} tokens); use the corpus and tokenizer it was trained with"
+        )
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:

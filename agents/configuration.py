@@ -126,6 +126,8 @@ class AgentConfig:
         replay_capacity: tokens kept, in rows as long as the longest episode; the oldest episode makes place.
         corpus_share: share of a batch's episodes that are documents of the corpus rather than the agent's own; None
             for what the loss is used with: 1 for offline rules, 0 for pqn, else ½.
+        start_from: folder of a saved agent or a run whose weights this one begins with, for another reward or another
+            loss: maximum likelihood first, then a score of whole texts. Network and vocabulary must be the same.
         pretrain: transitions of corpus episodes that the network learns by maximum likelihood before all else, so that
             action values begin as log-probabilities of a language model; part of the time spent learning.
         priority_exponent: how much an episode's TD errors steer how often it is drawn; 0 for not at all.
@@ -180,6 +182,7 @@ class AgentConfig:
     replay_ratio: float = 8.0
     replay_capacity: int = 1_000_000
     corpus_share: float | None = None
+    start_from: str | None = None
     pretrain: int = 0
     priority_exponent: float = 0.0
     importance_exponent: float = 0.6

@@ -89,6 +89,8 @@ class DQN(Writer):
             self.config, env_config, self.world, phrases if isinstance(phrases, Phrases) else None
         )
         self.network = make_q_network(self.config, env_config, vocab_size, tokenizer, saved, self.phrases)
+        if self.config.start_from is not None and saved is None:
+            checkpoints.take_weights(self.network, Path(self.config.start_from), tokenizer)
         self.network.to(self.device)
         self.rules = make_rules(env_config, vocab_size, self.device, self.tokenizer, self.phrases, single=True)
         self.decision_rules = make_rules(env_config, vocab_size, self.device, self.tokenizer, self.phrases)

@@ -288,3 +288,30 @@ def test_texts_that_all_end_need_no_target_network(tiny, steps, reads):
     target = update.targets(update.rewards, update.value_next)
     assert ("_target_hidden" in vars(update)) == reads
     assert torch.allclose(target, expected)
+
+
+def test_start_from_begins_with_the_weights_of_a_saved_agent(tiny, tmp_path):
+    learned = MaximumLikelihood(tiny, **SMALL).learn(200)
+    learned.save(tmp_path / "learned")
+    again = DQN(tiny, start_from=str(tmp_path / "learned"), loss="pcl", seed=1, **SMALL)
+    assert equal(learned, again)
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(again.network.parameters(), again.learner.target_network.parameters(), strict=True)
+    )
+    again.learn(200).save(tmp_path / "again")
+    (tmp_path / "learned").rename(tmp_path / "elsewhere")
+    assert equal(DQN.load(tmp_path / "again"), again)  # the start is not needed any more
+
+
+def test_start_from_refuses_what_does_not_fit(tiny, agent, tmp_path):
+    agent.save(tmp_path)
+    other = {**SMALL, "network": {"embedding_size": 8, "hidden_size": 32}}
+    with pytest.raises(ValueError, match=r"differs in head.weight, .*; give this agent the same settings"):
+        DQN(tiny, start_from=str(tmp_path), **other)
+    with pytest.raises(ValueError, match=r"differs in behaviour_head.bias, .* a loss with the same heads"):
+        DQN(tiny, start_from=str(tmp_path), loss="ilql", **SMALL)
+    with pytest.raises(ValueError, match="vocabulary of 16 tokens that differs from the environment's"):
+        DQN(EnvConfig.of(tiny, {"corpus": ("a b", "b c", "c d", "d e")}), start_from=str(tmp_path), **SMALL)
+    with pytest.raises(FileNotFoundError, match="holds no saved agent"):
+        DQN(tiny, start_from=str(tmp_path / "nowhere"), **SMALL)
