@@ -84,13 +84,14 @@ def load_agent(cls: type[DQN], folder: Path, env: Any, device: str) -> DQN:
 
 
 def take_weights(network: QNetwork, folder: Path, tokenizer: Tokenizer) -> None:
-    """Give `network` the weights of the agent saved in `folder`.
+    """Give `network` the weights of the agent saved in `folder`, all but those of the state values.
 
     Raises ValueError for another vocabulary or another network.
     """
     _refuse_other_vocabulary(folder, _settings(folder), tokenizer)
-    weights = load_file(folder / "weights.safetensors")
     own = network.state_dict()
+    kept = {name: tensor for name, tensor in own.items() if name.startswith("value_head.")}
+    weights = load_file(folder / "weights.safetensors") | kept
     differing = sorted(
         name
         for name in own.keys() | weights.keys()

@@ -127,7 +127,8 @@ class AgentConfig:
         corpus_share: share of a batch's episodes that are documents of the corpus rather than the agent's own; None
             for what the loss is used with: 1 for offline rules, 0 for pqn, else ½.
         start_from: folder of a saved agent or a run whose weights this one begins with, for another reward or another
-            loss: maximum likelihood first, then a score of whole texts. Network and vocabulary must be the same.
+            loss: maximum likelihood first, then a score of whole texts. Network and vocabulary must be the same. State
+            values begin anew, at the network's initial_value, for another reward has others.
         pretrain: transitions of corpus episodes that the network learns by maximum likelihood before all else, so that
             action values begin as log-probabilities of a language model; part of the time spent learning.
         priority_exponent: how much an episode's TD errors steer how often it is drawn; 0 for not at all.

@@ -15,6 +15,7 @@ import copy
 import json
 import multiprocessing
 import statistics
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ DATASETS: dict[str, dict[str, Any]] = {
         },
         "figure": "chrf", "network": {"name": "seq2seq_lstm"}, "agent": WORDED,
     },
+    "tatoeba-zh-en, 3 words": {
+        "env": {
+            "task": "translation", "target": "reference", "vocabularies": "separate", "min_count": 2,
+            "context_length": 64, "max_new_tokens": 3, "reverse": True,
+        },
+        "folder": "tatoeba-en-zh", "figure": "chrf", "network": {"name": "seq2seq_lstm"}, "agent": WORDED,
+    },
     "chat-zh": {
         "env": {"task": "qa", "target": "reference", "tokenizer": "char", "context_length": 64, "max_new_tokens": 48},
         "figure": "token_f1", "network": {"name": "seq2seq_lstm"}, "agent": WORDED,
@@ -53,14 +61,24 @@ NETWORK = {"embedding_size": 128, "hidden_size": 256, "dropout": 0.3}
 # A small δ makes the gradient that of |TD error|: -10 nats of a wrong word are not a hundred times -1, and a word of
 # probability ½ still counts in full, as in maximum likelihood.
 TD = {"loss": "soft_q", "corpus_share": 1.0, "huber_delta": 0.2}
-# The score paid beside, one episode in fifty the agent's own. More of those, or a score worth more than about 2 nats, and
-# the text that is somewhat right everywhere wins early and stays the best for long.
-PAID = TD | {"corpus_share": 0.98, "replay_ratio": 32.0, "scored": True}
-LEARNERS: dict[str, dict[str, Any]] = {
-    "maximum likelihood": {"loss": "cross_entropy"},
-    "TD on log-likelihood": TD,
-    "TD, score paid": PAID,
-}
+# The stages of a learner share its seconds. `paid` is what a perfect score of the finished text is worth, in nats.
+LEARNERS: dict[str, list[dict[str, Any]]] = {
+    "maximum likelihood": [{"loss": "cross_entropy"}],
+    "TD on log-likelihood": [TD],
+    # One episode in fifty is the agent's own. More of those, or a score worth more than about 2 nats, and the text that
+    # is somewhat right everywhere wins early and stays the best for long.
+    "TD, score paid": [TD | {"corpus_share": 0.98, "replay_ratio": 32.0, "paid": 2.0}],
+    # Path consistency from the weights of maximum likelihood on its own episodes alone, paid their score and the
+    # log-likelihood that those weights give: the optimum is their policy times exp(score).
+    "maximum likelihood, then the score": [
+        {"loss": "cross_entropy"},
+        {
+            "loss": "pcl", "n_step": 32, "corpus_share": 0.0, "epsilon": 0.0, "temperature": 1.0, "paid": 30.0,
+            "huber_delta": 3.0, "batch_size": 128, "num_envs": 128, "replay_ratio": 2.0, "replay_capacity": 200_000,
+            "learning_rate": (5e-4, 1e-4), "head_rate": 3.0, "network": {"initial_value": 8.0, "value_scale": 10.0},
+        },
+    ],
+}  # fmt: skip
 
 
 def train(job: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
@@ -70,45 +88,51 @@ def train(job: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
     from tokenlm.agents import DQN, Schedule, evaluate
     from tokenlm.agents.evaluation import score_text
     from tokenlm.agents.task_evaluation import task_figures
-    from tokenlm.envs import EnvConfig
+    from tokenlm.envs import EnvConfig, World
 
-    given, settings = DATASETS[dataset], dict(LEARNERS[learner])
-    figure, own = given["figure"], dict(given["env"])
-    if settings.pop("scored", False):
-        own |= {"sequence_reward": SCORED[own["task"]], "sequence_weight": chosen["sequence_weight"]}
-    env = EnvConfig(corpus=str(chosen["data_dir"] / dataset), **own)
-    agent = DQN(
-        env, learning_rate=Schedule(4e-3, 1e-4), averaged=True, seed=seed,
-        network={**NETWORK, **given.get("network", {})}, **given["agent"], **settings,
-    )  # fmt: skip
+    given, stages = DATASETS[dataset], LEARNERS[learner]
+    figure, own = given["figure"], dict(given["env"], corpus=str(chosen["data_dir"] / given.get("folder", dataset)))
+    env = EnvConfig(**own)
     curve: list[dict[str, float]] = []
     best: dict[str, Any] = {"height": -float("inf")}
 
-    def measured(split: Any, limit: int | None) -> float:
+    def measured(agent: DQN, split: Any, limit: int | None) -> float:
         if figure == "perplexity":
             return score_text(agent, split, limit).perplexity or float("inf")
-        world = agent.world
-        if world is None:
-            raise ValueError("the agent has no environment")
-        return float(task_figures(agent, world, env, split, limit, 0)[figure])
+        return float(task_figures(agent, World.of(env), env, split, limit, 0)[figure])
 
     def check(agent: DQN) -> bool:
-        if agent.progress * CHECKS >= len(curve) + 1 or agent.progress >= 1.0:
-            value = measured("valid", VALIDATED_DOCUMENTS if figure == "perplexity" else VALIDATED)
-            curve.append({"seconds": round(agent.learning_seconds, 1), figure: value})
+        done = (number + agent.progress) / len(stages)
+        if done * CHECKS >= len(curve) + 1 or agent.progress >= 1.0:
+            value = measured(agent, "valid", VALIDATED_DOCUMENTS if figure == "perplexity" else VALIDATED)
+            curve.append({"seconds": round(done * chosen["seconds"], 1), figure: value})
             height = -value if figure == "perplexity" else value
             if height > best["height"]:
                 best.update(height=height, weights=copy.deepcopy(agent.policy_network.state_dict()))
             print(f"{dataset}, {learner}, seed {seed}: {curve[-1]}", flush=True)
         return True
 
-    agent.learn(1 << 62, check, max_seconds=chosen["seconds"])
-    agent.policy_network.load_state_dict(best["weights"])
+    trained = 0
+    with tempfile.TemporaryDirectory() as kept:
+        for number, stage in enumerate(stages):
+            settings = {**given["agent"], **stage}
+            paid, rate = settings.pop("paid", 0.0), settings.pop("learning_rate", (4e-3, 1e-4))
+            world = own | ({"sequence_reward": SCORED[own["task"]], "sequence_weight": paid} if paid else {})
+            if number:
+                world |= {"target": "causal_lm", "target_model": kept}
+                settings["start_from"] = kept
+            agent = DQN(
+                EnvConfig(**world), learning_rate=Schedule(*rate), averaged=True, seed=seed,
+                network={**NETWORK, **given.get("network", {}), **settings.pop("network", {})}, **settings,
+            )  # fmt: skip
+            agent.learn(1 << 62, check, max_seconds=chosen["seconds"] / len(stages))
+            agent.policy_network.load_state_dict(best["weights"])
+            agent.save(kept)
+            trained += agent.learner.transitions_trained
     found = evaluate(agent, env=env, split="test", episodes=256)
     return {
         "dataset": dataset, "learner": learner, "figure": figure,
-        **{name: found.get(name) for name in FIGURES},
-        "transitions_trained": agent.learner.transitions_trained, "curve": curve,
+        **{name: found.get(name) for name in FIGURES}, "transitions_trained": trained, "curve": curve,
     }  # fmt: skip
 
 
@@ -136,7 +160,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0, help="of learning, for each run")
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=list(DATASETS), metavar="NAME")
     parser.add_argument("--learners", nargs="+", default=list(LEARNERS), choices=list(LEARNERS), metavar="LEARNER")
-    parser.add_argument("--sequence-weight", type=float, default=2.0, help="nats that a perfect score is worth")
     parser.add_argument("--seeds", type=int, default=2, help="runs of each row; their seeds are 0, 1, …")
     parser.add_argument("--processes", type=int, default=2, help="runs trained side by side, one thread each")
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "tasks.json")
@@ -145,7 +168,7 @@ def main() -> None:
         (dataset, learner)
         for dataset in chosen.datasets
         for learner in chosen.learners
-        if "scored" not in LEARNERS[learner] or DATASETS[dataset]["env"].get("task") in SCORED
+        if DATASETS[dataset]["env"].get("task") in SCORED or not any("paid" in stage for stage in LEARNERS[learner])
     ]
     # Learners of one data set and seed run one after the other, for a machine is not equally fast all the time.
     jobs = [
