@@ -51,7 +51,7 @@ DATASETS: dict[str, dict[str, Any]] = {
     },
     "chat-zh": {
         "env": {"task": "qa", "target": "reference", "tokenizer": "char", "context_length": 64, "max_new_tokens": 48},
-        "figure": "token_f1", "network": {"name": "seq2seq_lstm"}, "agent": WORDED,
+        "figure": "token_f1", "network": {"name": "seq2seq_lstm"}, "agent": {},
     },
     "songci": {"env": {"tokenizer": "char", "order": 3}, "figure": "perplexity", "agent": WORDED},
 }  # fmt: skip
@@ -61,7 +61,7 @@ NETWORK = {"embedding_size": 128, "hidden_size": 256, "dropout": 0.3}
 # A small δ makes the gradient that of |TD error|: -10 nats of a wrong word are not a hundred times -1, and a word of
 # probability ½ still counts in full, as in maximum likelihood.
 TD = {"loss": "soft_q", "corpus_share": 1.0, "huber_delta": 0.2}
-# The stages of a learner share its seconds. `paid` is what a perfect score of the finished text is worth, in nats.
+# The stages of a learner share its seconds. `paid`: what a perfect score of the finished text is worth, in nats.
 LEARNERS: dict[str, list[dict[str, Any]]] = {
     "maximum likelihood": [{"loss": "cross_entropy"}],
     "TD on log-likelihood": [TD],
@@ -71,9 +71,9 @@ LEARNERS: dict[str, list[dict[str, Any]]] = {
     # Path consistency from the weights of maximum likelihood on its own episodes alone, paid their score and the
     # log-likelihood that those weights give: the optimum is their policy times exp(score).
     "maximum likelihood, then the score": [
-        {"loss": "cross_entropy"},
+        {"loss": "cross_entropy", "share": 0.7},
         {
-            "loss": "pcl", "n_step": 32, "corpus_share": 0.0, "epsilon": 0.0, "temperature": 1.0, "paid": 30.0,
+            "share": 0.3, "loss": "pcl", "n_step": 32, "corpus_share": 0.0, "epsilon": 0.0, "temperature": 1.0, "paid": 30.0,
             "huber_delta": 3.0, "batch_size": 128, "num_envs": 128, "replay_ratio": 2.0, "replay_capacity": 200_000,
             "learning_rate": (5e-4, 1e-4), "head_rate": 3.0, "network": {"initial_value": 8.0, "value_scale": 10.0},
         },
@@ -102,7 +102,7 @@ def train(job: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
         return float(task_figures(agent, World.of(env), env, split, limit, 0)[figure])
 
     def check(agent: DQN) -> bool:
-        done = (number + agent.progress) / len(stages)
+        done = before + share * agent.progress
         if done * CHECKS >= len(curve) + 1 or agent.progress >= 1.0:
             value = measured(agent, "valid", VALIDATED_DOCUMENTS if figure == "perplexity" else VALIDATED)
             curve.append({"seconds": round(done * chosen["seconds"], 1), figure: value})
@@ -112,10 +112,11 @@ def train(job: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
             print(f"{dataset}, {learner}, seed {seed}: {curve[-1]}", flush=True)
         return True
 
-    trained = 0
+    trained, before = 0, 0.0
     with tempfile.TemporaryDirectory() as kept:
         for number, stage in enumerate(stages):
             settings = {**given["agent"], **stage}
+            share = settings.pop("share", 1.0)
             paid, rate = settings.pop("paid", 0.0), settings.pop("learning_rate", (4e-3, 1e-4))
             world = own | ({"sequence_reward": SCORED[own["task"]], "sequence_weight": paid} if paid else {})
             if number:
@@ -125,9 +126,10 @@ def train(job: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
                 EnvConfig(**world), learning_rate=Schedule(*rate), averaged=True, seed=seed,
                 network={**NETWORK, **given.get("network", {}), **settings.pop("network", {})}, **settings,
             )  # fmt: skip
-            agent.learn(1 << 62, check, max_seconds=chosen["seconds"] / len(stages))
+            agent.learn(1 << 62, check, max_seconds=share * chosen["seconds"])
             agent.policy_network.load_state_dict(best["weights"])
             agent.save(kept)
+            before += share
             trained += agent.learner.transitions_trained
     found = evaluate(agent, env=env, split="test", episodes=256)
     return {
