@@ -3,9 +3,9 @@
     python benchmarks/tasks.py --data-dir FOLDER [--seconds 120] [--seeds 2] [--datasets thucnews hotel …] [--json FILE]
 
 FOLDER holds thucnews, hotel, tatoeba-en-zh, chat-zh and songci, each with train, valid and test files. Every learner
-has the same network, batch and seconds, one thread each, two side by side; the weights kept are those with the best
-validation figure, for maximum likelihood overfits before its time is up. Figures are means over seeds, and `sd` is what
-the seeds differ by in the figure validated. Rows that are not run again stay.
+has the same network and seconds, one thread each, two side by side; the weights kept are those with the best validation
+figure, for maximum likelihood overfits before its time is up. Figures are means over seeds, and `sd` is what the seeds
+differ by in the figure validated. Rows that are not run again stay.
 """
 
 from __future__ import annotations
@@ -73,9 +73,10 @@ LEARNERS: dict[str, list[dict[str, Any]]] = {
     "maximum likelihood, then the score": [
         {"loss": "cross_entropy", "share": 0.7},
         {
-            "share": 0.3, "loss": "pcl", "n_step": 32, "corpus_share": 0.0, "epsilon": 0.0, "temperature": 1.0, "paid": 30.0,
-            "huber_delta": 3.0, "batch_size": 128, "num_envs": 128, "replay_ratio": 2.0, "replay_capacity": 200_000,
-            "learning_rate": (5e-4, 1e-4), "head_rate": 3.0, "network": {"initial_value": 8.0, "value_scale": 10.0},
+            "share": 0.3, "paid": 30.0, "loss": "pcl", "n_step": 32, "corpus_share": 0.0, "epsilon": 0.0,
+            "temperature": 1.0, "huber_delta": 3.0, "batch_size": 128, "num_envs": 128, "replay_ratio": 2.0,
+            "replay_capacity": 200_000, "learning_rate": (5e-4, 1e-4), "head_rate": 3.0,
+            "network": {"initial_value": 8.0, "value_scale": 10.0},
         },
     ],
 }  # fmt: skip
