@@ -345,7 +345,6 @@ class Materialised(Ours):
         loss = materialised_loss(learner.network, learner.target_network, batch, learner.rules.valid, GAMMA)
         learner.optimizer.zero_grad()
         loss.backward()
-        learner.optimizer.clip(MAX_GRAD_NORM)
         learner.optimizer.step(LEARNING_RATE)
         learner.updates += 1
         if learner.updates % self.copy_every == 0:

@@ -68,12 +68,12 @@ class Learner:
             self.optimizer.zero_grad()
             metrics["loss"].backward()
         with self.stopwatch.time("optimizer"):
-            if self.config.max_grad_norm is not None:
-                metrics["grad_norm"] = self.optimizer.clip(self.config.max_grad_norm)
-            self.optimizer.step(self.config.at("learning_rate", progress))
+            norm = self.optimizer.step(self.config.at("learning_rate", progress))
             self.updates += 1
             if self.has_target_network and self.updates % self.config.target_update_interval == 0:
                 self._update_target()
+        if norm is not None:
+            metrics["grad_norm"] = norm
         self.transitions_trained += len(update.index)
         return {name: value.detach() for name, value in metrics.items()}
 

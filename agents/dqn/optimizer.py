@@ -30,6 +30,7 @@ class Optimizer:
             sparse = network.use_sparse_gradients(with_head=not config.reads_all_actions)
         rows = {id(p) for p in sparse}
         self.parameters = list(network.parameters())
+        self.max_grad_norm = config.max_grad_norm
         heads = {id(p) for p in network.head_parameters()} if config.head_rate != 1.0 else set()
 
         def groups(parameters: list[Tensor]) -> list[dict[str, Any]]:
@@ -49,8 +50,19 @@ class Optimizer:
         for optimizer in self._all:
             optimizer.zero_grad(set_to_none=True)
 
-    def clip(self, max_norm: float) -> Tensor:
-        """Scale all gradients down to a common norm of at most `max_norm`; returns what it was, a scalar."""
+    def step(self, learning_rate: float) -> Tensor | None:
+        """Move the parameters by their gradients, scaled down to a common norm of `max_grad_norm` where there is one.
+
+        Returns: what that norm was, a scalar; None without clipping.
+        """
+        norm = None if self.max_grad_norm is None else self._clip(self.max_grad_norm)
+        for optimizer in self._all:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * group.get("factor", 1.0)
+            optimizer.step()
+        return norm
+
+    def _clip(self, max_norm: float) -> Tensor:
         gradients = []
         for parameter in self.parameters:
             if parameter.grad is None:
@@ -63,13 +75,6 @@ class Optimizer:
         norm = nn.utils.get_total_norm(gradients)
         torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
-
-    def step(self, learning_rate: float) -> None:
-        """Move the parameters by their gradients."""
-        for optimizer in self._all:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * group.get("factor", 1.0)
-            optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and step counts."""

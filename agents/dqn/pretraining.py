@@ -53,8 +53,6 @@ def pretrain(
         loss = losses.cross_entropy(taken, log_mass) + _NORMALISER * log_mass.square()
         optimizer.zero_grad()
         batch.mean(loss).backward()
-        if config.max_grad_norm is not None:
-            optimizer.clip(config.max_grad_norm)
         optimizer.step(config.at("learning_rate", 0.0))
         done += len(update.index)
     if isinstance(network.behaviour_head, nn.Linear):
