@@ -217,6 +217,8 @@ def tasks_table() -> str:
         rows = [_find(result, dataset=dataset, learner=name) for name in learners]
         first = next(row for row in rows if row)
         for shown in (figure, *_BESIDE.get(figure, ())):
+            if not any(row and row[shown] for row in rows):  # BLEU of texts shorter than four words
+                continue
             cells = ["-" if row is None else _with_spread(row, shown) for row in rows]
             what = f"{dataset}, {first['seconds']:g} s, {first['seeds']} seeds"
             lines.append(f"| {what} | {shown} | " + " | ".join(cells) + " |")
