@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from ..networks import QNetwork
 
 
 class Optimizer:
-    """torch's optimisers under one schedule and one gradient norm; the heads' weights in a group of their own.
+    """torch's optimisers under one schedule and one gradient norm; with `head_rate` the heads in a group of their own.
 
     With "sparse_adam" the gradients of the embedding, and of the action head where only taken actions train it, hold
     the rows of the batch's tokens alone, and so do their steps (`torch.optim.SparseAdam`: the moments of a row stand
@@ -33,8 +34,8 @@ class Optimizer:
         self.max_grad_norm = config.max_grad_norm
         heads = {id(p) for p in network.head_parameters()} if config.head_rate != 1.0 else set()
 
-        def groups(parameters: list[Tensor]) -> list[dict[str, Any]]:
-            others = {"params": [p for p in parameters if id(p) not in heads]}
+        def groups(parameters: Sequence[Tensor]) -> list[dict[str, Any]]:
+            others: dict[str, Any] = {"params": [p for p in parameters if id(p) not in heads]}
             of_heads = {"params": [p for p in parameters if id(p) in heads], "factor": config.head_rate}
             return [group for group in (others, of_heads) if group["params"]]
 
