@@ -113,7 +113,7 @@ class AgentConfig:
         learning_rate: step size of the optimiser, over the course of training.
         head_rate: learning rate of the heads, in units of `learning_rate`. An LSTM's hidden vectors are small, so that
             the head's weights have far to go: where a vocabulary is large and time short, ten does in one minute what
-            one does in three. On a small corpus learned to the end it gains nothing.
+            one does in two. On a small corpus learned to the end it gains nothing.
         optimizer: "adam", "adamw", "sgd", or "sparse_adam": Adam that moves only the rows of the embedding, and without
             dueling of the action head, that a batch has to do with, for large vocabularies.
         precision: what an update's matrix products are made in, weights staying float32; "bfloat16" is faster where
