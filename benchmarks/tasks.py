@@ -86,7 +86,7 @@ def train(job: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
     """One learner on one data set from one seed: its curve on validation, its figures on test."""
     dataset, learner, seed, chosen = job
     torch.set_num_threads(1)
-    from tokenlm.agents import DQN, Schedule, evaluate
+    from tokenlm.agents import DQN, evaluate
     from tokenlm.agents.evaluation import score_text
     from tokenlm.agents.task_evaluation import task_figures
     from tokenlm.envs import EnvConfig, World
@@ -116,21 +116,21 @@ def train(job: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
     trained, before = 0, 0.0
     with tempfile.TemporaryDirectory() as kept:
         for number, stage in enumerate(stages):
-            settings = {**given["agent"], **stage}
-            share = settings.pop("share", 1.0)
-            paid, rate = settings.pop("paid", 0.0), settings.pop("learning_rate", (4e-3, 1e-4))
+            settings = {"learning_rate": (4e-3, 1e-4), **given["agent"], **stage}
+            share, paid = settings.pop("share", 1.0), settings.pop("paid", 0.0)
             world = own | ({"sequence_reward": SCORED[own["task"]], "sequence_weight": paid} if paid else {})
             if number:
                 world |= {"target": "causal_lm", "target_model": kept}
                 settings["start_from"] = kept
             agent = DQN(
-                EnvConfig(**world), learning_rate=Schedule(*rate), averaged=True, seed=seed,
+                EnvConfig(**world), averaged=True, seed=seed,
                 network={**NETWORK, **given.get("network", {}), **settings.pop("network", {})}, **settings,
             )  # fmt: skip
             agent.learn(1 << 62, check, max_seconds=share * chosen["seconds"])
             agent.policy_network.load_state_dict(best["weights"])
-            agent.save(kept)
             before += share
+            if number + 1 < len(stages):
+                agent.save(kept)
             trained += agent.learner.transitions_trained
     found = evaluate(agent, env=env, split="test", episodes=256)
     return {

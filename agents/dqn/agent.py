@@ -88,9 +88,10 @@ class DQN(Writer):
         self.phrases = make_phrases(
             self.config, env_config, self.world, phrases if isinstance(phrases, Phrases) else None
         )
-        self.network = make_q_network(self.config, env_config, vocab_size, tokenizer, saved, self.phrases)
-        if self.config.start_from is not None and saved is None:
-            checkpoints.take_weights(self.network, Path(self.config.start_from), tokenizer)
+        start = Path(self.config.start_from) if self.config.start_from is not None and saved is None else None
+        self.network = make_q_network(self.config, env_config, vocab_size, tokenizer, saved or start, self.phrases)
+        if start is not None:
+            checkpoints.take_weights(self.network, start, tokenizer)
         self.network.to(self.device)
         self.rules = make_rules(env_config, vocab_size, self.device, self.tokenizer, self.phrases, single=True)
         self.decision_rules = make_rules(env_config, vocab_size, self.device, self.tokenizer, self.phrases)
