@@ -213,6 +213,8 @@ def test_a_saved_agent_needs_the_models_folder_no_more(folder, tiny, tmp_path, s
     loaded = DQN.load(tmp_path / "agent")
     assert loaded.config == agent.config
     assert loaded.generate("the", 3, seed=1) == agent.generate("the", 3, seed=1)
+    started = DQN(tiny, network=network, start_from=str(tmp_path / "agent"), **SMALL)
+    assert torch.equal(started.network.head.weight, agent.policy_network.head.weight)
     again = DQN.load(tmp_path / "agent", env=tiny).learn(8)
     again.save(tmp_path / "agent")
     with pytest.raises(FileNotFoundError, match=r"there is no folder .* with a pretrained model"):
