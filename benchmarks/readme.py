@@ -217,7 +217,7 @@ def tasks_table() -> str:
         rows = [_find(result, dataset=dataset, learner=name) for name in learners]
         first = next(row for row in rows if row)
         for shown in (figure, *_BESIDE.get(figure, ())):
-            if not any(row and row[shown] for row in rows):  # BLEU of texts shorter than four words
+            if not all(row[shown] for row in rows if row):  # BLEU counts runs of four words: of three it says nothing
                 continue
             cells = ["-" if row is None else _with_spread(row, shown) for row in rows]
             what = f"{dataset}, {first['seconds']:g} s, {first['seeds']} seeds"
@@ -227,7 +227,7 @@ def tasks_table() -> str:
 
 def _with_spread(row: dict[str, Any], shown: str) -> str:
     spread = f" ± {row['sd']:.2g}" if shown == row["figure"] and row["sd"] is not None else ""
-    return f"{row[shown]:.3g}{spread}"
+    return f"{row[shown]:#.3g}".rstrip(".") + spread
 
 
 def long_text_table() -> str:
