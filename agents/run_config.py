@@ -69,3 +69,20 @@ def run_config_of(values: dict[str, Any]) -> RunConfig:
 def env_config_of(values: dict[str, Any]) -> EnvConfig:
     """The configuration whose `dataclasses.asdict` is `values`."""
     return EnvConfig(**{**values, "cleaning": Cleaning(**values["cleaning"])})
+
+
+def with_settings(settings: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """`settings` with those of `chosen`, whose names may reach into dicts by dots, in their place.
+
+    Raises ValueError where such a name reaches into something else.
+    """
+    result: dict[str, Any] = {k: dict(v) if isinstance(v, dict) else v for k, v in settings.items()}
+    for name, value in chosen.items():
+        *outer, last = name.split(".")
+        place = result
+        for part in outer:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"there is no setting {name}: {part} is {place!r}, which has none below it")
+        place[last] = value
+    return result

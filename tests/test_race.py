@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from tokenlm.agents import Agent
 from tokenlm.agents.race import EntryConfig, Race, RaceConfig
-from tokenlm.agents.race.config import with_settings
 from tokenlm.agents.race.jobs import run_all
 from tokenlm.agents.race.race import draw_trials
 from tokenlm.agents.race.report import interquartile_mean, table
 from tokenlm.agents.registry import ALGORITHMS, algorithm, make
+from tokenlm.agents.run_config import with_settings
 from tokenlm.cli import config_names, main, parse_race, parse_run
 from tokenlm.envs import EnvConfig, World
 
@@ -177,6 +177,17 @@ def test_settings_reach_into_dicts_without_touching_the_given_ones():
     given = {"a": 1, "network": {"hidden_size": 8}}
     assert with_settings(given, {"network.hidden_size": 16, "b": 2}) == {"a": 1, "b": 2, "network": {"hidden_size": 16}}
     assert given == {"a": 1, "network": {"hidden_size": 8}}
+    with pytest.raises(ValueError, match="no setting a.b: a is 1, which has none below it"):
+        with_settings(given, {"a.b": 2})
+
+
+def test_the_command_line_reaches_into_settings_and_leaves_what_stands_beside():
+    network = parse_run(["sb3-ppo"]).algorithm_settings["network"]
+    for words in (["--algorithm_settings.network.hidden_size", "256"], ["--algorithm_settings.network.hidden_size=256"]):
+        run = parse_run(["sb3-ppo", "--algorithm_settings.learning_rate", "3e-4", *words])
+        assert run.algorithm_settings["network"] == {**network, "hidden_size": 256}
+        assert run.algorithm_settings["learning_rate"] == 3e-4
+        assert run.algorithm_settings["n_steps"] == 64
 
 
 def test_trials_begin_with_the_given_settings_and_differ():
@@ -239,6 +250,7 @@ MISTAKES = [
     (["train", "quickstart", "--algorithm=nowhere:Agent"], "there is no module 'nowhere' on the path"),
     (["train", "quickstart", "--algorithm=tokenlm.agents:Nobody"], "the module tokenlm.agents has no 'Nobody'"),
     (["train", "quickstart", "--algorithm_settings.a=1"], "algorithm_settings (a) are for other algorithms"),
+    (["train", "sb3-ppo", "--algorithm_settings.n_steps.a=1"], "no setting n_steps.a: n_steps is 64, which has none"),
 ]
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tokenlm.agents.race import RaceConfig
 
 Config = TypeVar("Config")
+_SETTINGS = "--algorithm_settings."
+_BELOW = "/"  # between the names of a setting and of one within it, in place of a dot
 
 USAGE = """usage: tokenlm COMMAND …
 
@@ -95,12 +97,28 @@ def parse_race(words: Sequence[str]) -> RaceConfig:
 
 
 def _parsed(kind: type[Config], words: Sequence[str], command: str) -> Config:
+    from tokenlm.agents.run_config import with_settings
+
     parser = _parser(kind, command)
     named = [] if not words or words[0].startswith("-") else ["--config", str(config_path(words[0], command))]
-    parsed = parser.parse_args([*named, *(words[1:] if named else words)])
+    parsed = parser.parse_args([*named, *map(_one_name, words[1:] if named else words)])
     values = parser.instantiate(parsed).as_dict()
     values.pop("config", None)
+    if settings := values.get("algorithm_settings"):
+        below = {name.replace(_BELOW, "."): settings.pop(name) for name in list(settings) if _BELOW in name}
+        values["algorithm_settings"] = with_settings(settings, below)
     return kind(**values)
+
+
+def _one_name(word: str) -> str:
+    """`word`, and where it names a setting within a setting ("--algorithm_settings.network.hidden_size"), one name.
+
+    jsonargparse would put it in the place of all that stands in the outer one, and leave its value a text.
+    """
+    option, equals, value = word.partition("=")
+    if option.startswith(_SETTINGS):
+        option = _SETTINGS + option.removeprefix(_SETTINGS).replace(".", _BELOW)
+    return option + equals + value
 
 
 def _parser(kind: type, command: str) -> ArgumentParser:

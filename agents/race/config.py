@@ -121,18 +121,6 @@ def race_config_of(values: dict[str, Any]) -> RaceConfig:
     return RaceConfig(**{**values, "env": env_config_of(values["env"]), "entries": entries})
 
 
-def with_settings(settings: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
-    """`settings` with those of `chosen`, whose names may reach into dicts by dots, in their place."""
-    result: dict[str, Any] = {k: dict(v) if isinstance(v, dict) else v for k, v in settings.items()}
-    for name, value in chosen.items():
-        *outer, last = name.split(".")
-        place = result
-        for part in outer:
-            place = place.setdefault(part, {})
-        place[last] = value
-    return result
-
-
 def plain_race(config: RaceConfig) -> dict[str, Any]:
     """The configuration as JSON knows it."""
     return dataclasses.asdict(config)

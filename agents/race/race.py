@@ -11,7 +11,8 @@ import numpy as np
 
 from ..checkpoints import write_json
 from ..registry import is_ours
-from .config import EntryConfig, RaceConfig, plain_race, with_settings
+from ..run_config import with_settings
+from .config import EntryConfig, RaceConfig, plain_race
 from .jobs import Job, run_all
 from .references import references
 from .report import report
