@@ -177,7 +177,7 @@ def test_settings_reach_into_dicts_without_touching_the_given_ones():
     given = {"a": 1, "network": {"hidden_size": 8}}
     assert with_settings(given, {"network.hidden_size": 16, "b": 2}) == {"a": 1, "b": 2, "network": {"hidden_size": 16}}
     assert given == {"a": 1, "network": {"hidden_size": 8}}
-    with pytest.raises(ValueError, match="no setting a.b: a is 1, which has none below it"):
+    with pytest.raises(ValueError, match=r"no setting a\.b: a is 1, which has none below it"):
         with_settings(given, {"a.b": 2})
 
 
