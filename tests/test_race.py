@@ -183,7 +183,10 @@ def test_settings_reach_into_dicts_without_touching_the_given_ones():
 
 def test_the_command_line_reaches_into_settings_and_leaves_what_stands_beside():
     network = parse_run(["sb3-ppo"]).algorithm_settings["network"]
-    for words in (["--algorithm_settings.network.hidden_size", "256"], ["--algorithm_settings.network.hidden_size=256"]):
+    for words in (
+        ["--algorithm_settings.network.hidden_size", "256"],
+        ["--algorithm_settings.network.hidden_size=256"],
+    ):
         run = parse_run(["sb3-ppo", "--algorithm_settings.learning_rate", "3e-4", *words])
         assert run.algorithm_settings["network"] == {**network, "hidden_size": 256}
         assert run.algorithm_settings["learning_rate"] == 3e-4
