@@ -1,13 +1,13 @@
 """The learners. They see the world through the public names of `tokenlm.envs`."""
 
-from .baselines.maximum_likelihood import MaximumLikelihood
-from .configuration import AgentConfig
 from .dqn.agent import DQN
-from .evaluation import evaluate, play, score_text
-from .network_config import NetworkConfig
+from .dqn.config import AgentConfig
+from .dqn.maximum_likelihood import MaximumLikelihood
+from .dqn.schedules import Schedule
+from .evaluation.evaluate import evaluate, play, score_text
+from .networks.config import NetworkConfig
 from .protocol import Agent
-from .run_config import RunConfig
-from .schedules import Schedule
+from .runs.config import RunConfig
 
 __all__ = [
     "DQN",

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from tokenlm.agents.dqn.exploration import choose_actions
+from tokenlm.agents.acting.choosing import choose_actions
 from tokenlm.agents.networks import QNetwork, make_network
 
 from record import print_table, write_result

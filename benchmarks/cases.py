@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from tokenlm.agents import AgentConfig
-from tokenlm.agents.dqn.construction import make_q_network, make_rules
+from tokenlm.agents.acting.valid_actions import make_rules
 from tokenlm.agents.dqn.learner import Learner
-from tokenlm.agents.dqn.replay import EpisodeReplay
+from tokenlm.agents.dqn.rules import make_heads
+from tokenlm.agents.networks.making import make_q_network
+from tokenlm.agents.replay.episodes import EpisodeReplay
 from tokenlm.envs import EnvConfig
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -51,7 +53,7 @@ def make_update(case: Case, device: torch.device | str = "cpu", **settings: Any)
         context_length=case.length + 1, prompt_length=(0, 0),
     )  # fmt: skip
     config = AgentConfig.of(None, {"network": NETWORKS[case.network], "batch_size": case.batch, **settings})
-    network = make_q_network(config, env, case.vocab_size).to(device)
+    network = make_q_network(config.network, env, case.vocab_size, make_heads(config)).to(device)
     rules = make_rules(env, case.vocab_size, device)
     learner = Learner(network, config, rules)
     replay = random_replay(case, device)

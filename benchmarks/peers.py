@@ -21,11 +21,13 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from tokenlm.agents import AgentConfig
-from tokenlm.agents.configuration import Schedule
-from tokenlm.agents.dqn.construction import make_q_network, make_rules
+from tokenlm.agents.acting.valid_actions import make_rules
+from tokenlm.agents.dqn.config import Schedule
 from tokenlm.agents.dqn.learner import Learner
-from tokenlm.agents.dqn.replay import EpisodeBatch, EpisodeReplay
+from tokenlm.agents.dqn.rules import make_heads
 from tokenlm.agents.networks import QNetwork
+from tokenlm.agents.networks.making import make_q_network
+from tokenlm.agents.replay.episodes import EpisodeBatch, EpisodeReplay
 
 from windows import HIDDEN, NETWORKS, RandomEpisodes, WindowQNetwork, WindowReader, environment, spaces
 
@@ -299,7 +301,7 @@ class Ours(PeerLearner):
         env = environment(task.vocab_size, task.length)
         self.config = AgentConfig.of(None, {**our_settings(task.network, self.copy_every), **settings})
         device = torch.device(task.device)
-        network = make_q_network(self.config, env, task.vocab_size).to(device)
+        network = make_q_network(self.config.network, env, task.vocab_size, make_heads(self.config)).to(device)
         self.learner = Learner(network, self.config, make_rules(env, task.vocab_size, device))
         self.replay = EpisodeReplay(task.episodes, 1, task.length, task.vocab_size, device=device)
         drawn = task.draw()

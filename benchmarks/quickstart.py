@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tokenlm.agents.training import Run
+from tokenlm.agents.runs.training import Run
 from tokenlm.cli import parse_run
 
 from record import print_table, write_result

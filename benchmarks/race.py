@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tokenlm.agents.race import Race
+from tokenlm.agents.runs.race import Race
 from tokenlm.cli import parse_race
 
 from record import write_result

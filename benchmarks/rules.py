@@ -4,7 +4,7 @@
 
 Data: all 81 texts at every update. Figures: the largest |learned - exact| over all prefixes and actions, in nats. The
 exact value is Q* except for rules that end elsewhere by design (cross_entropy, q_sft, iq_learn, cql, ilql, pqn), whose
-own fixed point is computed (`agents/dqn/fixed_points.py`).
+own fixed point is computed (`benchmarks/fixed_points.py`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def final_error(job: tuple[str, int, float, int]) -> float | None:
 
     import tokenlm  # noqa: F401
     from tokenlm.agents import DQN, Schedule
-    from tokenlm.agents.dqn.fixed_points import AllTexts, distance, fixed_point, learned, solve
+
+    from fixed_points import AllTexts, distance, fixed_point, learned, solve
 
     settings = {**STEADY, **RULES[name]}
     rate = Schedule(*settings.pop("rate"), shape="exponential")

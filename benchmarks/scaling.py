@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from tokenlm.agents.precision import DTYPES, resolve_precision
+from tokenlm.agents.networks.precision import DTYPES, resolve_precision
 
 from cases import NETWORKS, Case, make_update
 from record import print_table, write_result

@@ -89,8 +89,8 @@ def train(job: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
     dataset, learner, seed, chosen = job
     torch.set_num_threads(1)
     from tokenlm.agents import DQN, evaluate
-    from tokenlm.agents.evaluation import score_text
-    from tokenlm.agents.task_evaluation import task_figures
+    from tokenlm.agents.evaluation.evaluate import score_text
+    from tokenlm.agents.evaluation.tasks import task_figures
     from tokenlm.envs import EnvConfig, World
 
     given, stages = DATASETS[dataset], LEARNERS[learner]

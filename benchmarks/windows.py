@@ -13,9 +13,9 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor, nn
 
-from tokenlm.agents.dqn.collector import right_padded
-from tokenlm.agents.network_config import NetworkConfig
 from tokenlm.agents.networks import make_network
+from tokenlm.agents.networks.config import NetworkConfig
+from tokenlm.agents.networks.prefixes import right_padded
 from tokenlm.envs import EnvConfig, Vocabulary
 
 SPECIAL = len(Vocabulary.SPECIAL_TOKENS)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tokenlm.agents import DQN, RunConfig
-from tokenlm.agents.training import Run, load_run
+from tokenlm.agents.runs.training import Run, load_run
 from tokenlm.cli import config_names, main, parse_run
 
 SMALL = [

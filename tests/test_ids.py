@@ -7,7 +7,7 @@ import pytest
 
 import tokenlm  # noqa: F401
 from tokenlm.agents import DQN, AgentConfig
-from tokenlm.agents.configuration import RULES as TRAITS
+from tokenlm.agents.dqn.config import RULES as TRAITS
 from tokenlm.agents.dqn.rules import RULES
 from tokenlm.cli import parse_run
 from tokenlm.envs import EnvConfig

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
     from tokenlm.agents import RunConfig
-    from tokenlm.agents.race import RaceConfig
+    from tokenlm.agents.runs.race import RaceConfig
 
 Config = TypeVar("Config")
 _SETTINGS = "--algorithm_settings."
@@ -91,13 +91,13 @@ def parse_run(words: Sequence[str], command: str = "train") -> RunConfig:
 
 def parse_race(words: Sequence[str]) -> RaceConfig:
     """The race described by `CONFIG [--FIELD VALUE …]`."""
-    from tokenlm.agents.race import RaceConfig
+    from tokenlm.agents.runs.race import RaceConfig
 
     return _parsed(RaceConfig, words, "race")
 
 
 def _parsed(kind: type[Config], words: Sequence[str], command: str) -> Config:
-    from tokenlm.agents.run_config import with_settings
+    from tokenlm.agents.runs.config import with_settings
 
     parser = _parser(kind, command)
     named = [] if not words or words[0].startswith("-") else ["--config", str(config_path(words[0], command))]
@@ -136,14 +136,14 @@ def _parser(kind: type, command: str) -> ArgumentParser:
 
 def _train(words: list[str]) -> None:
     config = parse_run(words)
-    from tokenlm.agents.training import Run
+    from tokenlm.agents.runs.training import Run
 
     Run(config).train()
 
 
 def _race(words: list[str]) -> None:
     config = parse_race(words)
-    from tokenlm.agents.race import Race
+    from tokenlm.agents.runs.race import Race
 
     Race(config).run()
 
@@ -152,7 +152,7 @@ def _config(words: list[str]) -> None:
     import yaml
 
     config = parse_run(words, "config")
-    from tokenlm.agents.training import plain
+    from tokenlm.agents.runs.training import plain
 
     print(yaml.safe_dump(plain(config), allow_unicode=True, sort_keys=False), end="")
 
@@ -176,9 +176,9 @@ def _evaluate(words: list[str]) -> None:
     parser.add_argument("--bounds", action="store_true", help="bounds on the optimal return where it is too large")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args(words)
-    from tokenlm.agents.evaluation import evaluate
-    from tokenlm.agents.reports import plot_labels, shown
-    from tokenlm.agents.training import load_run
+    from tokenlm.agents.evaluation.evaluate import evaluate
+    from tokenlm.agents.runs.report import plot_labels, shown
+    from tokenlm.agents.runs.training import load_run
 
     agent, _ = load_run(chosen.run, chosen.device)
     names = ("split", "documents", "episodes", "seed", "bounds")
@@ -226,7 +226,7 @@ def _generate(words: list[str]) -> None:
         raise ValueError("a beam search knows its texts at the end only; leave out --stream or --beams")
     prompts = _lines(Path(chosen.prompts)) if chosen.prompts else [chosen.prompt]
     count = chosen.count or (1 if chosen.prompts else 5)
-    from tokenlm.agents.training import load_run
+    from tokenlm.agents.runs.training import load_run
 
     agent, _ = load_run(chosen.run, chosen.device, with_env=False)
     names = ("temperature", "top_k", "top_p", "stop", "max_new_tokens")

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from ...envs import EnvConfig, World, nearest
 from ...envs.text import write_atomically
-from ..checkpoints import write_json
+from ..acting.choosing import choose_actions
 from ..decoding import Prefixes, WindowReader, Writer
 from ..devices import resolve_device
 from ..dqn.agent import env_config_from
-from ..dqn.exploration import choose_actions
-from ..network_config import NetworkConfig
-from .demonstrations import Demonstrations, demonstrations
+from ..dqn.saving import write_json
+from ..networks.config import NetworkConfig, network_config
+from ..replay.demonstrations import Demonstrations, demonstrations
 
 Self = TypeVar("Self", bound="Adapter")
 Callback = Callable[[Any], "bool | None"]
@@ -252,14 +252,3 @@ class Adapter(Writer):
         windows = torch.as_tensor(np.atleast_2d(np.asarray(observation, np.int64)), device=self.device)
         valid = self.valid if masks is None else torch.as_tensor(np.asarray(masks), device=self.device).bool()
         return windows, valid.expand(len(windows), -1)
-
-
-def network_config(network: NetworkConfig | Mapping[str, Any] | None) -> NetworkConfig:
-    """`NetworkConfig` from its fields; an unknown one raises ValueError naming the nearest."""
-    if isinstance(network, NetworkConfig):
-        return network
-    names = [f.name for f in dataclasses.fields(NetworkConfig)]
-    for name in network or {}:
-        if name not in names:
-            raise ValueError(f"the network has no setting {name!r}{nearest(name, names)}")
-    return NetworkConfig(**(network or {}))

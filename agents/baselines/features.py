@@ -8,10 +8,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from ...envs import EnvConfig
-from ..configuration import AgentConfig
-from ..dqn.collector import right_padded
-from ..dqn.construction import make_q_network
-from ..network_config import NetworkConfig
+from ..networks.config import NetworkConfig
+from ..networks.making import make_q_network
+from ..networks.prefixes import right_padded
 
 
 class PrefixEncoder(nn.Module):
@@ -25,7 +24,7 @@ class PrefixEncoder(nn.Module):
 
     def __init__(self, network: NetworkConfig, env: EnvConfig, vocab_size: int) -> None:
         super().__init__()
-        self.network = make_q_network(AgentConfig(network=network), env, vocab_size)
+        self.network = make_q_network(network, env, vocab_size)
         self.hidden_size = self.network.hidden_size
         del self.network.head, self.network.value_head  # the library brings its own
 

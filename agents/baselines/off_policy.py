@@ -10,8 +10,8 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 
 from ...envs import EnvConfig, TokenLMVectorEnv
+from ..replay.demonstrations import Demonstrations
 from .adapter import Adapter, Callback, Self
-from .demonstrations import Demonstrations
 
 Array = npt.NDArray[Any]
 

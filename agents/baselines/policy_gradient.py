@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ...envs import EnvConfig, Episodes
-from ..configuration import AgentConfig
-from ..dqn.collector import right_padded
-from ..dqn.construction import make_q_network, make_rules
-from ..dqn.exploration import choose_actions
-from ..dqn.replay import EpisodeBatch, EpisodeReplay
+from ..acting.choosing import choose_actions
+from ..acting.valid_actions import make_rules
+from ..networks.making import make_q_network
+from ..networks.prefixes import right_padded
+from ..replay.demonstrations import Demonstrations
+from ..replay.episodes import EpisodeBatch, EpisodeReplay
 from .adapter import Adapter, Callback, Self
-from .demonstrations import Demonstrations
 
 
 class _PolicyGradient(Adapter):
@@ -42,8 +42,7 @@ class _PolicyGradient(Adapter):
     def _make(self, env: EnvConfig) -> None:
         self._refuse_unknown(self.defaults)
         size = self.world.vocab_size
-        config = AgentConfig(network=self.network_config)
-        self.network = make_q_network(config, env, size).to(self.device)
+        self.network = make_q_network(self.network_config, env, size).to(self.device)
         self.rules = make_rules(env, size, self.device, self.tokenizer)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.settings["learning_rate"])
         self.env_steps = 0

@@ -14,9 +14,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor, nn
 
 from ...envs import EnvConfig, TokenLMVectorEnv
-from ..dqn.collector import right_padded
+from ..networks.prefixes import right_padded
+from ..replay.demonstrations import Demonstrations
 from .adapter import Adapter, Callback, Self
-from .demonstrations import Demonstrations
 from .features import NewestToken, WindowFeatures
 from .vec_env import TokenLMVecEnv
 

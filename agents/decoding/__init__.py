@@ -1,13 +1,11 @@
 """Writing texts with a policy: greedy, sampled, by beam search, in batches, as a stream."""
 
 from .beams import Hypothesis, beam_search
-from .filtering import filter_values
 from .options import Decoding
 from .readers import MakeReader, NetworkReader, Prefixes, Reader, WindowReader
-from .sampling import sample, uniform_numbers
+from .sampling import filter_values, sample, uniform_numbers
 from .transcript import Transcript
-from .writer import Writer
-from .writing import prompt_ids, stream_text, write_texts
+from .writer import Writer, prompt_ids, stream_text, write_texts
 
 __all__ = [
     "Decoding",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...envs import Vocabulary
-from ..dqn.update import ActionRules
+from ..acting.valid_actions import ActionRules
 from ..networks import QNetwork
 from ..protocol import Agent
 

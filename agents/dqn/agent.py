@@ -16,21 +16,24 @@ from tqdm import tqdm
 
 from ...envs import EnvConfig, Phrases, TokenLMDeviceEnv, World
 from ...envs.text import Tokenizer
-from .. import checkpoints
-from ..configuration import AgentConfig
+from ..acting.choosing import choose_actions
+from ..acting.valid_actions import make_rules
 from ..decoding import NetworkReader, Prefixes, Writer
 from ..devices import resolve_device
 from ..networks import QNetwork, put_rows
-from ..stopwatch import Stopwatch
-from .collector import Collector, right_padded
-from .construction import make_counts, make_phrases, make_q_network, make_replay, make_rules
-from .corpus_episodes import corpus_replay
-from .exploration import choose_actions
+from ..networks.making import make_q_network
+from ..networks.prefixes import right_padded
+from ..replay.corpus import corpus_replay
+from ..replay.episodes import EpisodeBatch, EpisodeReplay
+from ..replay.sampling import BatchSampler, episode_priorities
+from . import saving as checkpoints
+from .collector import Collector, PhraseCollector
+from .config import AgentConfig
+from .construction import make_counts, make_phrases, make_replay
 from .learner import Learner
-from .phrase_collector import PhraseCollector
 from .pretraining import pretrain
-from .replay import EpisodeBatch, EpisodeReplay
-from .sampling import BatchSampler, episode_priorities
+from .rules import make_heads
+from .stopwatch import Stopwatch
 
 _PRIORITY_MIXTURE = 0.9  # R2D2's share of the largest TD error in an episode's priority
 
@@ -89,7 +92,10 @@ class DQN(Writer):
             self.config, env_config, self.world, phrases if isinstance(phrases, Phrases) else None
         )
         start = Path(self.config.start_from) if self.config.start_from is not None and saved is None else None
-        self.network = make_q_network(self.config, env_config, vocab_size, tokenizer, saved or start, self.phrases)
+        self.network = make_q_network(
+            self.config.network, env_config, vocab_size, make_heads(self.config), tokenizer=tokenizer,
+            saved=saved or start, phrases=self.phrases,
+        )  # fmt: skip
         if start is not None:
             checkpoints.take_weights(self.network, start, tokenizer)
         self.network.to(self.device)

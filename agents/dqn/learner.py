@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..configuration import AgentConfig
+from ..acting.valid_actions import ActionRules
 from ..networks import QNetwork
 from ..networks.compiled import compile_forward
-from ..stopwatch import Stopwatch
+from ..replay.episodes import EpisodeBatch
+from .config import AgentConfig
 from .optimizer import Optimizer
-from .replay import EpisodeBatch
 from .rules import RULES
-from .update import ActionRules, Update
+from .stopwatch import Stopwatch
+from .update import Update
 
 
 class Learner:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..configuration import AgentConfig
 from ..networks import QNetwork
+from .config import AgentConfig
 
 
 class Optimizer:

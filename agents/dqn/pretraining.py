@@ -8,12 +8,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from ..configuration import MAXIMUM_LIKELIHOOD
+from ..replay.episodes import EpisodeReplay
+from ..replay.sampling import BatchSampler
 from . import losses
+from .config import MAXIMUM_LIKELIHOOD
 from .learner import Learner
 from .optimizer import Optimizer
-from .replay import EpisodeReplay
-from .sampling import BatchSampler
 from .update import Update
 
 _NORMALISER = 0.1  # α of self-normalisation (Devlin et al. 2014, sec. 4)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from . import distributions, losses
+from ..networks import Heads
+from . import losses
+from .config import AgentConfig
 from .update import Update
 
 
@@ -78,8 +80,8 @@ def _hl_gauss(update: Update) -> Outcome:
         v_t = update.value_next
         target = update.targets(update.rewards, v_t)
     network, online = update.network, update.online
-    histogram = distributions.gaussian_histogram(target - online.advantage.detach(), network.support)
-    loss = distributions.distribution_cross_entropy(network.value_head(online.hidden), histogram)
+    histogram = losses.gaussian_histogram(target - online.advantage.detach(), network.support)
+    loss = losses.distribution_cross_entropy(network.value_head(online.hidden), histogram)
     error = target - (online.value.detach() + online.advantage)
     return Outcome(loss + losses.squared_or_huber(error, update.config.huber_delta), error, v_t)
 
@@ -88,10 +90,10 @@ def _c51(update: Update) -> Outcome:
     support = update.network.support
     with torch.no_grad():
         best = _best_atoms(update).softmax(-1)
-        target = distributions.categorical_projection(best, update.rewards, update.discounts, support)
+        target = losses.categorical_projection(best, update.rewards, update.discounts, support)
     logits = _taken_atoms(update)
     error = target @ support - torch.softmax(logits, -1) @ support
-    return Outcome(distributions.distribution_cross_entropy(logits, target), error, best @ support)
+    return Outcome(losses.distribution_cross_entropy(logits, target), error, best @ support)
 
 
 def _quantile(update: Update) -> Outcome:
@@ -99,7 +101,7 @@ def _quantile(update: Update) -> Outcome:
         best = _best_atoms(update)
         target = update.rewards[:, None] + losses.discounted(update.discounts[:, None], best)
     quantiles = _taken_atoms(update)
-    loss = distributions.quantile_huber(quantiles, target, update.config.huber_delta or 1.0)
+    loss = losses.quantile_huber(quantiles, target, update.config.huber_delta or 1.0)
     return Outcome(loss, target.mean(-1) - quantiles.mean(-1), best.mean(-1))
 
 
@@ -197,3 +199,25 @@ RULES: dict[str, Callable[[Update], Outcome]] = {
     "ilql": _ilql,
     "pqn": _soft_q,
 }
+
+
+_MARGIN_BINS = 4
+
+
+def make_heads(config: AgentConfig) -> Heads:
+    """The heads that the learning rule needs."""
+    loss = config.loss
+    distributional, low, high = loss in ("c51", "quantile"), *config.value_range
+    if loss == "hl_gauss":  # a histogram's Gaussians need room on both sides to keep their mean
+        margin = _MARGIN_BINS * (high - low) / config.atoms
+        low, high = low - margin, high + margin
+    return Heads(
+        atoms=config.atoms if distributional else 1,
+        value_bins=config.atoms if loss == "hl_gauss" else 1,
+        support=(low, high),
+        quantiles=loss == "quantile",
+        behaviour=config.advantage_weight if loss in ("ilql", "q_sft") else None,
+        likelihood_ratio=loss == "q_sft",
+        rewards=config.redistribute,
+        layer_norm=loss == "pqn",
+    )

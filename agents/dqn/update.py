@@ -6,86 +6,17 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...envs import Phrases
-from ..configuration import AgentConfig
+from ..acting.valid_actions import ActionRules
 from ..networks import QNetwork
 from ..networks.fused_head import soft_maximum, taken_and_soft_maximum
 from ..networks.heads import effective
-from ..precision import resolve_precision
+from ..networks.precision import resolve_precision
+from ..replay.episodes import EpisodeBatch
 from . import losses
-from .replay import EpisodeBatch
-
-
-@dataclass(frozen=True)
-class ActionRules:
-    """What the learner must know of the environment's rules.
-
-    Args:
-        valid: (V,) bool, actions that may ever be chosen.
-        eos: the token that ends a text.
-        min_new_tokens: actions before `eos` may be chosen.
-        max_new_tokens: most actions in an episode.
-        reward_every: tokens that a reward pays for, 0 for all of the episode's.
-        log_prob_weight: what multiplies the log-likelihood in the reward.
-        largest_score: most that a sequence reward adds to an episode, not below 0.
-        phrases: what the actions from V on write; `valid` and all masks are then (V + P) wide. None for no phrases.
-    """
-
-    valid: Tensor
-    eos: int
-    min_new_tokens: int
-    max_new_tokens: int
-    reward_every: int = 1
-    log_prob_weight: float = 1.0
-    largest_score: float = 0.0
-    phrases: Phrases | None = None
-
-    def mask(self, written: Tensor) -> Tensor:
-        """(N, V) or (V,) bool, the actions that may be chosen after `written` (N,) tokens."""
-        if not self.min_new_tokens:
-            return self.valid
-        valid = self.valid.repeat(len(written), 1)
-        valid[:, self.ending] = self.may_end(written)
-        return valid
-
-    def may_end(self, written: Tensor) -> Tensor:
-        """(N, E) bool, which actions of `ending` may be chosen after `written` (N,) tokens."""
-        return self.valid[self.ending] & (written[:, None] + self._before_eos >= self.min_new_tokens)
-
-    @cached_property
-    def ending(self) -> Tensor:
-        """(E,) int64, the actions that write `eos`: itself, and phrases that end in it."""
-        if self.phrases is None:
-            return torch.tensor([self.eos], device=self.valid.device)
-        return torch.from_numpy(self.phrases.ends).nonzero().squeeze(1).to(self.valid.device)
-
-    @cached_property
-    def _before_eos(self) -> Tensor:
-        """(E,) tokens that each of them writes before `eos`."""
-        if self.phrases is None:
-            return torch.zeros_like(self.ending)
-        return torch.from_numpy(self.phrases.lengths).to(self.valid.device)[self.ending] - 1
-
-    @cached_property
-    def ways(self) -> int:
-        """Most actions that begin with the same token: a text of n tokens has at most ways^n ways to be written."""
-        return 1 if self.phrases is None else int(np.bincount(self.phrases.table[:, 0]).max())
-
-    @cached_property
-    def always(self) -> Tensor:
-        """(V,) bool, the actions that may be chosen in every state."""
-        always = self.valid.clone()
-        if self.min_new_tokens:
-            always[self.ending] = False
-        return always
-
-    def masked(self, q_values: Tensor, written: Tensor) -> Tensor:
-        """(N, V) values with -inf where the action may not be chosen after `written` (N,) tokens."""
-        return q_values.masked_fill(~self.mask(written), -torch.inf)
+from .config import AgentConfig
 
 
 @dataclass

@@ -15,8 +15,9 @@ from jsonargparse import auto_cli
 from torch import Tensor
 
 import tokenlm  # noqa: F401  registers the environments
-from tokenlm.agents.dqn.collector import right_padded
 from tokenlm.agents.networks import QNetwork, make_network
+
+from ..networks.prefixes import right_padded
 
 
 @dataclass

@@ -21,7 +21,7 @@ Factory = Callable[[Tokenizer], Target]
 
 _factories: dict[str, Factory] = {}
 # Named, not imported: the world knows nothing of agents, but one of theirs can be a language model like any other.
-_model_loaders = {"agent.json": "tokenlm.agents.language_model:load_target"}
+_model_loaders = {"agent.json": "tokenlm.agents.dqn.language_model:load_target"}
 
 
 def register_target(name: str, factory: Factory) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tokenlm.agents.baselines.policy_gradient import GRPO, REINFORCE, rewards_to_go
-from tokenlm.agents.dqn.replay import EpisodeReplay
-from tokenlm.agents.evaluation import play
+from tokenlm.agents.evaluation.evaluate import play
+from tokenlm.agents.replay.episodes import EpisodeReplay
 
 NETWORK = {"embedding_size": 16, "hidden_size": 32}
 SETTINGS = {"network": NETWORK, "device": "cpu", "num_envs": 32}

@@ -12,7 +12,7 @@ import tokenlm  # noqa: F401
 from tokenlm.agents import DQN
 from tokenlm.agents.decoding import Decoding, beam_search
 from tokenlm.agents.dqn.agent import env_config_from
-from tokenlm.agents.exact import every_text, log_policy
+from tokenlm.agents.evaluation.exact import every_text, log_policy
 from tokenlm.envs import EnvConfig, Vocabulary, World
 
 TINY = env_config_from(gym.make("TokenLM-Tiny-v0"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenlm.agents import DQN
 from tokenlm.agents.baselines.sb3 import SB3A2C
 from tokenlm.agents.decoding import Decoding, Transcript, WindowReader, prompt_ids, sample, uniform_numbers
-from tokenlm.agents.policies import write_ids
+from tokenlm.agents.evaluation.policies import write_ids
 from tokenlm.envs import EnvConfig, Vocabulary, World
 
 LSTM = {"embedding_size": 8, "hidden_size": 16}

@@ -151,7 +151,7 @@ def test_one_seed_one_result_bit_for_bit(tiny, network):
 
 @pytest.mark.parametrize("settings", [{}, {"network": TRANSFORMER}, {"corpus_share": 0.0, "dueling": False}])
 def test_an_interrupted_run_goes_on_bit_for_bit(tiny, settings, tmp_path):
-    from tokenlm.agents.checkpoints import load_state, save_state
+    from tokenlm.agents.runs.training import load_state, save_state
 
     settings = {**SMALL, **settings}
     whole = DQN(tiny, **settings).learn(240)

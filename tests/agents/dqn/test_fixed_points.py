@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from tokenlm.agents import DQN, AgentConfig, Schedule
-from tokenlm.agents.dqn.fixed_points import AllTexts, distance, fixed_point, learned, solve
 from tokenlm.envs import EnvConfig, Oracle, World
+
+from fixed_points import AllTexts, distance, fixed_point, learned, solve
 
 
 def environment(every: int = 1, **settings) -> EnvConfig:

@@ -10,11 +10,11 @@ import torch
 
 import tokenlm  # noqa: F401
 from tokenlm.agents import DQN, AgentConfig, MaximumLikelihood, Schedule, evaluate, play, score_text
-from tokenlm.agents.dqn.corpus_episodes import corpus_replay
-from tokenlm.agents.dqn.decisions import Decisions, decision_rewards, segment
-from tokenlm.agents.dqn.replay import EpisodeBatch, EpisodeReplay
+from tokenlm.agents.acting.phrases import Decisions
 from tokenlm.agents.dqn.update import Update
-from tokenlm.agents.exact import every_text
+from tokenlm.agents.evaluation.exact import every_text
+from tokenlm.agents.replay.corpus import corpus_replay, decision_rewards, segment
+from tokenlm.agents.replay.episodes import EpisodeBatch, EpisodeReplay
 from tokenlm.envs import EnvConfig, Oracle, PhraseActions, Phrases, Vocabulary, World
 
 T = torch.tensor

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tokenlm.agents import DQN, MaximumLikelihood, score_text
-from tokenlm.agents.dqn.corpus_episodes import corpus_replay
 from tokenlm.agents.dqn.rules import RULES
 from tokenlm.agents.dqn.update import Update
-from tokenlm.agents.race.config import EntryConfig
-from tokenlm.agents.registry import make
+from tokenlm.agents.replay.corpus import corpus_replay
+from tokenlm.agents.runs.algorithms import make
+from tokenlm.agents.runs.race.config import EntryConfig
 from tokenlm.envs import EnvConfig
 
 SMALL = {

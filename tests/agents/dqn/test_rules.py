@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenlm.agents.dqn import distributions, losses
+from tokenlm.agents.dqn import losses
 
 T = torch.tensor
 LOG2, LOG3 = math.log(2.0), math.log(3.0)
@@ -195,12 +195,12 @@ def test_return_decomposition_by_hand():
 
 def test_categorical_projection_by_hand():
     support = T([0.0, 1.0, 2.0])
-    moved = distributions.categorical_projection(T([[0.5, 0.0, 0.5]]), T([0.25]), T([0.5]), support)
+    moved = losses.categorical_projection(T([[0.5, 0.0, 0.5]]), T([0.25]), T([0.5]), support)
     # 0 -> 0.25: ¾ and ¼; 2 -> 1.25: ¾ of it on 1, ¼ on 2.
     assert moved.tolist() == [[0.375, 0.125 + 0.375, 0.125]]
-    ended = distributions.categorical_projection(T([[0.5, 0.0, 0.5]]), T([1.5]), T([0.0]), support)
+    ended = losses.categorical_projection(T([[0.5, 0.0, 0.5]]), T([1.5]), T([0.0]), support)
     assert ended.tolist() == [[0.0, 0.5, 0.5]]
-    outside = distributions.categorical_projection(T([[1.0, 0.0, 0.0]]), T([7.0]), T([1.0]), support)
+    outside = losses.categorical_projection(T([[1.0, 0.0, 0.0]]), T([7.0]), T([1.0]), support)
     assert outside.tolist() == [[0.0, 0.0, 1.0]]
 
 
@@ -208,7 +208,7 @@ def test_categorical_projection_by_hand():
 def test_categorical_projection_keeps_the_mean(weights, reward, discount):
     support = torch.linspace(-2, 2, 5, dtype=torch.float64)
     probabilities = T([weights], dtype=torch.float64) / sum(weights)
-    moved = distributions.categorical_projection(
+    moved = losses.categorical_projection(
         probabilities, T([reward], dtype=torch.float64), T([discount], dtype=torch.float64), support
     )
     assert moved.sum().item() == pytest.approx(1.0)
@@ -217,21 +217,21 @@ def test_categorical_projection_keeps_the_mean(weights, reward, discount):
 
 def test_quantile_huber_by_hand():
     # Levels ¼ and ¾; errors 3 (above) and -0.5 (below), δ = 1.
-    loss = distributions.quantile_huber(T([[0.0, 3.5]]), T([[3.0]]))
+    loss = losses.quantile_huber(T([[0.0, 3.5]]), T([[3.0]]))
     assert loss.item() == pytest.approx(0.25 * 2.5 + 0.25 * 0.125)
 
 
 def test_gaussian_histogram_has_the_value_for_its_mean():
     support = torch.linspace(-10, 10, 41, dtype=torch.float64)
     values = torch.linspace(-6, 6, 25, dtype=torch.float64)
-    histogram = distributions.gaussian_histogram(values, support)
+    histogram = losses.gaussian_histogram(values, support)
     assert torch.allclose(histogram.sum(-1), torch.ones_like(values))
     assert torch.allclose(histogram @ support, values, atol=1e-4)
     # A narrow Gaussian lies in one bin.
-    assert distributions.gaussian_histogram(T([2.0]).double(), support, 0.01)[0].argmax().item() == 24
+    assert losses.gaussian_histogram(T([2.0]).double(), support, 0.01)[0].argmax().item() == 24
 
 
 def test_distribution_cross_entropy_by_hand():
     logits, target = T([[0.0, LOG3]]), T([[0.5, 0.5]])
     expected = -0.5 * (math.log(0.25) + math.log(0.75))
-    assert distributions.distribution_cross_entropy(logits, target).item() == pytest.approx(expected)
+    assert losses.distribution_cross_entropy(logits, target).item() == pytest.approx(expected)

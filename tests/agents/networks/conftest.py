@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tokenlm.agents.dqn.replay import EpisodeReplay
+from tokenlm.agents.replay.episodes import EpisodeReplay
 from tokenlm.envs import Vocabulary
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tokenlm.agents import AgentConfig
+from tokenlm.agents.acting.valid_actions import ActionRules
 from tokenlm.agents.dqn.learner import Learner
-from tokenlm.agents.dqn.replay import EpisodeReplay
-from tokenlm.agents.dqn.update import ActionRules
 from tokenlm.agents.networks import make_network
+from tokenlm.agents.replay.episodes import EpisodeReplay
 
 UNCOMPILED = """
 import torch, warnings

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenlm.agents.networks import Heads, make_network, put_rows
-from tokenlm.agents.precision import resolve_precision
+from tokenlm.agents.networks.precision import resolve_precision
 from tokenlm.envs import Vocabulary
 
 V = 20

@@ -9,9 +9,10 @@ import transformers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from tokenlm.agents import DQN, AgentConfig
-from tokenlm.agents.dqn.construction import make_q_network, make_rules
+from tokenlm.agents.acting.valid_actions import make_rules
 from tokenlm.agents.dqn.learner import Learner
 from tokenlm.agents.networks import put_rows
+from tokenlm.agents.networks.making import make_q_network
 from tokenlm.agents.networks.pieces import pieces_of
 from tokenlm.envs import EnvConfig, Vocabulary
 from tokenlm.envs.text import make_tokenizer
@@ -68,7 +69,7 @@ def spelled(folder, sentences):
 
 def network_of(folder, name, tokenizer, env, **settings):
     config = AgentConfig.of(None, {"network": {"name": "pretrained", "pretrained": str(folder / name), **settings}})
-    return make_q_network(config, env, len(tokenizer.vocabulary), tokenizer).eval()
+    return make_q_network(config.network, env, len(tokenizer.vocabulary), tokenizer=tokenizer).eval()
 
 
 def model_of(folder, name):

@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 from tokenlm.agents import DQN, AgentConfig
-from tokenlm.agents.dqn.construction import make_q_network, make_rules
+from tokenlm.agents.acting.valid_actions import make_rules
 from tokenlm.agents.dqn.learner import Learner
+from tokenlm.agents.dqn.rules import make_heads
 from tokenlm.agents.networks import make_network, put_rows
+from tokenlm.agents.networks.making import make_q_network
 from tokenlm.agents.networks.pairs import Pairs
 from tokenlm.agents.networks.recurrent import BidirectionalLSTM
 from tokenlm.envs import Vocabulary
@@ -119,7 +121,7 @@ def test_a_task_of_pairs_is_needed_to_train_one(tiny, name):
 def test_every_kind_of_rule_trains_them(tiny, pairs, name, loss):
     torch.manual_seed(0)
     config = AgentConfig.of(None, {"network": {"name": name, **SIZES[name]}, "loss": loss, "learning_rate": 1e-2})
-    network = make_q_network(config, tiny, 16)
+    network = make_q_network(config.network, tiny, 16, make_heads(config))
     learner = Learner(network, config, make_rules(tiny, 16, torch.device("cpu")))
     losses = [float(learner.update(pairs.rows(torch.arange(8)), 0.0)["loss"]) for _ in range(20)]
     assert min(losses[-5:]) < losses[0]

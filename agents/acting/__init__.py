@@ -1,0 +1,1 @@
+"""Acting: choose actions, explore, which actions are valid, phrases."""

@@ -1,0 +1,94 @@
+"""Choose actions by their values: Boltzmann, greedy, epsilon-greedy."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def choose_actions(
+    values: Tensor,
+    temperature: float,
+    epsilon: float | Tensor = 0.0,
+    generator: torch.Generator | None = None,
+    explored: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Boltzmann actions ∝ exp(Q/τ), greedy at τ = 0, each replaced with probability ε by one drawn evenly from a set.
+
+    The coin for ε is thrown for every row on its own.
+
+    Args:
+        values: (B, V) what to act by, nats; -inf where an action may not be chosen.
+        temperature: τ >= 0, nats.
+        epsilon: ε, 0 to 1; (B,) where every row has its own.
+        generator: source of randomness, on the same device.
+        explored: (V,) or (B, V) bool, the actions to explore by; all that may be chosen if None.
+
+    Returns: actions (B,) int64 and log of the probability each had under this mixture (B,), nats; nan where a row of
+    values has nan, or -inf only.
+    """
+    explores = isinstance(epsilon, Tensor) or epsilon > 0.0
+    if temperature == 0.0 and not explores:
+        best, actions = values.max(-1)
+        return actions, best - best
+    if temperature > 0.0:
+        policy = torch.softmax(values if temperature == 1.0 else values / temperature, -1)
+    else:
+        policy = torch.zeros_like(values).scatter_(-1, values.argmax(-1, keepdim=True), 1.0)
+    precise = torch.float32 if values.device.type == "mps" else torch.float64
+    uniform, coin = torch.rand((2, len(values)), generator=generator, dtype=precise, device=values.device)
+    actions = inverse_cdf(policy, uniform)
+    if not explores:
+        return actions, _at(policy, actions).log()
+    explored = values > -torch.inf if explored is None else explored
+    actions = torch.where(coin < epsilon, inverse_cdf(explored, uniform), actions)
+    even = _at(explored.expand_as(values), actions).to(values.dtype) / explored.sum(-1)
+    return actions, torch.log((1.0 - epsilon) * _at(policy, actions) + epsilon * even)
+
+
+def inverse_cdf(weights: Tensor, uniform: Tensor) -> Tensor:
+    """The entry on whose part of the unit interval a number falls, parts being as long as the entries are heavy.
+
+    Entries are summed in blocks of √V, a block is looked up and then an entry in it: the V weights are read once and
+    never accumulated one by one, so that a small weight keeps its share, which a float32 cumulative sum loses.
+
+    Args:
+        weights: (B, V) or (V,), not negative, need not sum to one; bool for an even choice.
+        uniform: (B,) numbers in [0, 1), best in float64.
+
+    Returns: (B,) int64, never an entry of weight 0; any entry where all weights are 0 or one is nan.
+    """
+    size = weights.shape[-1]
+    width = math.isqrt(size - 1) + 1
+    whole = size - size % width
+    sums = weights[..., :whole].unflatten(-1, (-1, width)).sum(-1)
+    if whole < size:
+        sums = torch.cat([sums, weights[..., whole:].sum(-1, keepdim=True)], -1)
+    block, uniform = _pick(sums, uniform)
+    columns = block * width + torch.arange(width, device=weights.device)
+    entries = weights.expand(len(uniform), -1).gather(-1, columns.clamp(max=size - 1))
+    entry, _ = _pick(entries * (columns < size), uniform)
+    return (block * width + entry).squeeze(-1).clamp(max=size - 1)
+
+
+def _pick(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """(B or nothing, N) weights and (B,) numbers -> (B, 1) entries, and (B,) how far into their parts the numbers lie.
+
+    Parts are counted in whole grains, whose sums are exact and ascend in whatever order a device adds them up.
+    """
+    weights = weights.to(uniform.dtype).expand(len(uniform), -1)
+    grains = 1.0 / torch.finfo(uniform.dtype).eps
+    parts = (weights * (grains / weights.sum(-1, keepdim=True))).long()
+    upper = parts.cumsum(-1)
+    place = uniform[:, None] * upper[:, -1:]
+    grain = torch.minimum(place.long(), upper[:, -1:] - 1)  # the product may round up
+    entry = torch.searchsorted(upper, grain, right=True).clamp(max=parts.shape[-1] - 1)
+    part = parts.gather(-1, entry)
+    return entry, ((place - (upper.gather(-1, entry) - part)) / part).squeeze(-1)
+
+
+def _at(values: Tensor, actions: Tensor) -> Tensor:
+    """(B, V), (B,) -> (B,)."""
+    return values.gather(-1, actions[:, None]).squeeze(-1)

@@ -1,0 +1,58 @@
+"""Decisions that write several tokens: phrases in progress, and documents cut into tokens and phrases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ...envs import Phrases
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+class Decisions:
+    """The tokens that the actions chosen write, one a step, in B episodes side by side.
+
+    Args:
+        phrases: what the actions from V on write.
+        count: B.
+        device: where the episodes are.
+    """
+
+    def __init__(self, phrases: Phrases, count: int, device: torch.device | str = "cpu") -> None:
+        self._table = torch.from_numpy(phrases.table).to(device)
+        self._lengths = torch.from_numpy(phrases.lengths).to(device)
+        self.actions = torch.zeros(count, dtype=torch.int64, device=device)
+        self.left = torch.zeros(count, dtype=torch.int64, device=device)
+
+    def write(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """The next token in every episode.
+
+        Args:
+            chosen: (B,) actions, looked at where no phrase is being written; they are then those being written.
+
+        Returns: (B,) tokens, and (B,) how many tokens their action wrote before, 0 where it was chosen just now.
+        """
+        self.actions = torch.where(self.left == 0, chosen, self.actions)
+        self.left = torch.where(self.left == 0, self._lengths[chosen], self.left)
+        place = self._lengths[self.actions] - self.left
+        self.left = self.left - 1
+        return self._table[self.actions, place], place
+
+    def interrupt(self, rows: Tensor) -> None:
+        """Drop what is left of the phrases in (R,) rows, whose episodes are over."""
+        self.left[rows] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The phrases in progress."""
+        return {"actions": self.actions.clone(), "left": self.left.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken."""
+        self.actions.copy_(state["actions"])
+        self.left.copy_(state["left"])

@@ -1,0 +1,125 @@
+"""Saving and loading: weights as safetensors, settings as JSON, the tokenizer beside them. No pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save_file
+
+from ...envs import Phrases
+from ...envs.text import Tokenizer, load_tokenizer, write_atomically, write_text_atomically
+from ..runs.config import env_config_of
+from .config import agent_config_of
+
+if TYPE_CHECKING:
+    from ..networks import QNetwork
+    from .agent import DQN
+
+FORMAT = 1
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as readable JSON."""
+    write_text_atomically(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def save_agent(agent: DQN, folder: Path) -> None:
+    """Weights, settings and tokenizer of `agent`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in agent.policy_network.state_dict().items()}
+    write_atomically(folder / "weights.safetensors", lambda p: save_file(weights, p))
+    agent.tokenizer.save(folder / "tokenizer")
+    agent.network.save_settings(folder)
+    env = dataclasses.asdict(agent.env_config)
+    if not isinstance(env["corpus"], str):
+        env["corpus"] = None  # texts given in Python stay with whoever gave them
+    settings = {
+        "format": FORMAT,
+        "class": type(agent).__name__,
+        "vocabulary": agent.tokenizer.vocabulary.digest,
+        "seed": agent.seed,
+        "progress": agent.progress,
+        "num_steps": agent.num_steps,
+        "env_steps": agent.env_steps,
+        "learning_seconds": agent.learning_seconds,
+        "updates": agent.learner.updates,
+        "transitions_trained": agent.learner.transitions_trained,
+        "agent": dataclasses.asdict(agent.config),
+        "env": env,
+        "phrases": [list(phrase) for phrase in agent.phrases.ids] if agent.phrases else None,
+    }
+    write_json(folder / "agent.json", settings)
+
+
+def load_agent(cls: type[DQN], folder: Path, env: Any, device: str) -> DQN:
+    """The agent saved in `folder`, in `env` where given."""
+    settings = _settings(folder)
+    config = agent_config_of(settings["agent"])
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    phrases: dict[str, Any] = {}
+    if settings.get("phrases"):
+        ids = tuple(tuple(phrase) for phrase in settings["phrases"])
+        phrases["phrases"] = Phrases(ids, len(tokenizer.vocabulary))
+    if env is None:
+        saved = settings["env"]
+        env_config = env_config_of({**saved, "corpus": saved["corpus"] or ()})
+        parts: dict[str, Any] = {"tokenizer": tokenizer, "env_config": env_config, "saved": folder, **phrases}
+        agent = cls(None, config, seed=settings["seed"], device=device, **parts)
+    else:
+        agent = cls(env, config, seed=settings["seed"], device=device, saved=folder, **phrases)
+        _refuse_other_vocabulary(folder, settings, agent.tokenizer)
+    agent.network.load_state_dict(load_file(folder / "weights.safetensors", device=str(agent.device)))
+    agent.learner.target_network.load_state_dict(agent.network.state_dict())
+    agent.progress, agent.num_steps = settings["progress"], settings["num_steps"]
+    agent.env_steps_before, agent.learning_seconds = settings["env_steps"], settings["learning_seconds"]
+    agent.learner.updates, agent.learner.transitions_trained = (
+        settings["updates"],
+        settings["transitions_trained"],
+    )
+    return agent
+
+
+def take_weights(network: QNetwork, folder: Path, tokenizer: Tokenizer) -> None:
+    """Give `network` the weights of the agent saved in `folder`, all but those of the state values.
+
+    Raises ValueError for another vocabulary or another network.
+    """
+    _refuse_other_vocabulary(folder, _settings(folder), tokenizer)
+    own = network.state_dict()
+    kept = {name: tensor for name, tensor in own.items() if name.startswith("value_head.")}
+    weights = load_file(folder / "weights.safetensors") | kept
+    differing = sorted(
+        name
+        for name in own.keys() | weights.keys()
+        if name not in own or name not in weights or own[name].shape != weights[name].shape
+    )
+    if differing:
+        raise ValueError(
+            f"the network of the agent in {folder} differs in {', '.join(differing)}; give this agent the same "
+            "settings of the network, and a loss with the same heads"
+        )
+    network.load_state_dict(weights)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = json.loads((folder / "agent.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{folder} holds no saved agent (no agent.json); give the folder that save() wrote"
+        ) from None
+    if settings.get("format") != FORMAT:
+        raise ValueError(f"{folder} was saved in format {settings.get('format')}; this version reads format {FORMAT}")
+    return settings
+
+
+def _refuse_other_vocabulary(folder: Path, settings: dict[str, Any], tokenizer: Tokenizer) -> None:
+    if tokenizer.vocabulary.digest != settings["vocabulary"]:
+        trained = len(load_tokenizer(folder / "tokenizer").vocabulary)
+        raise ValueError(
+            f"the agent in {folder} was trained with a vocabulary of {trained} tokens that differs from the "
+            f"environment's ({len(tokenizer.vocabulary)} tokens); use the corpus and tokenizer it was trained with"
+        )

@@ -1,0 +1,105 @@
+"""How labels agree: accuracy, macro-F1, the confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.ft2font import FT2Font
+
+from ...envs.picture import font_for
+from ...envs.text import write_atomically
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often each label was written for each that was asked for.
+
+    Args:
+        labels: C labels, in the order of rows and columns.
+        counts: (C, C) int64; counts[i, j] texts have label i and were given label j.
+    """
+
+    labels: list[str]
+    counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, predicted: Sequence[str], true: Sequence[str], labels: Sequence[str] = ()) -> Confusion:
+        """Count pairs of labels; `labels` come first in their order, others that occur behind them, sorted.
+
+        Raises ValueError where the lists differ in length or are empty.
+        """
+        if len(predicted) != len(true) or not len(true):
+            raise ValueError(f"every label needs one prediction; there are {len(predicted)} for {len(true)} labels")
+        known = [*labels, *sorted({*predicted, *true} - set(labels))]
+        number = {label: i for i, label in enumerate(known)}
+        counts = np.zeros((len(known), len(known)), np.int64)
+        np.add.at(counts, ([number[label] for label in true], [number[label] for label in predicted]), 1)
+        return cls(known, counts)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of texts that got their label, 0 to 1."""
+        return float(np.trace(self.counts) / self.counts.sum())
+
+    @property
+    def f1(self) -> npt.NDArray[np.float64]:
+        """(C,) F1 of each label, 2·hits / (written + asked for); 0 where it was neither."""
+        total = self.counts.sum(0) + self.counts.sum(1)
+        scores: npt.NDArray[np.float64] = 2.0 * np.diag(self.counts) / np.maximum(total, 1)
+        return scores
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean of F1 over the labels that were written or asked for, 0 to 1 (Sokolova & Lapalme 2009)."""
+        seen = (self.counts.sum(0) + self.counts.sum(1)) > 0
+        return float(self.f1[seen].mean())
+
+
+_MOST_NUMBERS = 20  # more classes are shown by colour alone
+
+
+def plot_confusion(confusion: Confusion, path: Path) -> None:
+    """Rows are the labels asked for, columns those written; tinted by the share of the row, with the counts.
+
+    Labels stand in a font of the system that shows them, Chinese ones too; where there is none, by their numbers.
+
+    Args:
+        confusion: what to show.
+        path: the PNG to write.
+    """
+    counts, count = confusion.counts, len(confusion.labels)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    font = _font(confusion.labels)
+    names = confusion.labels if font else [str(i) for i in range(count)]
+    size = 3.0 + 0.45 * min(count, 30)
+    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the row")
+    axes.set_xticks(range(count), names, rotation=45, ha="right", fontproperties=font)
+    axes.set_yticks(range(count), names, fontproperties=font)
+    note = "" if font else "\nlabels by number: no font on this system shows their names"
+    axes.set(xlabel="written", ylabel="asked for", title=f"accuracy {confusion.accuracy:.3f}{note}")
+    if count <= _MOST_NUMBERS:
+        for row, column in np.argwhere(counts):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    write_atomically(path, lambda p: figure.savefig(p, dpi=130, format="png"))
+
+
+def _font(labels: list[str]) -> FontProperties | None:
+    """A font with every character of the labels, None where there is none."""
+    wanted = frozenset(c for label in labels for c in label if not c.isspace())
+    try:
+        path = font_for(wanted)
+    except ValueError:
+        return None
+    if not {ord(c) for c in wanted} <= set(FT2Font(str(path)).get_charmap()):
+        return None
+    return FontProperties(fname=str(path))

@@ -1,0 +1,79 @@
+"""Algorithms by name, each imported when it is asked for: most need a library that is an extra."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...envs import EnvConfig, nearest
+from ...envs.named import load_named
+from ..protocol import Agent
+
+ALGORITHMS = {
+    "dqn": "tokenlm.agents:DQN",
+    "maximum-likelihood": "tokenlm.agents:MaximumLikelihood",
+    "sb3-dqn": "tokenlm.agents.baselines.sb3:SB3DQN",
+    "sb3-ppo": "tokenlm.agents.baselines.sb3:SB3PPO",
+    "sb3-a2c": "tokenlm.agents.baselines.sb3:SB3A2C",
+    "sb3-qrdqn": "tokenlm.agents.baselines.sb3:SB3QRDQN",
+    "sb3-maskable-ppo": "tokenlm.agents.baselines.sb3:SB3MaskablePPO",
+    "sb3-recurrent-ppo": "tokenlm.agents.baselines.sb3:SB3RecurrentPPO",
+    "tianshou-dqn": "tokenlm.agents.baselines.tianshou:TianshouDQN",
+    "tianshou-rainbow": "tokenlm.agents.baselines.tianshou:TianshouRainbow",
+    "torchrl-dqn": "tokenlm.agents.baselines.torchrl:TorchRLDQN",
+    "rllib-dqn": "tokenlm.agents.baselines.rllib:RLlibDQN",
+    "rllib-ppo": "tokenlm.agents.baselines.rllib:RLlibPPO",
+    "reinforce": "tokenlm.agents.baselines.policy_gradient:REINFORCE",
+    "grpo": "tokenlm.agents.baselines.policy_gradient:GRPO",
+}
+
+
+def check_algorithm(name: str) -> None:
+    """Raise ValueError for a name that is neither a known algorithm's nor of the form "module:Class"."""
+    if name not in ALGORITHMS and ":" not in name:
+        raise ValueError(
+            f"algorithm {name!r} is unknown{nearest(name, ALGORITHMS)}; use one of {', '.join(ALGORITHMS)}, or "
+            '"module:Class" for one of your own'
+        )
+
+
+def algorithm(name: str) -> Any:
+    """The class of an algorithm, by its name here or as "module:Class" (see `Agent`)."""
+    check_algorithm(name)
+    return load_named(ALGORITHMS.get(name, name), "algorithm")
+
+
+def is_ours(name: str) -> bool:
+    """Whether the algorithm `name` is our learner, or a class derived from it; not one that cannot be imported."""
+    if ":" not in name:
+        return name in ("dqn", "maximum-likelihood")
+    from ..dqn.agent import DQN
+
+    try:
+        made = algorithm(name)
+    except (ImportError, ValueError):
+        return False
+    return isinstance(made, type) and issubclass(made, DQN)
+
+
+def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings: Any) -> Agent:
+    """A new agent of the algorithm `name` in `env`; a class that is none raises ValueError.
+
+    Args:
+        name: see `algorithm`.
+        env: the environment's arguments.
+        seed: of everything random.
+        device: "auto", "cpu", "cuda" or "mps".
+        settings: the algorithm's own, and "pretrain": so many transitions of corpus episodes to begin with.
+    """
+    made = algorithm(name)
+    # Our own agents have a setting of this name, other libraries' a method.
+    transitions = 0 if is_ours(name) else settings.pop("pretrain", 0)
+    agent = made(env, seed=seed, device=device, **settings)
+    if not isinstance(agent, Agent):
+        missing = [part for part in ("learn", "predict", "log_probs", "env_steps") if not hasattr(agent, part)]
+        raise ValueError(f"algorithm {name!r} is no Agent: it lacks {', '.join(missing)}")
+    if transitions:
+        if not hasattr(agent, "pretrain"):
+            raise ValueError(f"algorithm {name!r} cannot begin with corpus episodes: it has no method pretrain")
+        agent.pretrain(transitions)
+    return agent

@@ -1,0 +1,88 @@
+"""Everything a training run can be told, as one typed dataclass for YAML, command line and Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...envs import EnvConfig
+from ...envs.text import Cleaning
+from ..dqn.config import AgentConfig, agent_config_of
+from .algorithms import check_algorithm
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A training run: the environment, the agent, and how long.
+
+    Args:
+        name: name of the run; its folder is `output`/`name`.
+        env: the environment's arguments.
+        agent: the learner's settings, of the algorithm "dqn".
+        algorithm: "dqn", the name of another library's algorithm ("sb3-ppo"), or "module:Class" of your own.
+        algorithm_settings: settings of an algorithm other than "dqn", its network among them; "pretrain" is so many
+            transitions of corpus episodes to begin with.
+        total_steps: environment steps (for cross_entropy: the same number of updates as that many would give).
+        max_seconds: stop after so much time spent learning, if that comes first; schedules then run over whichever of
+            the two is further on, and a run is no longer the same bit for bit. None for no limit.
+        evaluations: how many evaluations on held-out text, evenly spread over the run.
+        evaluation_documents: held-out documents that an evaluation during the run scores.
+        evaluation_episodes: episodes that an evaluation writes from held-out prompts.
+        baseline_seconds: time to train the maximum-likelihood baseline on the same network; 0 for none.
+        samples: texts written before and after training.
+        output: folder of all runs.
+        device: "auto", "cpu", "cuda" or "mps".
+        seed: seed of everything random.
+        threads: CPU threads of torch; None leaves its own choice.
+    """
+
+    name: str = "quickstart"
+    env: EnvConfig = field(default_factory=EnvConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    algorithm: str = "dqn"
+    algorithm_settings: dict[str, Any] = field(default_factory=dict)
+    total_steps: int = 200_000
+    max_seconds: float | None = None
+    evaluations: int = 20
+    evaluation_documents: int = 200
+    evaluation_episodes: int = 128
+    baseline_seconds: float = 30.0
+    samples: int = 5
+    output: str = "runs"
+    device: str = "auto"
+    seed: int = 0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an algorithm that is unknown, and settings that would be ignored."""
+        check_algorithm(self.algorithm)
+        if self.algorithm == "dqn" and self.algorithm_settings:
+            given = ", ".join(self.algorithm_settings)
+            raise ValueError(f"algorithm_settings ({given}) are for other algorithms; the settings of dqn are agent.…")
+
+
+def run_config_of(values: dict[str, Any]) -> RunConfig:
+    """The configuration whose `dataclasses.asdict` is `values`, as YAML or JSON gives it back."""
+    return RunConfig(**{**values, "env": env_config_of(values["env"]), "agent": agent_config_of(values["agent"])})
+
+
+def env_config_of(values: dict[str, Any]) -> EnvConfig:
+    """The configuration whose `dataclasses.asdict` is `values`."""
+    return EnvConfig(**{**values, "cleaning": Cleaning(**values["cleaning"])})
+
+
+def with_settings(settings: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """`settings` with those of `chosen`, whose names may reach into dicts by dots, in their place.
+
+    Raises ValueError where such a name reaches into something else.
+    """
+    result: dict[str, Any] = {k: dict(v) if isinstance(v, dict) else v for k, v in settings.items()}
+    for name, value in chosen.items():
+        *outer, last = name.split(".")
+        place = result
+        for part in outer:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"there is no setting {name}: {part} is {place!r}, which has none below it")
+        place[last] = value
+    return result

@@ -1,0 +1,151 @@
+"""One run of a race, and many of them side by side, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+import traceback
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ....envs import EnvConfig
+from ...dqn.saving import write_json
+from ..course import Course
+from ...evaluation.evaluate import play, reference_returns, score_text, temperature_of
+from ...evaluation.policies import world_of
+from ...protocol import Agent
+from ..algorithms import make
+
+GRACE = 4.0  # a run may take so many times its seconds, evaluations included, before it is ended
+SETUP_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, whose result is written to `path`.
+
+    Args:
+        path: a JSON file.
+        algorithm: see `registry.algorithm`.
+        settings: of the algorithm.
+        env: the environment's arguments.
+        seed: of everything random.
+        device: of the agent.
+        threads: of torch.
+        total_steps: environment steps.
+        max_seconds: of learning.
+        evaluations: see `RaceConfig`.
+        episodes: that an evaluation writes.
+        documents: whose perplexity is measured at the end; 0 for none.
+    """
+
+    path: Path
+    algorithm: str
+    settings: dict[str, Any]
+    env: EnvConfig
+    seed: int
+    device: str
+    threads: int
+    total_steps: int
+    max_seconds: float
+    evaluations: int
+    episodes: int
+    documents: int
+
+    def result(self) -> dict[str, Any] | None:
+        """What was written of a job like this, None where there is nothing."""
+        if not self.path.exists():
+            return None
+        written: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
+        return written if written["job"] == self._plain() else None
+
+    def _plain(self) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads(json.dumps({**asdict(self), "path": self.path.name}))
+        return values
+
+    def fail(self, reason: str) -> None:
+        """Write down that the job failed."""
+        write_json(self.path, {"job": self._plain(), "error": reason, "rows": []})
+
+    def run(self) -> None:
+        """Do it and write the result; an exception of the algorithm becomes the result."""
+        torch.set_num_threads(self.threads)
+        try:
+            agent = make(self.algorithm, self.env, self.seed, self.device, **self.settings)
+            result = _trained(agent, self)
+        except Exception as error:  # whatever another library raises is a row of the table, not the end of the race
+            traceback.print_exc()
+            self.fail(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200])
+            return
+        write_json(self.path, {"job": self._plain(), "error": None, **result})
+
+
+def _trained(agent: Agent, job: Job) -> dict[str, Any]:
+    """Curve, final figures and texts of an agent that learns as the job says."""
+    world, env = world_of(agent, job.env)
+    held_out = replace(env, split="valid")
+    references = reference_returns(world, held_out, job.episodes, 0)
+    random, best = references["random_return"], references["optimal_return"]
+    course = Course(agent, job.total_steps, job.max_seconds)
+    rows: list[dict[str, Any]] = []
+
+    def look() -> None:
+        greedy = play(agent, world, held_out, job.episodes, 0, temperature=0.0)
+        sampled = play(agent, world, held_out, job.episodes, 0, temperature=temperature_of(agent))
+        reached = float(greedy.returns.mean())
+        rows.append({
+            "seconds": round(course.seconds, 3), "env_steps": agent.env_steps, "greedy_return": reached,
+            "sampled_return": float(sampled.returns.mean()), "kl": float(sampled.kl.mean()),
+            "score": (reached - random) / (best - random) if best is not None and random is not None else None,
+        })  # fmt: skip
+
+    def after_step() -> bool:
+        if course.progress >= (len(rows) / job.evaluations) ** 2:
+            look()
+        return True
+
+    look()
+    course.run(after_step)
+    if rows[-1]["env_steps"] < agent.env_steps or rows[-1]["seconds"] < round(course.seconds, 3):
+        look()
+    perplexity = score_text(agent, "test", job.documents, env=job.env).perplexity if job.documents else None
+    texts = play(agent, world, held_out, min(3, job.episodes), 0, temperature=0.0).texts
+    return {"rows": rows, "perplexity": perplexity, "greedy_texts": texts, "references": references}
+
+
+def run_all(jobs: Iterable[Job], processes: int, title: str, quiet: bool = False) -> None:
+    """Do the jobs that have no result yet, `processes` of them side by side.
+
+    A process that dies or takes far too long is a failed job; the others go on.
+    """
+    waiting = [job for job in jobs if job.result() is None]
+    context = multiprocessing.get_context("spawn")
+    running: list[tuple[Job, BaseProcess, float]] = []
+    with tqdm(total=len(waiting), desc=title, unit="run", disable=quiet or not waiting, dynamic_ncols=True) as bar:
+        try:
+            while waiting or running:
+                while waiting and len(running) < processes:
+                    process: BaseProcess = context.Process(target=waiting[0].run)
+                    process.start()
+                    running.append((waiting.pop(0), process, time.perf_counter()))
+                time.sleep(0.1)
+                for job, process, began in list(running):
+                    late = time.perf_counter() - began > GRACE * job.max_seconds + SETUP_SECONDS
+                    if process.is_alive() and not late:
+                        continue
+                    process.kill()
+                    process.join()
+                    running.remove((job, process, began))
+                    if job.result() is None:
+                        job.fail("took too long" if late else f"ended with exit code {process.exitcode}")
+                    bar.update()
+        finally:
+            for _, process, _ in running:
+                process.kill()

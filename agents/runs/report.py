@@ -1,0 +1,146 @@
+"""What a run looks like: curves as a picture, the summary as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
+
+from ...envs.text import write_atomically
+from ..evaluation.confusion import Confusion, plot_confusion
+
+# Figures that only some tasks have, as they are called in a table.
+_OF_THE_TASK = (
+    ("accuracy", "accuracy"),
+    ("macro-F1", "macro_f1"),
+    ("exact match", "exact_match"),
+    ("token F1", "token_f1"),
+    ("BLEU", "bleu"),
+    ("chrF", "chrf"),
+    ("distinct-1", "distinct_1"),
+    ("distinct-2", "distinct_2"),
+    ("distinct-3", "distinct_3"),
+    ("self-BLEU", "self_bleu"),
+    ("repeated 4-grams", "repetition"),
+)
+
+
+def plot_curves(
+    rows: list[dict[str, Any]],
+    baseline: list[dict[str, Any]],
+    references: dict[str, float | None],
+    path: Path,
+) -> None:
+    """Two panels over wall-clock seconds: returns against optimum, p* and random; perplexity against p* and
+    maximum likelihood.
+
+    Args:
+        rows: evaluations of the run.
+        baseline: evaluations of the maximum-likelihood baseline, may be empty.
+        references: random_return, target_return and optimal_return, nats.
+        path: the PNG to write.
+    """
+    seconds = [row["wall_seconds"] for row in rows]
+    with matplotlib.rc_context(
+        {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
+    ):
+        figure = Figure(figsize=(11, 4.2), layout="constrained")
+        returns, perplexity = figure.subplots(1, 2)
+        returns.plot(seconds, [row["greedy_return"] for row in rows], "C0", label="agent, greedy")
+        returns.plot(seconds, [row["sampled_return"] for row in rows], "C2", label="agent, sampled")
+        lines = (
+            ("optimal_return", "C3", "optimum"),
+            ("target_return", "C1", "p* sampled"),
+            ("random_return", "0.5", "random"),
+        )
+        for name, colour, label in lines:
+            if (value := references.get(name)) is not None:
+                returns.axhline(value, color=colour, linestyle="--", linewidth=1, label=label)
+        returns.set(
+            xlabel="seconds of training",
+            ylabel="return of an episode (nats)",
+            title="Return on held-out prompts",
+        )
+        # The first evaluations lie far below all others; what matters happens near the top.
+        returns.set_yscale("symlog", linthresh=10)
+        highest = [row[name] for row in rows for name in ("greedy_return", "sampled_return")]
+        returns.set_ylim(top=max([0.0, *highest]))  # a sequence reward is above 0
+        returns.yaxis.set_major_formatter(ScalarFormatter())
+        returns.legend(frameon=False)
+
+        measured = [(s, row["perplexity"]) for s, row in zip(seconds, rows, strict=True) if row["perplexity"]]
+        if measured:
+            perplexity.plot(*zip(*measured, strict=True), color="C0", label="agent")
+        if baseline:
+            points = [(row["wall_seconds"], row["perplexity"]) for row in baseline]
+            perplexity.plot(*zip(*points, strict=True), color="C1", label="maximum likelihood, same network")
+        if rows:
+            best = rows[-1]["target_perplexity"]
+            perplexity.axhline(best, color="C3", linestyle="--", linewidth=1, label="p* itself")
+            perplexity.set_yscale("log")
+            perplexity.set_ylim(0.9 * best, 10 * best)
+            perplexity.yaxis.set_major_formatter(ScalarFormatter())
+            perplexity.yaxis.set_minor_formatter(ScalarFormatter())
+        perplexity.set(xlabel="seconds of training", ylabel="perplexity", title="Held-out perplexity")
+        perplexity.legend(frameon=False)
+        write_atomically(path, lambda p: figure.savefig(p, dpi=130, format="png"))
+
+
+def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder: Path) -> str:
+    """The table and the samples that a run ends with."""
+    table = [
+        ("held-out perplexity", summary["perplexity"]),
+        ("  of p* itself", summary["target_perplexity"]),
+        ("  of maximum likelihood", summary["baseline_perplexity"]),
+        ("bits per character", summary["bits_per_character"]),
+        *((title, summary[name]) for title, name in _OF_THE_TASK if name in summary),
+        ("KL(agent || p*), nats a text", summary["kl_to_target"]),
+        ("return, greedy", summary["greedy_return"]),
+        ("return, sampled", summary["sampled_return"]),
+        ("  of p* itself", summary["target_return"]),
+        ("  of a random policy", summary["random_return"]),
+        ("  of the best text", summary["optimal_return"]),
+        ("normalized score, greedy", summary["normalized_score"]),
+        ("environment steps", summary["env_steps"]),
+        ("transitions trained", summary["transitions_trained"]),
+        ("seconds of training", summary["wall_seconds"]),
+    ]
+    width = max(len(name) for name, _ in table)
+    lines = [f"{name:<{width}}  {shown(value):>14}" for name, value in table]
+    texts = [line for title, group in samples.items() for line in (f"{title}:", *(f"  {t}" for t in group), "")]
+    return "\n".join(
+        [
+            "",
+            *lines,
+            "",
+            f"what this setting supports: {summary['supports']}",
+            "",
+            *texts,
+            f"plots, samples, weights and log: {folder}",
+        ]
+    )
+
+
+def plot_labels(result: dict[str, Any], folder: Path) -> Path | None:
+    """confusion.png in `folder`, where the evaluation `result` is one of labels; the path, or None."""
+    found = result.get("confusion")
+    if not found:
+        return None
+    path = folder / "confusion.png"
+    plot_confusion(Confusion(found["labels"], np.array(found["counts"])), path)
+    return path
+
+
+def shown(value: Any) -> str:
+    """A figure, or several, as people read them."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {shown(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return " to ".join(shown(part) for part in value)
+    if isinstance(value, float):
+        return f"{value:,.3f}" if abs(value) < 1e7 else f"{value:.3g}"
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

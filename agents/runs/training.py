@@ -1,0 +1,333 @@
+"""A training run: learn, evaluate, write everything down, go on after an interruption."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from ...envs.text import write_text_atomically
+from ..dqn import saving as checkpoints
+from . import report as reports
+from ..dqn.maximum_likelihood import MaximumLikelihood
+from ..dqn.config import AgentConfig
+from .course import Course
+from ..dqn.agent import DQN
+from ..evaluation.evaluate import evaluate, play, reference_returns, score_text, temperature_of
+from ..dqn.memory import memory_text
+from ..evaluation.policies import world_of, write
+from ..protocol import Agent
+from .algorithms import algorithm, make
+from .config import RunConfig, run_config_of
+from ..evaluation.tasks import task_figures
+
+STATE = "state.pt"
+BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
+SHARP = 0.5  # temperature at which samples show the policy's favourites
+
+
+class Run:
+    """A run folder and the training that fills it.
+
+    The folder holds config.yaml, results.jsonl (a line for each evaluation), TensorBoard events, curves.png,
+    samples.txt, summary.json, weights.safetensors, agent.json, tokenizer/ and, until the run is done, state.pt,
+    from which the same command goes on, bit for bit on the CPU, as it was at its last evaluation. Other libraries'
+    algorithms cannot be taken up again in the middle: an interrupted run of theirs begins anew.
+
+    Args:
+        config: what to train and how long.
+        quiet: no progress line.
+    """
+
+    def __init__(self, config: RunConfig, quiet: bool = False) -> None:
+        self.config = config
+        self.quiet = quiet
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        self.folder, self.resumes = _folder(config)
+        self.agent = make_agent(config)
+        self.course = Course(self.agent, config.total_steps, config.max_seconds)
+        self.rows: list[dict[str, Any]] = []
+        self.baseline: list[dict[str, Any]] = []
+        self.before: list[str] = []
+        self.references: dict[str, float | None] = {}
+
+    def train(self) -> dict[str, Any]:
+        """Train to the end and return the summary, which is also written to summary.json."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(plain(self.config), allow_unicode=True, sort_keys=False)
+        write_text_atomically(self.folder / "config.yaml", text)
+        self._open()
+        self._learn()
+        wants_baseline = self.config.baseline_seconds > 0 and self.config.agent.loss != "cross_entropy"
+        summary = self._summarise(self._train_baseline() if wants_baseline else None)
+        (self.folder / STATE).unlink(missing_ok=True)
+        return summary
+
+    def _open(self) -> None:
+        world, _ = world_of(self.agent, self.config.env)
+        if self.resumes and isinstance(self.agent, DQN):
+            saved = checkpoints.load_state(self.folder / STATE)
+            self.agent.load_state_dict(saved["agent"])
+            self.rows, self.before, self.references = saved["rows"], saved["before"], saved["references"]
+            # Evaluations after the last checkpoint are made again.
+            lines = "".join(json.dumps(row) + "\n" for row in self.rows)
+            write_text_atomically(self.folder / "results.jsonl", lines)
+            return
+        (self.folder / "results.jsonl").unlink(missing_ok=True)
+        held_out = dataclasses.replace(self.config.env, split="valid")
+        if not self.quiet and isinstance(self.agent, DQN):
+            print(memory_text(self.agent), *self.agent.network.notes, sep="\n")
+        self.references = reference_returns(world, held_out, self.config.evaluation_episodes, self.config.seed)
+        self.before = self._samples()
+
+    def _learn(self) -> None:
+        config, course = self.config, self.course
+        share = 1.0 / max(1, config.evaluations)
+        due = share * len(self.rows)
+        with (
+            SummaryWriter(str(self.folder / "tensorboard")) as board,
+            tqdm(total=config.total_steps, initial=course.steps, unit="step", unit_scale=True, disable=self.quiet,
+                 dynamic_ncols=True, mininterval=0.5) as bar,
+        ):  # fmt: skip
+
+            def after_step() -> bool:
+                nonlocal due
+                bar.update(min(course.steps, config.total_steps) - bar.n)
+                if course.progress >= due - 1e-9:
+                    due += share
+                    row = self._evaluate(board)
+                    bar.set_postfix_str(_postfix(row), refresh=True)
+                    if course.progress < 1.0:
+                        self._checkpoint()
+                return True
+
+            if not self.rows:
+                self._evaluate(board)
+                self._checkpoint()
+                due = share
+            course.run(after_step, resume=self.resumes)
+            if self.rows[-1]["num_steps"] < course.steps:
+                self._evaluate(board)
+
+    def _evaluate(self, board: SummaryWriter) -> dict[str, Any]:
+        row = self._figures()
+        self.rows.append(row)
+        with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for name, value in row.items():
+            if isinstance(value, (int, float)):
+                board.add_scalar(f"tokenlm/{name}", value, self.course.steps)
+        board.flush()
+        return row
+
+    def _figures(self) -> dict[str, Any]:
+        agent = self.agent
+        if not isinstance(agent, DQN):
+            return self._policy_figures()
+        with agent.stopwatch.time("evaluation"):
+            figures = self._policy_figures()
+        trained, seconds, collector = agent.transitions_trained, self.course.seconds, agent.collector
+        return {
+            **figures,
+            "updates": agent.learner.updates,
+            "transitions_trained": trained,
+            "transitions_per_second": round(trained / seconds) if seconds else 0,
+            "temperature": agent.temperature,
+            "training_return": collector.mean_return if collector and collector.recent_returns else None,
+            **{name: float(value) for name, value in agent.last_metrics.items()},
+            **{f"time_{part}": share for part, share in agent.stopwatch.shares().items()},
+        }
+
+    def _policy_figures(self) -> dict[str, Any]:
+        """What is measured of the agents of all algorithms alike."""
+        agent, config = self.agent, self.config
+        world, _ = world_of(agent, config.env)
+        score = score_text(agent, "valid", config.evaluation_documents, env=config.env)
+        arguments = (world, dataclasses.replace(config.env, split="valid"), config.evaluation_episodes, config.seed)
+        greedy = play(agent, *arguments, temperature=0.0)
+        sampled = play(agent, *arguments, temperature=temperature_of(agent))
+        seconds = self.course.seconds
+        of_task: dict[str, Any] = {}
+        if config.env.has_pairs:
+            of_task = task_figures(agent, world, config.env, "valid", config.evaluation_documents, config.seed)
+            of_task.pop("confusion", None)  # a table at every evaluation is too much
+        return {
+            "num_steps": self.course.steps,
+            "env_steps": agent.env_steps,
+            "wall_seconds": round(seconds, 3),
+            "env_steps_per_second": round(agent.env_steps / seconds) if seconds else 0,
+            "perplexity": score.perplexity,
+            "target_perplexity": score.target_perplexity,
+            "bits_per_character": score.bits_per_character,
+            "sampled_return": float(sampled.returns.mean()),
+            "greedy_return": float(greedy.returns.mean()),
+            "kl_to_target": None if np.isnan(sampled.kl).any() else float(sampled.kl.mean()),
+            **of_task,
+        }
+
+    def _checkpoint(self) -> None:
+        if not isinstance(self.agent, DQN):
+            return
+        state = {
+            "agent": self.agent.state_dict(),
+            "rows": self.rows,
+            "before": self.before,
+            "references": self.references,
+        }
+        checkpoints.save_state(state, self.folder / STATE)
+
+    def _train_baseline(self) -> float | None:
+        """Test perplexity of maximum likelihood on the same network, as it was when its validation one was best."""
+        config, limit = self.config, self.config.baseline_seconds
+        learner = config.agent
+        if "network" in config.algorithm_settings:
+            learner = AgentConfig.of(learner, {"network": config.algorithm_settings["network"]})
+        baseline = MaximumLikelihood(config.env, learner, seed=config.seed, device=config.device)
+        best, best_weights = float("inf"), baseline.policy_network.state_dict()
+        with tqdm(
+            total=round(limit), unit="s", desc="maximum likelihood", disable=self.quiet, dynamic_ncols=True
+        ) as bar:
+
+            def after_step(agent: DQN) -> bool:
+                nonlocal best, best_weights
+                if agent.learning_seconds < len(self.baseline) * limit / BASELINE_CHECKS:
+                    return True
+                perplexity = score_text(agent, "valid", config.evaluation_documents).perplexity or float("inf")
+                trained = agent.learner.transitions_trained
+                row = {"wall_seconds": agent.learning_seconds, "transitions_trained": trained, "perplexity": perplexity}
+                self.baseline.append(row)
+                bar.set_postfix(perplexity=f"{perplexity:.1f}", refresh=False)
+                bar.update(min(round(limit), round(agent.learning_seconds)) - bar.n)
+                if perplexity < best:
+                    best, best_weights = perplexity, copy.deepcopy(agent.policy_network.state_dict())
+                # Once it overfits for good, more time would only blur the picture.
+                return perplexity < 1.2 * best
+
+            baseline.learn(2**62, after_step, max_seconds=limit)
+        baseline.policy_network.load_state_dict(best_weights)
+        return score_text(baseline, "test").perplexity
+
+    def _samples(self, temperature: float | None = None) -> list[str]:
+        generate = getattr(self.agent, "generate", None)
+        world, _ = world_of(self.agent, self.config.env)
+        # A task of pairs asks something; without it every text begins at its beginning.
+        sources = [source for source, _ in world.pairs["valid"][: self.config.samples]]
+        prompts, count = (sources, 1) if sources else ([""], self.config.samples)
+        if generate is None:  # an agent of the three methods alone
+            arguments = (self.config.env, prompts * count, self.config.seed)
+            texts = write(self.agent, *arguments, temperature=1.0 if temperature is None else temperature)
+        else:
+            texts = generate(prompts, count, temperature=temperature, seed=self.config.seed)
+        return [f"{source} → {text}" for source, text in zip(sources, texts, strict=True)] if sources else texts
+
+    def _summarise(self, baseline_perplexity: float | None) -> dict[str, Any]:
+        agent, config = self.agent, self.config
+        episodes, seed = config.evaluation_episodes, config.seed
+        summary = evaluate(agent, env=config.env, split="test", episodes=episodes, seed=seed)
+        summary["wall_seconds"] = self.course.seconds
+        summary["baseline_perplexity"] = baseline_perplexity
+        if hasattr(agent, "save"):
+            agent.save(self.folder)
+        checkpoints.write_json(self.folder / "summary.json", summary)
+        samples = {"before training": self.before}
+        if isinstance(agent, DQN):
+            samples[f"after training, the policy itself (temperature {agent.temperature:g})"] = self._samples()
+            samples[f"after training, sharpened (temperature {SHARP:g})"] = self._samples(SHARP)
+        else:
+            samples["after training, the policy itself"] = self._samples()
+            samples["after training, greedy"] = self._samples(0.0)[:1]
+        text = "\n\n".join("\n".join([title, *texts]) for title, texts in samples.items()) + "\n"
+        write_text_atomically(self.folder / "samples.txt", text)
+        reports.plot_curves(self.rows, self.baseline, self.references, self.folder / "curves.png")
+        reports.plot_labels(summary, self.folder)
+        if not self.quiet:
+            print(reports.summary_text(summary, samples, self.folder))
+        return summary
+
+
+def make_agent(config: RunConfig) -> Agent:
+    """The agent of a run, before training."""
+    if config.algorithm != "dqn":
+        return make(config.algorithm, config.env, config.seed, config.device, **config.algorithm_settings)
+    kind = MaximumLikelihood if config.agent.loss == "cross_entropy" else DQN
+    return kind(config.env, config.agent, seed=config.seed, device=config.device)
+
+
+def load_run(folder: str | Path, device: str = "auto", with_env: bool = True) -> tuple[Any, RunConfig]:
+    """The trained agent of a run folder and the configuration it was trained with."""
+    folder = Path(folder)
+    if not (folder / "config.yaml").exists():
+        raise FileNotFoundError(f"{folder} is no run folder (no config.yaml); give one that `tokenlm train` wrote")
+    config = run_config_of(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    if config.algorithm == "dqn":
+        kind: Any = MaximumLikelihood if config.agent.loss == "cross_entropy" else DQN
+        return kind.load(folder, config.env if with_env else None, device), config
+    kind = algorithm(config.algorithm)
+    if not hasattr(kind, "load"):
+        raise ValueError(f"{folder} was trained by {config.algorithm}, which has no method load")
+    return kind.load(folder, config.env, device), config
+
+
+def _folder(config: RunConfig) -> tuple[Path, bool]:
+    """Where the run goes and whether it continues one: never over a finished run or one with other settings."""
+    base = Path(config.output) / config.name
+    for number in range(1, 10_000):
+        folder = base if number == 1 else base.with_name(f"{base.name}-{number}")
+        if not folder.exists() or not any(folder.iterdir()):
+            return folder, False
+        written = folder / "config.yaml"
+        if written.exists() and not (folder / "summary.json").exists():
+            saved = yaml.safe_load(written.read_text(encoding="utf-8"))
+            if saved == plain(config):
+                return folder, (folder / STATE).exists()
+    raise ValueError(f"{base} and 10,000 numbered folders beside it are taken; choose another --name")
+
+
+def _postfix(row: dict[str, Any]) -> str:
+    perplexity = row["perplexity"]
+    parts = [
+        f"return {row['sampled_return']:.1f}",
+        f"perplexity {perplexity:.1f} (p* {row['target_perplexity']:.1f})" if perplexity else "",
+        f"{row['transitions_per_second'] / 1000:.0f}k transitions/s" if "transitions_per_second" in row else "",
+    ]
+    return ", ".join(p for p in parts if p)
+
+
+def plain(config: RunConfig) -> dict[str, Any]:
+    """The configuration as YAML and JSON know it: dicts, lists, numbers and text."""
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return values
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """A `state_dict` of tensors, arrays, numbers, lists and dicts, readable with weights_only=True."""
+    write_atomically(path, lambda p: torch.save(_plain(state), p))
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """What `save_state` wrote."""
+    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    return state
+
+
+def _plain(value: Any) -> Any:
+    """NumPy arrays as tensors: the safe unpickler knows no others."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return (
+        torch.from_numpy(value)
+        if type(value).__module__ == "numpy" and hasattr(value, "shape") and value.shape
+        else value
+    )
+

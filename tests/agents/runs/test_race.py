@@ -1,0 +1,315 @@
+"""A race from its configuration to its table, and everything that can go wrong on the way."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenlm.agents import Agent
+from tokenlm.agents.runs.race import EntryConfig, Race, RaceConfig
+from tokenlm.agents.runs.race.jobs import run_all
+from tokenlm.agents.runs.race.race import draw_trials
+from tokenlm.agents.runs.race.report import interquartile_mean, table
+from tokenlm.agents.runs.algorithms import ALGORITHMS, algorithm, make
+from tokenlm.agents.runs.config import with_settings
+from tokenlm.cli import config_names, main, parse_race, parse_run
+from tokenlm.envs import EnvConfig, World
+
+README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+TINY = EnvConfig(
+    target="markov", order=2, vocab_size=8, max_new_tokens=4, context_length=5, ending="fixed", prompt_length=(0, 0)
+)
+NETWORK = {"embedding_size": 8, "hidden_size": 16}
+ENTRIES = {
+    "ours": EntryConfig("dqn", {"corpus_share": 0.0, "learning_starts": 0, "num_envs": 8, "network": NETWORK}),
+    "PPO": EntryConfig(
+        "sb3-ppo",
+        {"num_envs": 8, "n_steps": 16, "batch_size": 32, "network": NETWORK},
+        search={"learning_rate": [1e-2, 1e-3]},
+        trials=2,
+    ),
+    "ours, corpus": EntryConfig("dqn", {"corpus_share": 0.5, "learning_starts": 0, "num_envs": 8, "network": NETWORK}),
+    "mine": EntryConfig("bandit:Bandit"),
+    "broken": EntryConfig("sb3-ppo", {"no_such_setting": 1}),
+}
+
+
+@pytest.fixture(scope="module")
+def race(tmp_path_factory):
+    """A race whose entry `mine` is the algorithm that the README shows."""
+    output = tmp_path_factory.mktemp("races")
+    example = next(e for e in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "class Bandit" in e)
+    (output / "bandit.py").write_text(example, encoding="utf-8")
+    sys.path.insert(0, str(output))
+    config = RaceConfig(
+        name="tiny", env=TINY, entries=ENTRIES, seeds=2, total_steps=600, max_seconds=3.0, evaluations=4, episodes=4,
+        documents=20, output=str(output),
+    )  # fmt: skip
+    try:
+        yield Race(config, quiet=True), Race(config, quiet=True).run()
+    finally:
+        sys.path.remove(str(output))
+
+
+def test_the_readmes_algorithm_enters_the_race_and_finds_the_best_next_tokens(race):
+    """It remembers what each token earned after the last one: on a chain of order 2 that is p*, and it writes greedily."""
+    _, result = race
+    row = result["rows"]["mine"]
+    assert row["error"] is None
+    greedy = result["references"]["beam search under p*, width 1"]["score"]
+    assert row["steps"]["score"] == pytest.approx([greedy] * 3)
+    assert row["steps"]["seeds"] == 2
+
+
+def test_the_readmes_algorithm_is_an_agent(race):
+    agent = make("bandit:Bandit", TINY, 0)
+    assert isinstance(agent, Agent)
+    agent.learn(200)
+    assert agent.env_steps == 200
+
+
+def test_a_failed_entry_is_a_row_that_says_so(race):
+    runner, result = race
+    assert result["rows"]["broken"]["error"] == "ValueError: SB3PPO has no setting 'no_such_setting'"
+    assert result["rows"]["broken"]["steps"]["score"] is None
+    text = (runner.folder / "table.md").read_text(encoding="utf-8")
+    assert "(failed: ValueError: SB3PPO has no setting 'no_such_setting')" in text
+
+
+def test_the_classes_are_never_mixed(race):
+    runner, result = race
+    alone, corpus = (runner.folder / "table.md").read_text(encoding="utf-8").split("**With corpus episodes**")
+    assert "| ours, corpus |" in corpus
+    assert "| ours, corpus |" not in alone
+    assert "| PPO |" in alone
+    assert {row["class"] for row in result["rows"].values()} == {"From rewards alone", "With corpus episodes"}
+
+
+def test_scores_are_those_of_the_exact_optimum(race):
+    _, result = race
+    known = result["references"]
+    assert known["most likely text"]["score"] == 1.0
+    assert known["random"]["score"] == 0.0
+    assert known["beam search under p*, width 10"]["score"] == pytest.approx(1.0)
+    assert known["random"]["score"] < known["unigram, sampled"]["score"] < 1.0
+    for runs in result["runs"].values():
+        for run in (*runs["steps"], *runs["seconds"]):
+            for row in run["rows"]:
+                assert row["score"] <= 1.0 + 1e-9
+                span = known["most likely text"]["return"] - known["random"]["return"]
+                assert row["score"] == pytest.approx((row["greedy_return"] - known["random"]["return"]) / span)
+
+
+def test_budgets_are_kept(race):
+    _, result = race
+    for name, runs in result["runs"].items():
+        for run in runs["steps"]:
+            if run["error"] is None:
+                assert 600 <= run["rows"][-1]["env_steps"] <= 600 + 128, name
+        for run in runs["seconds"]:
+            if run["error"] is None:
+                assert run["rows"][-1]["seconds"] < 2 * 3.0, name
+
+
+def test_the_search_takes_the_best_of_its_trials(race):
+    _, result = race
+    tried = result["chosen"]["PPO"]["tried"]
+    assert len(tried) == 2
+    best = max(tried, key=lambda trial: trial["score"])
+    assert result["chosen"]["PPO"]["settings"] == {**ENTRIES["PPO"].settings, **best["chosen"]}
+
+
+def test_the_same_command_goes_on_and_does_nothing_twice(race):
+    runner, result = race
+    files = {path: path.stat().st_mtime_ns for path in runner.runs.iterdir()}
+    lost = runner.runs / "mine--steps--1.json"
+    lost.unlink()
+    again = runner.run()
+    assert {p: p.stat().st_mtime_ns for p in runner.runs.iterdir() if p != lost} == {
+        p: t for p, t in files.items() if p != lost
+    }
+    assert lost.exists()
+    assert again["rows"]["ours"] == result["rows"]["ours"]
+    assert (runner.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((runner.folder / "result.json").read_text(encoding="utf-8"))["rows"].keys() == ENTRIES.keys()
+
+
+def test_a_run_with_other_settings_is_done_again(race):
+    runner, _ = race
+    job = next(iter(runner._jobs({n: {"settings": e.settings} for n, e in ENTRIES.items()}, "steps").values()))
+    assert job.result() is not None
+    assert type(job)(**{**vars(job), "total_steps": 700}).result() is None
+
+
+def test_a_process_that_dies_is_a_failed_run(race, tmp_path):
+    runner, _ = race
+    job = runner._job("dies", EntryConfig("bandit:Bandit"), {}, 0)
+    (tmp_path / "deadly.py").write_text("import os\n\nos._exit(3)\n", encoding="utf-8")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        dying = type(job)(**{**vars(job), "path": tmp_path / "dies.json", "algorithm": "deadly:Agent"})
+        run_all([dying], 1, "", quiet=True)
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert dying.result()["error"] == "ended with exit code 3"
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=12))
+def test_the_interquartile_mean_lies_in_its_interval_and_among_the_values(values):
+    mean, low, high = interquartile_mean(values)
+    assert min(values) - 1e-12 <= low <= high <= max(values) + 1e-12
+    assert min(values) - 1e-12 <= mean <= max(values) + 1e-12
+
+
+def test_the_interquartile_mean_leaves_out_the_outer_quarters():
+    assert interquartile_mean([0.0, 1.0, 3.0, 100.0])[0] == 2.0
+    assert interquartile_mean([None, 0.5]) == [0.5, 0.5, 0.5]
+    assert interquartile_mean([None]) is None
+
+
+def test_settings_reach_into_dicts_without_touching_the_given_ones():
+    given = {"a": 1, "network": {"hidden_size": 8}}
+    assert with_settings(given, {"network.hidden_size": 16, "b": 2}) == {"a": 1, "b": 2, "network": {"hidden_size": 16}}
+    assert given == {"a": 1, "network": {"hidden_size": 8}}
+    with pytest.raises(ValueError, match=r"no setting a\.b: a is 1, which has none below it"):
+        with_settings(given, {"a.b": 2})
+
+
+def test_the_command_line_reaches_into_settings_and_leaves_what_stands_beside():
+    network = parse_run(["sb3-ppo"]).algorithm_settings["network"]
+    for words in (
+        ["--algorithm_settings.network.hidden_size", "256"],
+        ["--algorithm_settings.network.hidden_size=256"],
+    ):
+        run = parse_run(["sb3-ppo", "--algorithm_settings.learning_rate", "3e-4", *words])
+        assert run.algorithm_settings["network"] == {**network, "hidden_size": 256}
+        assert run.algorithm_settings["learning_rate"] == 3e-4
+        assert run.algorithm_settings["n_steps"] == 64
+
+
+def test_trials_begin_with_the_given_settings_and_differ():
+    entry = EntryConfig("dqn", search={"gamma": [0.5, 0.9, 1.0], "n_step": [1, 2]}, trials=5)
+    trials = draw_trials(entry)
+    assert trials[0] == {}
+    assert len({json.dumps(t, sort_keys=True) for t in trials}) == 5
+    assert trials == draw_trials(entry)
+    assert draw_trials(EntryConfig("dqn")) == []
+    assert len(draw_trials(EntryConfig("dqn", search={"gamma": [0.5]}, trials=9))) == 2
+
+
+@pytest.mark.parametrize("name", config_names("race"))
+def test_every_shipped_race_is_valid(name):
+    config = parse_race([name])
+    assert config.name == name
+    for entry in config.entries.values():
+        assert entry.algorithm in ALGORITHMS
+    if config.env.corpus in ("zh", "en"):  # others are the user's own
+        assert World.of(config.env).target.tracks_states
+
+
+def test_some_entries_alone():
+    every, some = parse_race(["race-markov"]), parse_race(["race-markov", "--only=[GRPO, 'TokenLM soft DQN, corpus']"])
+    assert list(some.entries) == ["GRPO", "TokenLM soft DQN, corpus"]
+    assert all(some.entries[name] == every.entries[name] for name in some.entries)
+
+
+def test_the_table_says_when_the_best_had_what_the_second_ends_with(race):
+    _, result = race
+    rows = {name: dict(result["rows"]["PPO"]) for name in ("fast", "slow")}
+    for name, score, steps in (("fast", 0.9, 500.0), ("slow", 0.6, 400.0)):
+        rows[name]["seconds"] = {**rows[name]["seconds"], "score": [score] * 3, "env_steps": steps}
+    curve = [{"seconds": s, "env_steps": 10 * s, "score": s / 10} for s in range(1, 10)]
+    runs = {"fast": {"seconds": [{"rows": curve}]}, "slow": {"seconds": [{"rows": []}]}}
+    race = {**result["race"], "max_seconds": 30.0}
+    text = table({"race": race, "rows": rows, "references": {}, "runs": runs})
+    sentence = (
+        "fast first had the 0.600 that slow ends with after 6 s, 1/5 of the time, and 60 steps, where slow took 400."
+    )
+    assert sentence in text
+    race["max_seconds"] = 8.0
+    assert "after 6 s, 0.75 of the time" in table({"race": race, "rows": rows, "references": {}, "runs": runs})
+    assert "first had" not in table({"race": race, "rows": {"fast": rows["fast"]}, "references": {}, "runs": runs})
+
+
+def test_a_table_without_runs_still_prints():
+    empty = {"seeds": 0, "score": None, "return": None, "kl": None, "perplexity": None, "env_steps": None,
+             "seconds": None, **{f"{u} to {v}": None for u in ("seconds", "env_steps") for v in (0.5, 0.9, 0.98)}}  # fmt: skip
+    row = {"class": "From rewards alone", "trials": 0, "error": "gone", "steps": empty, "seconds": empty}
+    race = {"max_seconds": 1.0, "total_steps": 10, "seeds": 1, "threads": 1, "processes": 1}
+    assert "(failed: gone)" in table({"race": race, "rows": {"a": row}, "references": {}})
+
+
+MISTAKES = [
+    (["race", "race-markow"], "no configuration 'race-markow'; did you mean 'race-markov'"),
+    (["race", "race-markov", "--only=[SB3 DQM]"], "has no entry 'SB3 DQM'; did you mean 'SB3 DQN'"),
+    (["race", "race-markov", "--seeds=0"], "seeds must be at least 1, not 0"),
+    (["train", "quickstart", "--algorithm=sb3-pqo"], "algorithm 'sb3-pqo' is unknown; did you mean 'sb3-ppo'"),
+    (["train", "quickstart", "--algorithm=nowhere:Agent"], "there is no module 'nowhere' on the path"),
+    (["train", "quickstart", "--algorithm=tokenlm.agents:Nobody"], "the module tokenlm.agents has no 'Nobody'"),
+    (["train", "quickstart", "--algorithm_settings.a=1"], "algorithm_settings (a) are for other algorithms"),
+    (["train", "sb3-ppo", "--algorithm_settings.n_steps.a=1"], "no setting n_steps.a: n_steps is 64, which has none"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_mistakes_end_with_one_line(words, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_no_agent_is_refused_by_what_it_lacks(tmp_path, monkeypatch):
+    text = "class Nothing:\n    def __init__(self, env, seed, device):\n        self.env_steps = 0\n"
+    (tmp_path / "nothing.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="'nothing:Nothing' is no Agent: it lacks learn, predict, log_probs"):
+        make("nothing:Nothing", TINY, 0)
+
+
+def test_every_algorithm_named_has_a_class():
+    for name in ALGORITHMS:
+        if not name.startswith(("tianshou", "torchrl", "rllib")):
+            assert {"learn", "predict", "log_probs"} <= set(dir(algorithm(name))), name
+
+
+@pytest.mark.parametrize("name", ["sb3-ppo", "reinforce"])
+def test_another_algorithm_trains_from_the_command_line(name, tmp_path, capsys):
+    main(
+        [
+            "train", name, f"--output={tmp_path}", "--total_steps=512", "--evaluations=2", "--evaluation_episodes=4",
+            "--evaluation_documents=5", "--algorithm_settings.num_envs=8",
+        ]
+    )  # fmt: skip
+    folder = tmp_path / name
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert rows[0]["env_steps"] == 0
+    assert rows[-1]["env_steps"] >= 512
+    assert np.isfinite(rows[-1]["greedy_return"])
+    assert {"curves.png", "samples.txt", "summary.json", "weights.safetensors"} <= {p.name for p in folder.iterdir()}
+    capsys.readouterr()
+    main(["evaluate", str(folder), "--json", "--episodes=4"])
+    assert json.loads(capsys.readouterr().out)["env_steps"] == rows[-1]["env_steps"]
+    main(["generate", str(folder), "--count=2", "--temperature=0"])
+    written = capsys.readouterr().out.splitlines()
+    assert len(written) == 2
+    assert written[0] == written[1]
+    assert parse_run([str(folder / "config.yaml")]).algorithm == name
+
+
+def test_an_algorithm_of_ones_own_lies_in_the_folder_the_command_is_called_in(tmp_path):
+    example = next(e for e in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "class Bandit" in e)
+    (tmp_path / "bandit.py").write_text(example, encoding="utf-8")
+    command = "from tokenlm.agents.runs.algorithms import algorithm; print(algorithm('bandit:Bandit').__name__)"
+    found = subprocess.run(
+        [sys.executable, "-P" if sys.version_info >= (3, 11) else "-I", "-c", command],
+        cwd=tmp_path, capture_output=True, text=True, check=True, encoding="utf-8",
+    )  # fmt: skip
+    assert found.stdout.strip() == "Bandit"
