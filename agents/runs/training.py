@@ -75,7 +75,7 @@ class Run:
     def _open(self) -> None:
         world, _ = world_of(self.agent, self.config.env)
         if self.resumes and isinstance(self.agent, DQN):
-            saved = checkpoints.load_state(self.folder / STATE)
+            saved = load_state(self.folder / STATE)
             self.agent.load_state_dict(saved["agent"])
             self.rows, self.before, self.references = saved["rows"], saved["before"], saved["references"]
             # Evaluations after the last checkpoint are made again.
@@ -183,7 +183,7 @@ class Run:
             "before": self.before,
             "references": self.references,
         }
-        checkpoints.save_state(state, self.folder / STATE)
+        save_state(state, self.folder / STATE)
 
     def _train_baseline(self) -> float | None:
         """Test perplexity of maximum likelihood on the same network, as it was when its validation one was best."""
