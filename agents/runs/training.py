@@ -14,20 +14,20 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from ...envs.text import write_text_atomically
+from ...envs.text import write_atomically, write_text_atomically
 from ..dqn import saving as checkpoints
-from . import report as reports
-from ..dqn.maximum_likelihood import MaximumLikelihood
-from ..dqn.config import AgentConfig
-from .course import Course
 from ..dqn.agent import DQN
-from ..evaluation.evaluate import evaluate, play, reference_returns, score_text, temperature_of
+from ..dqn.config import AgentConfig
+from ..dqn.maximum_likelihood import MaximumLikelihood
 from ..dqn.memory import memory_text
+from ..evaluation.evaluate import evaluate, play, reference_returns, score_text, temperature_of
 from ..evaluation.policies import world_of, write
+from ..evaluation.tasks import task_figures
 from ..protocol import Agent
+from . import report as reports
 from .algorithms import algorithm, make
 from .config import RunConfig, run_config_of
-from ..evaluation.tasks import task_figures
+from .course import Course
 
 STATE = "state.pt"
 BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
@@ -330,4 +330,3 @@ def _plain(value: Any) -> Any:
         if type(value).__module__ == "numpy" and hasattr(value, "shape") and value.shape
         else value
     )
-

@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from ....envs import EnvConfig
 from ...dqn.saving import write_json
-from ..course import Course
 from ...evaluation.evaluate import play, reference_returns, score_text, temperature_of
 from ...evaluation.policies import world_of
 from ...protocol import Agent
 from ..algorithms import make
+from ..course import Course
 
 GRACE = 4.0  # a run may take so many times its seconds, evaluations included, before it is ended
 SETUP_SECONDS = 300.0

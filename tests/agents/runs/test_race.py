@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenlm.agents import Agent
+from tokenlm.agents.runs.algorithms import ALGORITHMS, algorithm, make
+from tokenlm.agents.runs.config import with_settings
 from tokenlm.agents.runs.race import EntryConfig, Race, RaceConfig
 from tokenlm.agents.runs.race.jobs import run_all
 from tokenlm.agents.runs.race.race import draw_trials
 from tokenlm.agents.runs.race.report import interquartile_mean, table
-from tokenlm.agents.runs.algorithms import ALGORITHMS, algorithm, make
-from tokenlm.agents.runs.config import with_settings
 from tokenlm.cli import config_names, main, parse_race, parse_run
 from tokenlm.envs import EnvConfig, World
 

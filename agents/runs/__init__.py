@@ -1,0 +1,1 @@
+"""Runs: training from a configuration to a folder, algorithms by name, races."""
