@@ -1,11 +1,15 @@
-"""How actions are chosen from action values."""
+"""Exploration by counts: try what was tried least."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from ...envs import EnvConfig
+
+Exploration = Literal["uniform", "least_tried", "untried_mass"]
 
 MAX_COUNTS = 1 << 28  # (last token, action) pairs that may be counted: 1 GiB
 
@@ -13,8 +17,7 @@ MAX_COUNTS = 1 << 28  # (last token, action) pairs that may be counted: 1 GiB
 class Counts:
     """How often each action was taken after each token, to explore what was tried least.
 
-    A new word is worth a try wherever it was never written, however bad the words tried so far were: values learned
-    from rewards near -8 nats give no reason to expect the -0.2 of an arc that nobody took.
+    Values learned from rewards near -8 nats give no reason to try an arc that would pay -0.2. Counts do.
 
     Args:
         vocab_size: V; the table has V² entries.
@@ -54,12 +57,11 @@ class Counts:
 
 
 class UntriedMass(Counts):
-    """Explores the less, the more of the target's probability after the last token has been found.
+    """ε scaled by the probability mass of untried actions.
 
-    A reward is the log-probability that the target gives the action, so those of the actions tried after a token say
-    how much of p*(·|s) is left for the others: 1 - Σ p*. That is the chance that the target itself would write
-    something untried there, and no untried action can be worth more than its logarithm. What follows a token that is
-    well known is therefore written greedily, and exploration goes where it ends. Where p* depends on more than the
+    A reward is the target's log-probability of an action. So the rewards of the actions tried after a token say how
+    much of p*(·|s) is left for the others: 1 - Σ p*. No untried action can be worth more than the logarithm of that.
+    Well-known contexts are then written greedily, and exploration goes to the others. Where p* depends on more than the
     last token, the rewards first seen stand for all.
     """
 
@@ -87,3 +89,26 @@ class UntriedMass(Counts):
         """See `Counts`."""
         super().load_state_dict(state)
         self.found.copy_(state["found"])
+
+
+def make_counts(exploration: Exploration, env: EnvConfig, actions: int, device: torch.device) -> Counts | None:
+    """The counts that a kind of exploration needs; None for "uniform".
+
+    Args:
+        exploration: which.
+        env: the environment's arguments.
+        actions: V, or V + P with phrases.
+        device: where the counts live.
+
+    Raises ValueError where the rewards do not tell the probabilities that "untried_mass" needs.
+    """
+    if exploration == "uniform":
+        return None
+    if exploration == "least_tried":
+        return Counts(actions, device)
+    if not env.pays_log_likelihood or env.reward_every != 1:
+        raise ValueError(
+            "exploration 'untried_mass' needs the log-likelihood of every token as its reward (reward_every 1, "
+            "log_prob_weight 1, no sequence_reward); use 'least_tried' here"
+        )
+    return UntriedMass(actions, device)

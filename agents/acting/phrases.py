@@ -1,18 +1,13 @@
-"""Decisions that write several tokens: phrases in progress, and documents cut into tokens and phrases."""
+"""Decisions that write several tokens: the phrases of an agent, and phrases in progress."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...envs import Phrases
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from ...envs import EnvConfig, Phrases, World, mine_phrases
 
 
 class Decisions:
@@ -56,3 +51,30 @@ class Decisions:
         """Continue exactly where `state_dict` was taken."""
         self.actions.copy_(state["actions"])
         self.left.copy_(state["left"])
+
+
+def make_phrases(
+    count: int, length: int, env: EnvConfig, world: World | None, given: Phrases | None = None
+) -> Phrases | None:
+    """The phrases that an agent may write by one decision: `given`, or mined from the training documents.
+
+    Args:
+        count: phrases to mine; 0 for none.
+        length: most tokens in a phrase.
+        env: the environment's arguments.
+        world: its documents; None where there are none.
+        given: phrases to use as they are.
+
+    Raises ValueError for the transition "teacher", and where there are no documents.
+    """
+    if not count:
+        return None
+    if env.transition != "free":
+        raise ValueError(
+            f"phrases need the transition 'free', not {env.transition!r}, which writes the document's own tokens"
+        )
+    if given is not None:
+        return given
+    if world is None:
+        raise ValueError("phrases are mined from an environment's documents; load a saved agent with DQN.load(path)")
+    return mine_phrases(world, env, count, length)

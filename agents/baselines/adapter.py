@@ -17,19 +17,18 @@ from torch import Tensor, nn
 from ...envs import EnvConfig, World, nearest
 from ...envs.text import write_atomically
 from ..acting.choosing import choose_actions
-from ..decoding import Prefixes, WindowReader, Writer
+from ..protocol import BaseAgent, Callback
 from ..devices import resolve_device
-from ..dqn.agent import env_config_from
-from ..dqn.saving import write_json
-from ..networks.config import NetworkConfig, network_config
+from ..networks import NetworkConfig, network_config
+from ...envs import env_config_from
+from ...envs.text import write_json
 from ..replay.demonstrations import Demonstrations, demonstrations
 
 Self = TypeVar("Self", bound="Adapter")
-Callback = Callable[[Any], "bool | None"]
 _CLONED = 256  # transitions in a batch of behaviour cloning
 
 
-class Adapter(Writer):
+class Adapter(BaseAgent):
     """Another library's algorithm on a TokenLM environment, with the methods that `DQN` has too.
 
     A subclass makes the library's algorithm in `_make`, and says what it has learned in `_scores`.
@@ -39,7 +38,7 @@ class Adapter(Writer):
         seed: seed of everything random.
         device: "auto", "cpu", "cuda" or "mps".
         num_envs: episodes written side by side; None for the algorithm's own default.
-        network: fields of `NetworkConfig`: name, embedding_size, hidden_size, num_layers, …
+        network: its name, or settings as of `tokenlm train`: {name: lstm, embedding_size: 128, hidden_size: 256, …}.
         settings: the library's own settings, over `defaults`.
 
     Attributes:
@@ -180,16 +179,10 @@ class Adapter(Writer):
         mixed = (1.0 - self.epsilon) * greedy + self.epsilon * valid / valid.sum(-1, keepdim=True)
         return mixed.log().cpu().numpy()
 
-    def reader(self, prefixes: Prefixes, greedy: bool = False) -> WindowReader:
-        """See `Writer`."""
-        env = self.env_config
-        return WindowReader(self, self.world.valid, env.min_new_tokens, prefixes, env.context_length, greedy)
-
-    def policy_temperature(self, asked: float | None) -> float:
-        """See `Writer`; only the policy itself, or 0 for greedy."""
-        if asked not in (None, 0.0, 1.0):
-            raise ValueError(f"{type(self).__name__} has no temperature; use 0 for greedy texts, not {asked}")
-        return 1.0 if asked is None else asked
+    @property
+    def gamma(self) -> float:
+        """The discount."""
+        return float(self.settings.get("gamma", 1.0))
 
     def save(self, path: str | Path) -> None:
         """Write weights (safetensors) and settings (JSON) into the folder `path`; what only learning needs is left."""

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ...envs import EnvConfig, Episodes
 from ..acting.choosing import choose_actions
-from ..acting.valid_actions import make_rules
-from ..networks.making import make_q_network
+from ..acting.valid_actions import ValidActions
+from ..networks import make_q_network
 from ..networks.prefixes import right_padded
 from ..replay.demonstrations import Demonstrations
 from ..replay.episodes import EpisodeBatch, EpisodeReplay
@@ -43,7 +43,7 @@ class _PolicyGradient(Adapter):
         self._refuse_unknown(self.defaults)
         size = self.world.vocab_size
         self.network = make_q_network(self.network_config, env, size).to(self.device)
-        self.rules = make_rules(env, size, self.device, self.tokenizer)
+        self.valid_actions = ValidActions.of(env, size, self.device, self.tokenizer)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.settings["learning_rate"])
         self.env_steps = 0
         self._round = 0
@@ -104,16 +104,17 @@ class _PolicyGradient(Adapter):
                 break
             hidden, state = network.step(appended.to(self.device), state)
         replay = EpisodeReplay(
-            count, prompts.shape[1], horizon, self.world.vocab_size, keeps_actions=True, device=self.device
-        )
-        replay.add(tokens, actions, rewards, log_probs, lengths, running.written, terminated)
+            count, prompts.shape[1], horizon, self.world.vocab_size, keeps_actions=True, keeps_log_probs=True,
+            device=self.device,
+        )  # fmt: skip
+        replay.add(tokens, actions, rewards, lengths, running.written, terminated, log_probs=log_probs)
         return replay.rows(rows)
 
     def _log_policy(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Log π of the actions taken (B, L), the policy's entropy (B, L) in nats, and the hidden vectors (B, L, D)."""
         hidden = self.network(batch.tokens)[:, :-1]
         read = hidden[batch.is_action]
-        values = self.network.q_values(read, self.rules.mask(batch.written[batch.is_action]))
+        values = self.network.q_values(read, self.valid_actions.mask(batch.written[batch.is_action]))
         every = torch.log_softmax(values, -1)
         taken = every.gather(1, batch.actions[batch.is_action][:, None]).squeeze(1)
         entropy = -(every.exp() * every.masked_fill(every == -torch.inf, 0.0)).sum(-1)
@@ -202,8 +203,10 @@ class GRPO(_PolicyGradient):
 
     def _loss(self, batch: EpisodeBatch, targets: Tensor) -> Tensor:
         log_pi, entropy, _ = self._log_policy(batch)
-        at = batch.is_action
-        ratio = (log_pi - batch.log_probs).exp()
+        at, before = batch.is_action, batch.log_probs
+        if before is None:
+            raise ValueError("GRPO needs the log-probabilities that the texts were written with")
+        ratio = (log_pi - before).exp()
         clip = self.settings["clip"]
         surrogate = torch.minimum(ratio * targets, ratio.clamp(1 - clip, 1 + clip) * targets)
         of_text = (surrogate * at).sum(1) / at.sum(1)  # every text counts alike, however long

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from ...envs import EnvConfig, Vocabulary, World
-from ..dqn.agent import env_config_from
-from ..protocol import Callback
+from ...envs import env_config_from
+from ..protocol import BaseAgent, Callback
 
 
-class Unigram:
+class Unigram(BaseAgent):
     """Writes every token with its frequency in the training documents, whatever came before; an `Agent`.
 
     Frequencies are counts plus one over the tokens that may be written; `<eos>` counts once a document.
@@ -26,6 +27,8 @@ class Unigram:
     def __init__(self, env: str | EnvConfig | Any = "TokenLM-v0", *, seed: int = 0, device: str = "auto") -> None:
         self.env_config = env_config_from(env)
         self.world = World.of(self.env_config)
+        self.tokenizer = self.world.tokenizer
+        self.generator = torch.Generator().manual_seed(seed)
         self.env_steps = 0
         self._rng = np.random.default_rng(seed)
         documents = self.world.documents["train"]

@@ -2,16 +2,19 @@
 
 from .beams import Hypothesis, beam_search
 from .options import Decoding
-from .readers import MakeReader, NetworkReader, Prefixes, Reader, WindowReader
+from ..networks.prefixes import Prefixes
+from .readers import ByToken, MakeReader, NetworkReader, PhraseReader, Reader, WindowReader
 from .sampling import filter_values, sample, uniform_numbers
 from .transcript import Transcript
 from .writer import Writer, prompt_ids, stream_text, write_texts
 
 __all__ = [
+    "ByToken",
     "Decoding",
     "Hypothesis",
     "MakeReader",
     "NetworkReader",
+    "PhraseReader",
     "Prefixes",
     "Reader",
     "Transcript",

@@ -1,28 +1,47 @@
-"""What reads the texts being written and says what the policy thinks of every next token."""
+"""Readers: they read texts being written and give the policy's values for every next token."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...envs import Vocabulary
-from ..acting.valid_actions import ActionRules
+from ...envs import EnvConfig, Phrases, Vocabulary
+from ..acting.phrases import Decisions
+from ..acting.valid_actions import ValidActions
 from ..networks import QNetwork
-from ..protocol import Agent
-
-Prefixes = Sequence[Sequence[int]]
+from ..networks.prefixes import Prefixes, rows_of, windows_of
 
 
 class Reader(Protocol):
-    """Texts under way, a row each, that grow by one token at a time."""
+    """Texts under way, a row each, that grow by one token at a time.
 
-    def values(self) -> Tensor:
-        """(B, V) what to act by after the newest token, nats; -inf where an action may not be chosen now."""
+    The policy is π ∝ exp(values/τ). Acting with phrases chooses actions that write several tokens; every other reader
+    chooses tokens.
+
+    Attributes:
+        by_token: whether every action is a token, so that the values give log-probabilities of tokens.
+    """
+
+    @property
+    def by_token(self) -> bool:
+        """Whether every action is a token."""
+        ...
+
+    def values(self, valid: Tensor | None = None) -> Tensor:
+        """(B, V) values to act by after the newest token, nats; -inf where an action is not valid.
+
+        Args:
+            valid: (B, V) bool, the valid tokens; None for those of the environment's arguments.
+        """
+        ...
+
+    def tokens(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The tokens that (B,) actions write now, (B,) int64, and whether each was chosen just now, (B,) bool."""
         ...
 
     def step(self, tokens: Tensor) -> None:
@@ -38,40 +57,70 @@ class Reader(Protocol):
 MakeReader = Callable[[Prefixes], Reader]
 
 
-class NetworkReader:
+class WindowPolicy(Protocol):
+    """What a `WindowReader` asks; see `tokenlm.agents.Agent`."""
+
+    def predict(
+        self,
+        observation: npt.ArrayLike,
+        state: Any = None,
+        episode_start: npt.ArrayLike | None = None,
+        deterministic: bool = False,
+        action_masks: npt.ArrayLike | None = None,
+    ) -> tuple[npt.NDArray[np.int64], Any]:
+        """Actions (B,)."""
+
+    def log_probs(
+        self, observation: npt.ArrayLike, action_masks: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Log π(a | s), (B, V)."""
+
+
+class ByToken:
+    """A reader whose actions are tokens."""
+
+    @property
+    def by_token(self) -> bool:
+        """See `Reader`."""
+        return True
+
+    def tokens(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Reader`."""
+        return actions, torch.ones_like(actions, dtype=torch.bool)
+
+
+class NetworkReader(ByToken):
     """A Q-network that carries its state along and reads one token a step.
 
     Args:
         network: what reads.
-        rules: which actions may be chosen when.
+        valid_actions: of the environment.
         prefixes: ids of each text so far, with `<bos>`.
         context_length: tokens of a prefix that are read, its last ones: those that the environment would show.
     """
 
     @torch.no_grad()
-    def __init__(self, network: QNetwork, rules: ActionRules, prefixes: Prefixes, context_length: int) -> None:
+    def __init__(
+        self, network: QNetwork, valid_actions: ValidActions, prefixes: Prefixes, context_length: int
+    ) -> None:
         network.eval()
         self._network = network
-        self._rules = rules
+        self._valid_actions = valid_actions
         self._written = 0
-        device = rules.valid.device
-        rows = [list(prefix)[-context_length:] for prefix in prefixes]
-        lengths = torch.tensor([len(row) for row in rows], device=device)
-        longest = max(len(row) for row in rows)
-        padded = [row + [Vocabulary.PAD] * (longest - len(row)) for row in rows]
-        self._hidden, self._state = network.encode(torch.tensor(padded, device=device), lengths)
+        self._hidden, self._state = network.encode(*rows_of(prefixes, context_length, valid_actions.device))
 
     @torch.no_grad()
-    def values(self) -> Tensor:
+    def values(self, valid: Tensor | None = None) -> Tensor:
         """See `Reader`."""
-        rules = self._rules
-        valid = rules.valid if self._written >= rules.min_new_tokens else rules.always
-        return self._network.policy_values(self._hidden, valid).float()
+        if valid is None:
+            known = self._valid_actions
+            valid = known.valid if self._written >= known.env.min_new_tokens else known.always
+        return self._network.policy_values(self._hidden, valid.to(self._hidden.device)).float()
 
     @torch.no_grad()
     def step(self, tokens: Tensor) -> None:
         """See `Reader`."""
-        self._hidden, self._state = self._network.step(tokens, self._state)
+        self._hidden, self._state = self._network.step(tokens.to(self._hidden.device), self._state)
         self._written += 1
 
     def select(self, rows: Tensor) -> None:
@@ -80,46 +129,79 @@ class NetworkReader:
         self._state = tuple(part[rows] for part in self._state)
 
 
-class WindowReader:
-    """An agent of any algorithm, which is asked for log π of the whole window at every token.
+class PhraseReader:
+    """A reader whose actions may write whole phrases; a phrase once begun is written to its end.
+
+    Args:
+        reader: gives values of tokens and phrases.
+        phrases: what the actions from V on write.
+        env: the environment's arguments.
+        count: B.
+    """
+
+    by_token = False
+
+    def __init__(self, reader: NetworkReader, phrases: Phrases, env: EnvConfig, count: int) -> None:
+        self._reader, self._phrases, self._env = reader, phrases, env
+        self._decisions = Decisions(phrases, count)
+        self._written = np.zeros(count, np.int64)
+
+    def values(self, valid: Tensor | None = None) -> Tensor:
+        """(B, V + P), see `Reader`; `valid` is needed."""
+        if valid is None:
+            raise ValueError("a reader of phrases needs the valid tokens of every state")
+        masks = self._phrases.mask(valid.cpu().numpy(), self._written, self._env.min_new_tokens)
+        return self._reader.values(torch.from_numpy(masks))
+
+    def tokens(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Reader`."""
+        tokens, place = self._decisions.write(actions)
+        return tokens, place == 0
+
+    def step(self, tokens: Tensor) -> None:
+        """See `Reader`."""
+        self._reader.step(tokens)
+        self._written += 1
+
+    def select(self, rows: Tensor) -> None:
+        """Not possible: phrases in progress stay in their rows."""
+        raise NotImplementedError("texts of phrases cannot be selected")
+
+
+class WindowReader(ByToken):
+    """An agent that is asked for log π of the whole window at every token.
 
     Args:
         agent: what reads.
-        valid: (V,) bool, the actions that may ever be chosen.
-        min_new_tokens: tokens written before `<eos>` may be chosen.
+        valid: (V,) bool, the actions that are valid in some state.
+        env: the environment's arguments.
         prefixes: ids of each text so far, with `<bos>`.
-        context_length: tokens in a window.
         greedy: the policy is the agent's deterministic action alone.
     """
 
     def __init__(
         self,
-        agent: Agent,
+        agent: WindowPolicy,
         valid: npt.NDArray[np.bool_],
-        min_new_tokens: int,
+        env: EnvConfig,
         prefixes: Prefixes,
-        context_length: int,
         greedy: bool = False,
     ) -> None:
         self._agent = agent
         self._valid = valid
-        self._min_new_tokens = min_new_tokens
+        self._min_new_tokens = env.min_new_tokens
         self._greedy = greedy
         self._written = 0
-        self._windows = np.full((len(prefixes), context_length), Vocabulary.PAD, np.int64)
-        for window, prefix in zip(self._windows, prefixes, strict=True):
-            last = list(prefix)[-context_length:]
-            window[context_length - len(last) :] = last
+        self._windows = windows_of(prefixes, env.context_length)
 
-    def values(self) -> Tensor:
+    def values(self, valid: Tensor | None = None) -> Tensor:
         """See `Reader`."""
-        masks = np.tile(self._valid, (len(self._windows), 1))
-        masks[:, Vocabulary.EOS] &= self._written >= self._min_new_tokens
-        if self._greedy:
-            actions, _ = self._agent.predict(self._windows, deterministic=True, action_masks=masks)
-            chosen = np.arange(len(self._valid)) == np.asarray(actions)[:, None]
-            return torch.from_numpy(np.where(chosen, 0.0, -np.inf))
-        return torch.from_numpy(np.asarray(self._agent.log_probs(self._windows, masks), np.float64))
+        if valid is None:
+            masks = np.tile(self._valid, (len(self._windows), 1))
+            masks[:, Vocabulary.EOS] &= self._written >= self._min_new_tokens
+        else:
+            masks = valid.cpu().numpy()
+        return torch.from_numpy(window_values(self._agent, self._windows, masks, self._greedy))
 
     def step(self, tokens: Tensor) -> None:
         """See `Reader`."""
@@ -129,3 +211,13 @@ class WindowReader:
     def select(self, rows: Tensor) -> None:
         """See `Reader`."""
         self._windows = self._windows[rows.cpu().numpy()]
+
+
+def window_values(
+    agent: WindowPolicy, windows: npt.NDArray[np.int64], masks: npt.NDArray[np.bool_], greedy: bool = False
+) -> npt.NDArray[np.float64]:
+    """(B, V) log π after windows (B, L) under masks (B, V), nats; greedy: 0 for the agent's action and -inf elsewhere."""
+    if greedy:
+        actions, _ = agent.predict(windows, deterministic=True, action_masks=masks)
+        return np.where(np.arange(masks.shape[1]) == np.asarray(actions)[:, None], 0.0, -np.inf)
+    return np.asarray(agent.log_probs(windows, masks), np.float64)

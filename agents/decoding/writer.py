@@ -10,7 +10,8 @@ from ...envs import EnvConfig, Vocabulary, encode_prompt
 from ...envs.text import Tokenizer
 from .beams import beam_search
 from .options import Decoding
-from .readers import MakeReader, Prefixes, Reader
+from ..networks.prefixes import Prefixes
+from .readers import MakeReader, Reader
 from .sampling import sample, uniform_numbers
 from .transcript import Transcript
 
@@ -28,8 +29,14 @@ class Writer:
     env_config: EnvConfig
     generator: torch.Generator
 
-    def reader(self, prefixes: Prefixes, greedy: bool = False) -> Reader:
-        """What has read prefixes (ids with `<bos>`); `greedy` where only the best action will be asked for."""
+    def reader(self, prefixes: Prefixes, env: EnvConfig | None = None, greedy: bool = False) -> Reader:
+        """A reader that has read the prefixes.
+
+        Args:
+            prefixes: ids of each text so far, with `<bos>`.
+            env: the environment's arguments; the agent's own if None.
+            greedy: only the best action will be asked for.
+        """
         raise NotImplementedError
 
     def policy_temperature(self, asked: float | None) -> float:
@@ -79,7 +86,7 @@ class Writer:
         how = how or Decoding(self.policy_temperature(None))
 
         def read(prefixes: Prefixes) -> Reader:
-            return self.reader(prefixes, how.temperature == 0.0)
+            return self.reader(prefixes, greedy=how.temperature == 0.0)
 
         return write_texts(read, self.tokenizer, self.env_config, prompts, count, how, self._seed(seed))
 
@@ -103,7 +110,7 @@ class Writer:
         ids = prompt_ids(prompt, self.tokenizer, self.env_config)
 
         def read(prefixes: Prefixes) -> Reader:
-            return self.reader(prefixes, how.temperature == 0.0)
+            return self.reader(prefixes, greedy=how.temperature == 0.0)
 
         return stream_text(read, self.tokenizer, self.env_config, ids, how, self._seed(seed))
 

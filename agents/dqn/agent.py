@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ...envs import EnvConfig, Phrases, TokenLMDeviceEnv, World
+from ...envs import EnvConfig, Phrases, TokenLMDeviceEnv, World, env_config_from
 from ...envs.text import Tokenizer
-from ..acting.choosing import choose_actions
-from ..acting.valid_actions import make_rules
-from ..decoding import NetworkReader, Prefixes, Writer
+from ..acting.exploration import make_counts
+from ..acting.phrases import make_phrases
+from ..acting.valid_actions import ValidActions
 from ..devices import resolve_device
-from ..networks import QNetwork, put_rows
-from ..networks.making import make_q_network
-from ..networks.prefixes import right_padded
+from ..networks import QNetwork, make_q_network
 from ..replay.corpus import corpus_replay
 from ..replay.episodes import EpisodeBatch, EpisodeReplay
 from ..replay.sampling import BatchSampler, episode_priorities
-from . import saving as checkpoints
+from . import saving
 from .collector import Collector, PhraseCollector
 from .config import AgentConfig
-from .construction import make_counts, make_phrases, make_replay
 from .learner import Learner
+from .memory import memory_text
+from .policy import QPolicy
 from .pretraining import pretrain
-from .rules import make_heads
 from .stopwatch import Stopwatch
 
 _PRIORITY_MIXTURE = 0.9  # R2D2's share of the largest TD error in an episode's priority
@@ -40,7 +38,7 @@ _PRIORITY_MIXTURE = 0.9  # R2D2's share of the largest TD error in an episode's 
 Callback = Callable[["DQN"], bool | None]
 
 
-class DQN(Writer):
+class DQN(QPolicy):
     """Deep Q-network over token prefixes, with episode replay, a target network and a temperature.
 
     At temperature 0 this is the DQN of Mnih et al. 2015 on sequences; at τ > 0 its Bellman operator is the soft one
@@ -50,13 +48,16 @@ class DQN(Writer):
         env: a registered id ("TokenLM-v0"), an `EnvConfig`, or an environment made from one; None for an agent that
             only predicts and generates (then `tokenizer` and `env_config` are needed, as `load` passes them).
         config: the learner's settings, or
-        settings: the same as keywords, over `config`: `learning_rate=3e-4, network="transformer", temperature=0.5`;
-            `phrases` may be the `Phrases` themselves. `predict` chooses phrases where it is given masks that have them
-            (those of `PhraseActions`); texts are scored, and written by `generate`, by single tokens.
+        settings: the same as keywords, over `config`, those of the rule among them: `learning_rate=1e-3,
+            network="transformer", loss="ilql", expectile=0.9`. `phrases` may be the `Phrases` themselves. `predict`
+            chooses phrases where it is given masks that have them (those of `PhraseActions`); texts are scored, and
+            written by `generate`, by single tokens.
         seed: seed of everything random; on the CPU one seed gives one result, bit for bit.
         device: "auto", "cpu", "cuda" or "mps".
         saved: the folder whose weights `load` will put in, so that no pretrained ones are read.
     """
+
+    resumable = True
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class DQN(Writer):
         phrases = settings.get("phrases")
         if isinstance(phrases, Phrases):
             settings = {**settings, "phrases": len(phrases)}
-        self.config = AgentConfig.of(config, settings)
+        self.config = AgentConfig.of(config, settings).settled()
         self.seed = seed
         self.device = resolve_device(device)
         self.world: World | None = None
@@ -88,24 +89,24 @@ class DQN(Writer):
         torch.manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         vocab_size = len(self.tokenizer.vocabulary)
+        given = phrases if isinstance(phrases, Phrases) else None
         self.phrases = make_phrases(
-            self.config, env_config, self.world, phrases if isinstance(phrases, Phrases) else None
+            self.config.phrases.count, self.config.phrases.length, env_config, self.world, given
         )
         start = Path(self.config.start_from) if self.config.start_from is not None and saved is None else None
+        heads = dataclasses.replace(self.config.rule.heads(), rewards=self.config.redistribute)
         self.network = make_q_network(
-            self.config.network, env_config, vocab_size, make_heads(self.config), tokenizer=tokenizer,
-            saved=saved or start, phrases=self.phrases,
+            self.config.network, env_config, vocab_size, heads, tokenizer=tokenizer, saved=saved or start,
+            phrases=self.phrases,
         )  # fmt: skip
         if start is not None:
-            checkpoints.take_weights(self.network, start, tokenizer)
+            saving.take_weights(self.network, start, tokenizer)
         self.network.to(self.device)
-        self.rules = make_rules(env_config, vocab_size, self.device, self.tokenizer, self.phrases, single=True)
-        self.decision_rules = make_rules(env_config, vocab_size, self.device, self.tokenizer, self.phrases)
+        parts = (env_config, vocab_size, self.device, tokenizer, self.phrases)
+        self.valid_actions = ValidActions.of(*parts)
+        self.valid_tokens = ValidActions.of(*parts, single=True)
         self.stopwatch = Stopwatch(self.device)
-        self.learner = Learner(self.network, self.config, self.decision_rules, self.stopwatch)
-        self.num_steps = 0
-        self.progress = 0.0
-        self.learning_seconds = 0.0
+        self.learner = Learner(self.network, self.config, self.valid_actions, self.stopwatch)
         self.last_metrics: dict[str, Tensor] = {}
         self.env_steps_before = 0
         self._owed = 0.0
@@ -161,8 +162,19 @@ class DQN(Writer):
                     break
         return self
 
+    def train(
+        self,
+        total_steps: int,
+        callback: Callback | None = None,
+        *,
+        resume: bool = False,
+        max_seconds: float | None = None,
+    ) -> None:
+        """See `BaseAgent`; schedules run over whichever budget is further on."""
+        self.learn(total_steps, callback, resume=resume, max_seconds=max_seconds)
+
     @property
-    def env_steps(self) -> int:
+    def env_steps(self) -> int:  # type: ignore[override]
         """Environment steps taken, those before the agent was saved and loaded included."""
         return self.env_steps_before + (self.collector.steps if self.collector else 0)
 
@@ -174,77 +186,44 @@ class DQN(Writer):
     @property
     def temperature(self) -> float:
         """τ now: that of the value and of the policy."""
-        return self.config.at("temperature", self.progress)
+        return self.config.temperature(self.progress)
 
-    def predict(
-        self,
-        observation: npt.ArrayLike,
-        state: tuple[Tensor, ...] | None = None,
-        episode_start: npt.ArrayLike | None = None,
-        deterministic: bool = False,
-        action_masks: npt.ArrayLike | None = None,
-    ) -> tuple[npt.NDArray[np.int64], tuple[Tensor, ...]]:
-        """Actions for observations of the environment.
-
-        Args:
-            observation: (L,) or (B, L) int64, as the environment gives it.
-            state: what the last call returned, to read only the newest token; None to read the whole window.
-            episode_start: (B,) bool, rows whose window is to be read afresh although `state` is given.
-            deterministic: the greedy action; otherwise one drawn from the Boltzmann policy.
-            action_masks: (V,) or (B, V) bool; without them all actions that are ever valid are allowed.
-
-        Returns: actions, a scalar array for a single observation and (B,) otherwise, and the new state.
-        """
-        windows = torch.as_tensor(np.asarray(observation), dtype=torch.int64, device=self.device)
-        single = windows.ndim == 1
-        windows = windows[None] if single else windows
-        network = self.policy_network.eval()
-        with torch.no_grad():
-            hidden, state = self._read(windows, state, episode_start)
-            valid = self._valid(action_masks)
-            temperature = 0.0 if deterministic else self.temperature
-            values = network.policy_values(hidden, valid)
-            actions, _ = choose_actions(values, temperature, generator=self.generator)
-        array = actions.cpu().numpy()
-        return (array[0] if single else array), state
-
-    @torch.no_grad()
-    def log_probs(
-        self, observation: npt.ArrayLike, action_masks: npt.ArrayLike | None = None
-    ) -> npt.NDArray[np.float64]:
-        """Log π(a | s) of the Boltzmann policy, (B, V) in nats, -inf for masked actions, for windows (B, L) int64.
-
-        At temperature 0 all but the greedy action have -inf. Masks as in `predict`; with masks that have phrases
-        (B, V + P).
-        """
-        width = self.network.vocab_size if action_masks is None else np.shape(action_masks)[-1]
-        windows = torch.as_tensor(np.atleast_2d(np.asarray(observation, np.int64)), device=self.device)
-        valid = self._valid(action_masks)
-        valid = valid.expand(len(windows), -1)
-        network = self.policy_network.eval()
-        hidden, _ = network.encode(*right_padded(windows))
-        values = network.policy_values(hidden, valid).double().masked_fill(~valid, -torch.inf)
-        if self.temperature > 0:
-            return torch.log_softmax(values / self.temperature, -1)[:, :width].cpu().numpy()
-        best = torch.nn.functional.one_hot(values.argmax(-1), values.shape[-1])
-        return torch.where(best.bool(), 0.0, -torch.inf).double()[:, :width].cpu().numpy()
-
-    def reader(self, prefixes: Prefixes, greedy: bool = False) -> NetworkReader:
-        """See `Writer`."""
-        return NetworkReader(self.policy_network, self.rules, prefixes, self.env_config.context_length)
-
-    def policy_temperature(self, asked: float | None) -> float:
-        """See `Writer`."""
-        return self.temperature if asked is None else asked
+    @property
+    def gamma(self) -> float:
+        """The discount."""
+        return self.config.gamma
 
     @property
     def policy_network(self) -> QNetwork:
         """What predicts, writes and is saved: the newest weights, or with `averaged` their Polyak average."""
         return self.learner.target_network if self.config.averaged else self.network
 
+    def messages(self) -> list[str]:
+        """See `BaseAgent`: memory, and how the network was made."""
+        self.prepare()
+        corpus = self.sampler.corpus if self.sampler else None
+        return [memory_text(self.learner, self.config.optimizer.moments, self.replay, corpus), *self.network.notes]
+
+    def figures(self) -> dict[str, Any]:
+        """See `BaseAgent`: updates, rates, metrics of the last update, shares of the time."""
+        trained, seconds, collector = self.transitions_trained, self.learning_seconds, self.collector
+        return {
+            "updates": self.learner.updates,
+            "transitions_trained": trained,
+            "transitions_per_second": round(trained / seconds) if seconds else 0,
+            "temperature": self.temperature,
+            "training_return": collector.mean_return if collector and collector.recent_returns else None,
+            **{name: float(value) for name, value in self.last_metrics.items()},
+            **{f"time_{part}": share for part, share in self.stopwatch.shares().items()},
+        }
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """See `BaseAgent`."""
+        return self.stopwatch.time("evaluation")
+
     def save(self, path: str | Path) -> None:
         """Write weights (safetensors), configuration and tokenizer into the folder `path`."""
-        checkpoints.save_agent(self, Path(path))
+        saving.save_agent(self, Path(path))
 
     @classmethod
     def load(
@@ -257,7 +236,7 @@ class DQN(Writer):
 
         Raises ValueError where the environment's vocabulary is not the one the agent was trained with.
         """
-        return checkpoints.load_agent(cls, Path(path), env, device)
+        return saving.load_agent(cls, Path(path), env, device)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes while training; `load_state_dict` goes on exactly there."""
@@ -296,24 +275,50 @@ class DQN(Writer):
         if self.sampler is not None:
             return
         world, config = self._learned_world, self.config
-        share = config.share_of_corpus
-        where = (world, self.env_config, self.seed, self.device)
-        corpus = corpus_replay(*where, self.phrases, config.gamma) if share else None
-        if share < 1:
-            place = "cpu" if self.device.type == "mps" else self.device  # which has no float64
-            env = TokenLMDeviceEnv(config.num_envs, self.env_config, device=place)
-            self.replay = make_replay(config, self.env_config, world, self.device, self.phrases)
-            counts = make_counts(config, self.env_config, self.network.num_actions, self.device)
-            parts = (env, self.network, self.replay, self.decision_rules, self.generator, self.seed, counts)
-            if self.phrases is None:
-                self.collector = Collector(*parts)
-            else:
-                self.collector = PhraseCollector(*parts, phrases=self.phrases, gamma=config.gamma)
+        corpus = None
+        if config.corpus_share:
+            corpus = corpus_replay(world, self.env_config, self.seed, self.device, self.phrases, config.gamma)
+        if config.corpus_share != 1:
+            self.replay = self._make_replay(world)
+            self.collector = self._make_collector(self.replay)
         generator = torch.Generator().manual_seed(self.seed + 1)
         self.sampler = BatchSampler(
-            self.replay, corpus, config.batch_size, share, generator, config.priority_exponent,
+            self.replay, corpus, config.batch_size, config.corpus_share or 0.0, generator, config.priority_exponent,
             config.importance_exponent,
         )  # fmt: skip
+
+    def _make_replay(self, world: World) -> EpisodeReplay:
+        """An empty replay for the agent's own episodes; raises ValueError where it cannot hold those side by side."""
+        config, env, phrases = self.config, self.env_config, self.phrases
+        capacity = config.replay_capacity // env.max_new_tokens
+        if not config.rule.replays:  # what was just written and no more
+            capacity = max(config.num_envs, config.batch_size)
+        if capacity < config.num_envs:
+            raise ValueError(
+                f"a replay_capacity of {config.replay_capacity:,} tokens holds {capacity} episodes of "
+                f"{env.max_new_tokens} tokens, fewer than the {config.num_envs} environments write at a time; make it "
+                f"at least {config.num_envs * env.max_new_tokens:,}"
+            )
+        longest = int(world.documents[env.split].longest_prompt.max()) + 1
+        return EpisodeReplay(
+            capacity,
+            min(longest, env.context_length),
+            env.max_new_tokens,
+            self.network.num_actions,
+            keeps_actions=env.transition == "teacher" or phrases is not None,
+            keeps_durations=phrases is not None,
+            device=self.device,
+        )
+
+    def _make_collector(self, replay: EpisodeReplay) -> Collector:
+        config = self.config
+        place = "cpu" if self.device.type == "mps" else self.device  # which has no float64
+        env = TokenLMDeviceEnv(config.num_envs, self.env_config, device=place)
+        counts = make_counts(config.exploration, self.env_config, self.network.num_actions, self.device)
+        parts = (env, self.network, replay, self.valid_actions, self.generator, self.seed, counts)
+        if self.phrases is None:
+            return Collector(*parts)
+        return PhraseCollector(*parts, phrases=self.phrases, gamma=config.gamma)
 
     @property
     def _learned_world(self) -> World:
@@ -326,12 +331,12 @@ class DQN(Writer):
         if corpus is None:  # made for this alone, and kept no longer
             corpus = corpus_replay(self._learned_world, self.env_config, self.seed, self.device)
         generator = torch.Generator().manual_seed(self.seed + 2)
-        pretrain(self.learner, corpus, generator, lambda: deadline is None or time.perf_counter() < deadline)
+        pretrain(self.learner, self.config, corpus, generator, lambda: deadline is None or time.perf_counter() < deadline)
 
     def _act(self) -> None:
         if self.collector is not None:
             with self.stopwatch.time("acting"):
-                self.collector.step(self.temperature, self.config.at("epsilon", self.progress))
+                self.collector.step(self.temperature, self.config.epsilon(self.progress))
         self.num_steps += self.config.num_envs
         if self.num_steps >= self.config.learning_starts:
             self._owed += self.config.num_envs * self.config.replay_ratio
@@ -349,38 +354,3 @@ class DQN(Writer):
     def _sample(self) -> EpisodeBatch | None:
         with self.stopwatch.time("replay"):
             return self.sampler.sample() if self.sampler else None
-
-    def _valid(self, action_masks: npt.ArrayLike | None) -> Tensor:
-        """(V + P,) or (B, V + P) bool; masks without phrases allow none."""
-        if action_masks is None:
-            return self.rules.valid
-        valid = torch.as_tensor(np.asarray(action_masks), device=self.device).bool()
-        return torch.nn.functional.pad(valid, (0, self.network.num_actions - valid.shape[-1]))
-
-    def _read(
-        self, windows: Tensor, state: tuple[Tensor, ...] | None, episode_start: npt.ArrayLike | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        # A phrase has written more than the newest token.
-        if state is None or self.phrases is not None:
-            return self.policy_network.encode(*right_padded(windows))
-        hidden, state = self.policy_network.step(windows[:, -1], state)
-        if episode_start is not None and np.any(episode_start):
-            rows = torch.as_tensor(np.flatnonzero(episode_start), device=self.device)
-            fresh, new = self.policy_network.encode(*right_padded(windows[rows]))
-            hidden[rows] = fresh
-            put_rows(state, rows, new)
-        return hidden, state
-
-
-def env_config_from(env: str | EnvConfig | gym.Env | gym.vector.VectorEnv) -> EnvConfig:
-    """The arguments of a TokenLM environment: of a registered id, or of one that was made."""
-    if isinstance(env, EnvConfig):
-        return env
-    if isinstance(env, str):
-        env = gym.make(env)
-    config = getattr(env.unwrapped, "config", None)
-    if not isinstance(config, EnvConfig):
-        raise ValueError(
-            f"the agents learn on TokenLM environments, not on {env}; make it with gym.make('TokenLM-v0', …)"
-        )
-    return config

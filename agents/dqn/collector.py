@@ -13,7 +13,7 @@ from ...envs import Phrases, TokenLMDeviceEnv
 from ..acting.choosing import choose_actions
 from ..acting.exploration import Counts
 from ..acting.phrases import Decisions
-from ..acting.valid_actions import ActionRules
+from ..acting.valid_actions import ValidActions
 from ..networks import QNetwork, put_rows
 from ..networks.prefixes import right_padded
 from ..replay.episodes import EpisodeReplay
@@ -22,14 +22,14 @@ from ..replay.episodes import EpisodeReplay
 class Collector:
     """Plays an environment and keeps every finished episode.
 
-    All that a step reads and writes is on the environment's device; where that is the network's, the host waits for it
-    once a step, to learn which episodes are over.
+    A step reads and writes on the environment's device. Where that is the network's too, the host waits for it once a
+    step, to learn which episodes are over.
 
     Args:
         env: the environment, on the network's device where that can hold it.
         network: Q-network that acts; read at every step, so updates take effect at once.
         replay: where finished episodes go.
-        rules: which actions the environment allows, on the network's device.
+        valid_actions: of the environment, on the network's device.
         generator: source of randomness for actions.
         seed: seed of the environment.
         counts: what to explore by; None for uniformly.
@@ -42,7 +42,7 @@ class Collector:
         env: TokenLMDeviceEnv,
         network: QNetwork,
         replay: EpisodeReplay,
-        rules: ActionRules,
+        valid_actions: ValidActions,
         generator: torch.Generator,
         seed: int,
         counts: Counts | None = None,
@@ -50,7 +50,7 @@ class Collector:
         self.env = env
         self.network = network
         self.replay = replay
-        self.rules = rules
+        self.valid_actions = valid_actions
         self.generator = generator
         self.counts = counts
         self.device = network.head.weight.device
@@ -59,7 +59,6 @@ class Collector:
         self.tokens = zeros((count, size + horizon), dtype=torch.int64)
         self.actions = zeros((count, horizon), dtype=torch.int64)
         self.rewards = zeros((count, horizon))
-        self.log_probs = zeros((count, horizon))
         self.prompt_lengths = zeros(count, dtype=torch.int64)
         self.written = zeros(count, dtype=torch.int64)
         self.rows = torch.arange(count, device=env.device)
@@ -74,7 +73,7 @@ class Collector:
         """One token in every environment."""
         self.network.eval()
         self.network.resample_noise()
-        valid = self.rules.mask(self.written.to(self.device))
+        valid = self.valid_actions.mask(self.written.to(self.device))
         values = self.network.policy_values(self.hidden, valid)
         explored = valid
         chance: float | Tensor = epsilon
@@ -82,14 +81,14 @@ class Collector:
             newest = self.tokens[self.rows, self.prompt_lengths + self.written - 1].to(self.device)
             if epsilon > 0.0:
                 explored, chance = self.counts.least_tried(newest, valid), self.counts.epsilon(newest, epsilon)
-        actions, log_probs = choose_actions(values, temperature, chance, self.generator, explored)
+        actions, _ = choose_actions(values, temperature, chance, self.generator, explored)
         chosen, actions = actions, actions.to(self.env.device)
         observation, rewards, terminated, _, infos = self.env.step(self._tokens(actions))
         if self.counts:
             self._count(newest, chosen, rewards.float().to(self.device))
         appended = infos["final_obs"][:, -1]
         self.tokens[self.rows, self.prompt_lengths + self.written] = appended
-        self._record(actions, rewards.float(), log_probs.to(self.env.device, torch.float32))
+        self._record(actions, rewards.float())
         self.written += 1
         self.steps += self.env.num_envs
         self.hidden, self.state = self.network.step(appended.to(self.device), self.state)
@@ -104,10 +103,9 @@ class Collector:
         """The tokens that are written now, (B,) -> (B,)."""
         return actions
 
-    def _record(self, actions: Tensor, rewards: Tensor, log_probs: Tensor) -> None:
+    def _record(self, actions: Tensor, rewards: Tensor) -> None:
         self.actions[self.rows, self.written] = actions
         self.rewards[self.rows, self.written] = rewards
-        self.log_probs[self.rows, self.written] = log_probs
 
     def _count(self, newest: Tensor, actions: Tensor, rewards: Tensor) -> None:
         if self.counts:
@@ -130,7 +128,6 @@ class Collector:
             tokens=self.tokens[rows],
             actions=self.actions[rows],
             rewards=self.rewards[rows],
-            log_probs=self.log_probs[rows],
             prompt_lengths=self.prompt_lengths[rows],
             lengths=self.written[rows],
             terminated=terminated,
@@ -148,7 +145,6 @@ class Collector:
         "tokens",
         "actions",
         "rewards",
-        "log_probs",
         "prompt_lengths",
         "written",
         "hidden",
@@ -200,14 +196,12 @@ class PhraseCollector(Collector):
         tokens, self._place = self.decisions.write(actions)
         return tokens
 
-    def _record(self, actions: Tensor, rewards: Tensor, log_probs: Tensor) -> None:
+    def _record(self, actions: Tensor, rewards: Tensor) -> None:
         place, began = self._place, self.written - self._place
         self.actions[self.rows, began] = self.decisions.actions
         self.rewards[self.rows, began] += self.gamma**place * rewards
         if self.durations is not None:
             self.durations[self.rows, began] = place + 1
-        before = self.log_probs[self.rows, began]
-        self.log_probs[self.rows, began] = torch.where(place == 0, log_probs, before)
 
     def _count(self, newest: Tensor, actions: Tensor, rewards: Tensor) -> None:
         chose = (self._place == 0).to(self.device)

@@ -35,7 +35,7 @@ def load_target(folder: Path, tokenizer: Tokenizer, longest: int = 0) -> CausalT
         )
     if agent.temperature <= 0.0:
         raise ValueError(f"the agent in {folder} is greedy (temperature 0), which is not a distribution of texts")
-    limit = getattr(agent.policy_network, "max_length", None)
+    limit = agent.policy_network.max_length
     if limit is not None and longest > limit:
         raise ValueError(
             f"the agent in {folder} reads at most {limit} tokens, but context_length + max_new_tokens is {longest}; "

@@ -1,22 +1,23 @@
-"""One update: a causal pass over whole episodes, a TD error at every position."""
+"""One update: a causal pass over whole episodes, a loss at every action, one step."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..acting.valid_actions import ActionRules
+from ..acting.valid_actions import ValidActions
 from ..networks import QNetwork
-from ..networks.compiled import compile_forward
+from ..networks.precision import resolve_precision
 from ..replay.episodes import EpisodeBatch
+from . import losses
 from .config import AgentConfig
 from .optimizer import Optimizer
-from .rules import RULES
 from .stopwatch import Stopwatch
-from .update import Update
+from .update import Backup, Update
 
 
 class Learner:
@@ -25,7 +26,7 @@ class Learner:
     Args:
         network: the online Q-network; the target network is a copy of it.
         config: the learner's settings.
-        rules: masks and horizon of the environment.
+        valid_actions: of the environment.
         stopwatch: counts where the time goes; a new one if None.
 
     Attributes:
@@ -33,20 +34,34 @@ class Learner:
     """
 
     def __init__(
-        self, network: QNetwork, config: AgentConfig, rules: ActionRules, stopwatch: Stopwatch | None = None
+        self,
+        network: QNetwork,
+        config: AgentConfig,
+        valid_actions: ValidActions,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
+        config = config.settled()
+        rule = self.rule = config.rule
         self.network = network
-        self.has_target_network = config.loss != "pqn"
-        self.target_network = (
-            copy.deepcopy(network).requires_grad_(False).eval() if self.has_target_network else network
+        self.target_network = copy.deepcopy(network).requires_grad_(False).eval() if rule.target_network else network
+        self.valid_actions = valid_actions
+        self.backup = Backup(
+            gamma=config.gamma,
+            dueling=rule.dueling,
+            sharpening=rule.sharpening,
+            # Redistributed rewards have the right sums, but no bound on what is still to come.
+            bound_values=rule.bound_values and not config.redistribute,
+            n_step=rule.n_step,
+            trace_decay=rule.trace_decay,
+            off_policy_correction=rule.off_policy_correction,
+            dtype=resolve_precision(config.precision, valid_actions.device),
         )
-        if config.compile:
-            for each in {network, self.target_network}:
-                compile_forward(each, rules.valid.device)
-        self.config = config
-        self.rules = rules
-        self.stopwatch = stopwatch or Stopwatch(rules.valid.device)
-        self.optimizer = Optimizer(network, config)
+        self.temperature, self.learning_rate = config.temperature, config.learning_rate
+        self.target_update_rate, self.target_update_interval = config.target_update_rate, config.target_update_interval
+        self.redistributes, self.decision_cost = config.redistribute, config.phrases.decision_cost
+        self.stopwatch = stopwatch or Stopwatch(valid_actions.device)
+        reads_all_actions = rule.dueling or rule.reads_all_actions
+        self.optimizer = Optimizer(network, config.optimizer, self.learning_rate(0.0), reads_all_actions)
         self.errors = torch.empty(0)
         self.updates = 0
         self.transitions_trained = 0
@@ -69,20 +84,27 @@ class Learner:
             self.optimizer.zero_grad()
             metrics["loss"].backward()
         with self.stopwatch.time("optimizer"):
-            norm = self.optimizer.step(self.config.at("learning_rate", progress))
+            norm = self.optimizer.step(self.learning_rate(progress))
             self.updates += 1
-            if self.has_target_network and self.updates % self.config.target_update_interval == 0:
+            if self.rule.target_network and self.updates % self.target_update_interval == 0:
                 self._update_target()
         if norm is not None:
             metrics["grad_norm"] = norm
         self.transitions_trained += len(update.index)
         return {name: value.detach() for name, value in metrics.items()}
 
+    def read(self, batch: EpisodeBatch, temperature: float) -> Update:
+        """`batch` as the rule reads it when the agent's temperature is τ."""
+        backup = dataclasses.replace(self.backup, temperature=0.0 if self.rule.hard else temperature)
+        return Update(batch, self.network, self.target_network, self.valid_actions, backup)
+
     def _forward(self, batch: EpisodeBatch, progress: float) -> tuple[Update, dict[str, Tensor]]:
-        temperature = self.config.at("temperature", progress)
-        update = Update(batch, self.network, self.target_network, self.config, self.rules, temperature)
-        outcome = RULES[self.config.loss](update)
-        loss = outcome.loss if update.decomposition is None else outcome.loss + update.decomposition
+        update = self.read(batch, self.temperature(progress))
+        decomposition = self._redistribute(update) if self.redistributes else None
+        if self.decision_cost:
+            update.rewards = update.rewards - self.decision_cost
+        outcome = self.rule.loss(update)
+        loss = outcome.loss if decomposition is None else outcome.loss + decomposition
         if batch.weights is not None:
             loss = loss * batch.weights[update.index // update.at.shape[1]]
         metrics = {"loss": batch.mean(loss)}
@@ -93,9 +115,19 @@ class Learner:
             metrics["mean_value"] = outcome.value.mean()
         return update, metrics
 
+    def _redistribute(self, update: Update) -> Tensor:
+        """Put the predicted reward of every action in place of the one paid.
+
+        Returns: (N,) loss of the prediction, whose sum over each episode must be that of the rewards paid.
+        """
+        predicted = self.network.action_rewards(update.online.hidden, update.actions)
+        loss = losses.return_decomposition(update.grid(predicted), update.batch.rewards, update.at)
+        update.rewards = predicted.detach()
+        return update.of_actions(loss)
+
     @torch.no_grad()
     def _update_target(self) -> None:
-        rate = self.config.target_update_rate
+        rate = self.target_update_rate
         online: list[Tensor] = list(self.network.parameters())
         target: list[Tensor] = list(self.target_network.parameters())
         if rate == 1.0:

@@ -1,41 +1,44 @@
-"""What an agent takes of memory, in bytes."""
+"""Memory that training takes, in bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from .agent import DQN
+from ..replay.episodes import EpisodeReplay
+from .learner import Learner
 
 
-def memory_figures(agent: DQN) -> dict[str, int]:
-    """Bytes of what training keeps: both networks, the optimiser, the replay, the corpus' episodes.
+def memory_figures(
+    learner: Learner, moments: int, replay: EpisodeReplay | None, corpus: EpisodeReplay | None
+) -> dict[str, int]:
+    """Bytes of what training keeps; what one update needs besides is not in it.
 
-    What one update needs besides is not in it. An agent that has not begun to train counts as if it had.
+    Args:
+        learner: both networks.
+        moments: numbers that the optimiser keeps for each trained weight.
+        replay: the agent's own episodes.
+        corpus: the corpus' episodes.
     """
-    agent.prepare()
-    learner = agent.learner
     weights = list(learner.network.parameters())
     trained = _bytes(p for p in weights if p.requires_grad)
-    copied = trained if learner.has_target_network else 0  # what is not trained, the target network shares
-    moments = {"adam": 2, "adamw": 2, "sparse_adam": 2, "sgd": 1}[agent.config.optimizer]
-    corpus = agent.sampler.corpus if agent.sampler else None
+    copied = trained if learner.rule.target_network else 0  # frozen weights are shared with the target network
     return {
         "networks": _bytes(weights) + copied,
         "optimizer": trained * (moments + 1),  # and the gradients
-        "replay": agent.replay.num_bytes if agent.replay else 0,
+        "replay": replay.num_bytes if replay else 0,
         "corpus": corpus.num_bytes if corpus else 0,
     }
 
 
-def memory_text(agent: DQN) -> str:
+def memory_text(
+    learner: Learner, moments: int, replay: EpisodeReplay | None, corpus: EpisodeReplay | None
+) -> str:
     """The figures in one line."""
-    figures = memory_figures(agent)
+    figures = memory_figures(learner, moments, replay, corpus)
     parts = [f"{name} {_readable(size)}" for name, size in figures.items() if size]
-    rows = f" ({agent.replay.capacity:,} episodes)" if agent.replay else ""
+    rows = f" ({replay.capacity:,} episodes)" if replay else ""
     return "memory: " + ", ".join(p + (rows if p.startswith("replay") else "") for p in parts)
 
 

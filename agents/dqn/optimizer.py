@@ -1,34 +1,69 @@
-"""The optimiser step, dense or over the rows that a batch has to do with."""
+"""The optimiser step, dense or over the rows that a batch needs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from ...envs.settings import check_settings, number
 from ..networks import QNetwork
-from .config import AgentConfig
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """An optimiser and its settings.
+
+    Args:
+        name: "adam", "adamw", "sgd", or "sparse_adam": Adam that moves only the rows of the embedding that a batch
+            reads, and without dueling only the rows of the action head that it takes; for large vocabularies.
+        head_rate: learning rate of the heads, in units of the agent's `learning_rate`. An LSTM's hidden vectors are
+            small, so the head's weights have far to go: with a large vocabulary and little time, 10 reaches in one
+            minute what 1 reaches in two. On a small corpus learned to the end it gains nothing.
+        weight_decay: of AdamW and SGD.
+        max_grad_norm: gradients are scaled down to this norm; None for no clipping.
+    """
+
+    name: Literal["adam", "adamw", "sgd", "sparse_adam"] = "adam"
+    head_rate: float = number(1.0, 0.0, 10**4)
+    weight_decay: float = number(0.0, 0.0, 1.0)
+    max_grad_norm: float | None = number(10.0, 1e-9, 10**9)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, each with one sentence."""
+        check_settings(self)
+        if self.name in ("adam", "sparse_adam") and self.weight_decay:
+            raise ValueError(f"{self.name} has no weight_decay; use adamw or sgd, not weight_decay {self.weight_decay}")
+
+    @property
+    def moments(self) -> int:
+        """Numbers that it keeps for each trained weight."""
+        return 1 if self.name == "sgd" else 2
 
 
 class Optimizer:
     """torch's optimisers under one schedule and one gradient norm; with `head_rate` the heads in a group of their own.
 
     With "sparse_adam" the gradients of the embedding, and of the action head where only taken actions train it, hold
-    the rows of the batch's tokens alone, and so do their steps (`torch.optim.SparseAdam`: the moments of a row stand
-    still while it is not met). Adam would pass over all V rows of six arrays, whatever the batch.
+    the rows of the batch's tokens alone, and so do their steps (`torch.optim.SparseAdam`: the moments of other rows do
+    not change). Adam would pass over all V rows of six arrays for every batch.
 
     Args:
         network: what is trained.
-        config: the learner's settings.
+        config: which optimiser.
+        learning_rate: step size at the beginning.
+        reads_all_actions: the gradient reaches all V outputs of the action head, not those of taken actions alone.
     """
 
-    def __init__(self, network: QNetwork, config: AgentConfig) -> None:
-        rate = config.at("learning_rate", 0.0)
+    def __init__(
+        self, network: QNetwork, config: OptimizerConfig, learning_rate: float, reads_all_actions: bool = True
+    ) -> None:
         sparse: list[Tensor] = []
-        if config.optimizer == "sparse_adam":
-            sparse = network.use_sparse_gradients(with_head=not config.reads_all_actions)
+        if config.name == "sparse_adam":
+            sparse = network.use_sparse_gradients(with_head=not reads_all_actions)
         rows = {id(p) for p in sparse}
         self.parameters = list(network.parameters())
         self.max_grad_norm = config.max_grad_norm
@@ -39,8 +74,8 @@ class Optimizer:
             of_heads = {"params": [p for p in parameters if id(p) in heads], "factor": config.head_rate}
             return [group for group in (others, of_heads) if group["params"]]
 
-        self.dense = _dense(groups([p for p in self.parameters if id(p) not in rows]), config, rate)
-        self.sparse = torch.optim.SparseAdam(groups(sparse), lr=rate) if sparse else None
+        self.dense = _dense(groups([p for p in self.parameters if id(p) not in rows]), config, learning_rate)
+        self.sparse = torch.optim.SparseAdam(groups(sparse), lr=learning_rate) if sparse else None
 
     @property
     def _all(self) -> list[torch.optim.Optimizer]:
@@ -88,11 +123,11 @@ class Optimizer:
             self.sparse.load_state_dict(state["sparse"])
 
 
-def _dense(groups: list[dict[str, Any]], config: AgentConfig, rate: float) -> torch.optim.Optimizer:
+def _dense(groups: list[dict[str, Any]], config: OptimizerConfig, rate: float) -> torch.optim.Optimizer:
     # One pass over all parameters instead of several for each; not offered for every device.
     fused = groups[0]["params"][0].device.type in ("cpu", "cuda")
-    if config.optimizer == "sgd":
+    if config.name == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=0.9, weight_decay=config.weight_decay, fused=fused)
-    if config.optimizer == "adamw":
+    if config.name == "adamw":
         return torch.optim.AdamW(groups, lr=rate, weight_decay=config.weight_decay, fused=fused)
     return torch.optim.Adam(groups, lr=rate, fused=fused)

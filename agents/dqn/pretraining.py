@@ -11,7 +11,7 @@ from torch import nn
 from ..replay.episodes import EpisodeReplay
 from ..replay.sampling import BatchSampler
 from . import losses
-from .config import MAXIMUM_LIKELIHOOD
+from .config import AgentConfig
 from .learner import Learner
 from .optimizer import Optimizer
 from .update import Update
@@ -21,6 +21,7 @@ _NORMALISER = 0.1  # α of self-normalisation (Devlin et al. 2014, sec. 4)
 
 def pretrain(
     learner: Learner,
+    config: AgentConfig,
     corpus: EpisodeReplay,
     generator: torch.Generator,
     goes_on: Callable[[], bool] = lambda: True,
@@ -33,27 +34,28 @@ def pretrain(
     rewards: the action head begins with them, and so does the reward head with `redistribute`.
 
     Args:
+        config: `pretrain`, batch_size, optimizer and learning_rate are used.
         learner: whose networks have not learned yet; both end with the trained weights.
         corpus: episodes to learn from.
         generator: source of randomness for the batches, on the CPU.
         goes_on: asked before every update; False ends it early.
     """
-    network, rules = learner.network, learner.rules
-    config = dataclasses.replace(learner.config, averaged=False, **MAXIMUM_LIKELIHOOD)
-    optimizer = Optimizer(network, config)
+    network = learner.network
+    optimizer = Optimizer(network, config.optimizer, config.learning_rate(0.0))
     sampler = BatchSampler(None, corpus, config.batch_size, 1.0, generator)
+    backup = dataclasses.replace(learner.backup, temperature=1.0)
     network.train()
     done = 0
-    while done < learner.config.pretrain and goes_on():
+    while done < config.pretrain and goes_on():
         batch = sampler.sample()
         if batch is None:
             break
-        update = Update(batch, network, network, config, rules, temperature=1.0)
+        update = Update(batch, network, network, learner.valid_actions, backup)
         taken, log_mass = update.online.head_of_taken(network.head, 1.0)
         loss = losses.cross_entropy(taken, log_mass) + _NORMALISER * log_mass.square()
         optimizer.zero_grad()
         batch.mean(loss).backward()
-        optimizer.step(config.at("learning_rate", 0.0))
+        optimizer.step(config.learning_rate(0.0))
         done += len(update.index)
     if isinstance(network.behaviour_head, nn.Linear):
         network.behaviour_head.load_state_dict(network.head.state_dict())

@@ -5,29 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from ...envs import Phrases
-from ...envs.text import Tokenizer, load_tokenizer, write_atomically, write_text_atomically
-from ..runs.config import env_config_of
-from .config import agent_config_of
+from ...envs import Phrases, env_config_of
+from ...envs.text import Tokenizer, load_tokenizer, write_atomically, write_json
+from ..networks import QNetwork
+from .config import AgentConfig
+from .format_1 import agent_settings
 
-if TYPE_CHECKING:
-    from ..networks import QNetwork
-    from .agent import DQN
-
-FORMAT = 1
+FORMAT = 2
 
 
-def write_json(path: Path, value: Any) -> None:
-    """`value` as readable JSON."""
-    write_text_atomically(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-
-def save_agent(agent: DQN, folder: Path) -> None:
-    """Weights, settings and tokenizer of `agent`."""
+def save_agent(agent: Any, folder: Path) -> None:
+    """Write weights, settings and tokenizer of `agent`, a `DQN`."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in agent.policy_network.state_dict().items()}
     write_atomically(folder / "weights.safetensors", lambda p: save_file(weights, p))
@@ -54,10 +46,10 @@ def save_agent(agent: DQN, folder: Path) -> None:
     write_json(folder / "agent.json", settings)
 
 
-def load_agent(cls: type[DQN], folder: Path, env: Any, device: str) -> DQN:
-    """The agent saved in `folder`, in `env` where given."""
+def load_agent(kind: Any, folder: Path, env: Any, device: str) -> Any:
+    """The agent saved in `folder`, in `env` where given; `kind` is `DQN` or a class derived from it."""
     settings = _settings(folder)
-    config = agent_config_of(settings["agent"])
+    config = AgentConfig(**settings["agent"])
     tokenizer = load_tokenizer(folder / "tokenizer")
     phrases: dict[str, Any] = {}
     if settings.get("phrases"):
@@ -67,9 +59,9 @@ def load_agent(cls: type[DQN], folder: Path, env: Any, device: str) -> DQN:
         saved = settings["env"]
         env_config = env_config_of({**saved, "corpus": saved["corpus"] or ()})
         parts: dict[str, Any] = {"tokenizer": tokenizer, "env_config": env_config, "saved": folder, **phrases}
-        agent = cls(None, config, seed=settings["seed"], device=device, **parts)
+        agent = kind(None, config, seed=settings["seed"], device=device, **parts)
     else:
-        agent = cls(env, config, seed=settings["seed"], device=device, saved=folder, **phrases)
+        agent = kind(env, config, seed=settings["seed"], device=device, saved=folder, **phrases)
         _refuse_other_vocabulary(folder, settings, agent.tokenizer)
     agent.network.load_state_dict(load_file(folder / "weights.safetensors", device=str(agent.device)))
     agent.learner.target_network.load_state_dict(agent.network.state_dict())
@@ -111,8 +103,12 @@ def _settings(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{folder} holds no saved agent (no agent.json); give the folder that save() wrote"
         ) from None
+    if settings.get("format") == 1:
+        return {**settings, "agent": agent_settings(settings["agent"])}
     if settings.get("format") != FORMAT:
-        raise ValueError(f"{folder} was saved in format {settings.get('format')}; this version reads format {FORMAT}")
+        raise ValueError(
+            f"{folder} was saved in format {settings.get('format')}; this version reads formats 1 and {FORMAT}"
+        )
     return settings
 
 

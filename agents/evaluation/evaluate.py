@@ -12,10 +12,12 @@ import numpy.typing as npt
 import torch
 
 from ...envs import EnvConfig, Episodes, Oracle, Split, Vocabulary, World, force
-from ..protocol import Agent
+from ..acting.choosing import choose_actions
+from ..protocol import Agent, BaseAgent, complete
 from .claims import supported_claims
 from .exact import MAX_TEXTS, exact_score
-from .policies import log_likelihood, policy_of, world_of
+from .scores import normalized_score
+from .policies import acting_in, log_likelihood, world_of
 from .tasks import task_figures
 
 _BLOCK = 256  # texts scored at a time
@@ -54,11 +56,12 @@ def score_text(
 
     Every token of every document is scored. One that lies beyond `max_new_tokens` is scored in an episode that starts
     later in the document, with the window the environment would show there. In a task of pairs it is the target, up to
-    `max_new_tokens`: later windows would have lost the source. `temperature` is that of a DQN's policy; `env` is needed
-    for an agent that does not know its environment.
+    `max_new_tokens`: later windows would have lost the source. `temperature` is that of the policy, the agent's own if
+    None; `env` is needed for an agent that does not know its environment.
     """
+    agent = complete(agent, env)
     world, config = world_of(agent, env)
-    tau = temperature_of(agent) if temperature is None else temperature
+    tau = agent.temperature if temperature is None else temperature
     documents = world.documents[split]
     count = min(limit or len(documents), len(documents))
     step = config.max_new_tokens
@@ -82,7 +85,7 @@ def score_text(
         )
         characters += int(forced.terminated.sum())
         if tau > 0:
-            own += log_likelihood(agent, world, config, forced, tau)
+            own += log_likelihood(agent, config, forced, tau)
     if not scored:
         raise ValueError(
             f"none of the {unknown} tokens of the {split} documents can be written: the vocabulary knows none of them; "
@@ -135,28 +138,37 @@ def play(
 ) -> Play:
     """Episodes of a policy: an agent at `temperature` (0 is greedy), "random" (uniform valid) or "target" (p* itself).
 
-    Equal seeds give equal prompts to every policy. The agents of other algorithms than DQN have one policy for every
-    temperature above 0.
+    Equal seeds give equal prompts to every policy.
+
+    Raises ValueError for a temperature that the agent's policy does not have.
     """
     running = _running(world, config, episodes, seed)
     prefixes = running.observe()
     generator = torch.Generator().manual_seed(seed)
     active, returns, kl = np.ones(episodes, np.bool_), np.zeros(episodes), np.zeros(episodes)
-    act = policy_of(policy, running, temperature)
+    policy = policy if isinstance(policy, str) else complete(policy, config)
+    tau = 1.0 if isinstance(policy, str) else policy.policy_temperature(temperature)
+    reader = acting_in(policy, running, config, tau == 0.0)
+    measures_kl = not isinstance(policy, str) and tau > 0.0 and reader.by_token
     decisions = np.zeros(episodes, np.int64)
     while active.any():
-        actions, log_pi = act(running, generator)
-        decisions += active & getattr(act, "decides", True)
-        if log_pi is not None:
-            kl += np.where(active, _kl(log_pi, running), 0.0)
-        rewards, terminated, truncated, _ = running.step(actions.numpy(), active)
+        valid = torch.from_numpy(running.action_masks())
+        values = reader.values(valid).cpu()
+        actions, _ = choose_actions(values, tau, generator=generator)
+        tokens, decided = reader.tokens(actions)
+        decisions += active & decided.numpy()
+        if measures_kl:
+            kl += np.where(active, _kl(torch.log_softmax(values / tau, -1).double(), running), 0.0)
+        rewards, terminated, truncated, _ = running.step(tokens.numpy(), active)
         returns += rewards
         active = active & ~(terminated | truncated)
+        if active.any():
+            reader.step(tokens)
     ids, prompts = [running.tokens(row) for row in range(episodes)], (prefixes != Vocabulary.PAD).sum(1)
     first = len(Vocabulary.SPECIAL_TOKENS)
     written = [[i for i in row[start:] if i >= first] for row, start in zip(ids, prompts, strict=True)]
     texts = [world.tokenizer.decode(row) for row in ids]
-    if getattr(policy, "phrases", None) is not None and temperature > 0:
+    if tau > 0.0 and not reader.by_token:
         kl[:] = np.nan  # the policy over tokens is a sum over all ways to write them
     return Play(returns, kl, prefixes, texts, written, decisions, np.asarray(running.written))
 
@@ -199,9 +211,10 @@ def evaluate(
     repetition of sampled texts; of greedy ones, against the targets of `split`, exact_match and token_f1 (answers),
     bleu and chrf (translations), accuracy, macro_f1 and confusion (labels).
     """
+    agent = complete(agent, env)
     world, config = world_of(agent, env)
     config = dataclasses.replace(config, split=split)
-    tau = temperature_of(agent)
+    tau = agent.temperature
     score = score_text(agent, split, documents, env=env)
     references = reference_returns(world, config, episodes, seed)
     sampled = play(agent, world, config, episodes, seed, tau)
@@ -211,7 +224,7 @@ def evaluate(
     result = {
         **dataclasses.asdict(score),
         **figures,
-        "temperature": getattr(agent, "temperature", None),
+        "temperature": tau if agent.has_temperature else None,
         "kl_to_target": float(sampled.kl.mean()) if has_kl else None,
         "kl_to_target_ci": _interval(sampled.kl) if has_kl else None,
         "sampled_return": float(sampled.returns.mean()),
@@ -225,14 +238,13 @@ def evaluate(
         "decisions": float(greedy.decisions.mean()),
         "tokens_written": float(greedy.tokens.mean()),
         "env_steps": agent.env_steps,
-        "transitions_trained": getattr(agent, "transitions_trained", None),
-        "wall_seconds": getattr(agent, "learning_seconds", None),
-        "supports": supported_claims(config, getattr(agent, "temperature", 0.0), _gamma(agent)),
+        "transitions_trained": agent.transitions_trained,
+        "wall_seconds": agent.learning_seconds,
+        "supports": supported_claims(config, tau if agent.has_temperature else 0.0, agent.gamma),
     }
     random, best = references["random_return"], references["optimal_return"]
-    if random is not None and best is not None:
-        result["normalized_score"] = (result["greedy_return"] - random) / (best - random)
-    elif bounds:
+    result["normalized_score"] = normalized_score(float(greedy.returns.mean()), random, best)
+    if bounds and best is None:
         lower, upper = Oracle(world, config).bounds(greedy.prefixes)
         result["optimal_return_bounds"] = [float(lower.mean()), float(upper.mean())]
     return result
@@ -245,18 +257,7 @@ def _interval(values: npt.NDArray[np.float64]) -> list[float]:
     return [mean - half, mean + half]
 
 
-def temperature_of(agent: Agent) -> float:
-    """τ of a DQN; 1 for an agent that has none, whose policy is used as it is."""
-    return float(getattr(agent, "temperature", 1.0))
-
-
-def _gamma(agent: Agent) -> float:
-    """The discount the agent learns with; 1, which every adapter has by default, where it does not say."""
-    config = getattr(agent, "config", None) or getattr(agent, "settings", {})
-    return float(config.get("gamma", 1.0) if isinstance(config, dict) else getattr(config, "gamma", 1.0))
-
-
-def _exact(agent: Agent, world: World, config: EnvConfig) -> dict[str, float] | None:
+def _exact(agent: BaseAgent, world: World, config: EnvConfig) -> dict[str, float] | None:
     """`exact_score` where there is one prompt and few enough texts."""
     words = int(world.valid.sum())
     if config.prompt_length != (0, 0) or words**config.max_new_tokens > MAX_TEXTS or config.transition != "free":
@@ -265,7 +266,7 @@ def _exact(agent: Agent, world: World, config: EnvConfig) -> dict[str, float] | 
         return None
     if not Oracle(world, config).is_exact:
         return None
-    return dataclasses.asdict(exact_score(agent, temperature=temperature_of(agent), env=config))
+    return dataclasses.asdict(exact_score(agent, temperature=agent.temperature, env=config))
 
 
 def reference_returns(world: World, config: EnvConfig, episodes: int, seed: int) -> dict[str, float | None]:

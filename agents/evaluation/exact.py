@@ -9,10 +9,9 @@ import numpy.typing as npt
 import torch
 
 from ...envs import EnvConfig, Episodes, Oracle, Vocabulary, World
-from ..dqn.agent import DQN
-from ..networks.prefixes import windows_at
-from ..protocol import Agent
+from ..protocol import Agent, complete
 from .policies import world_of
+from .scores import normalized_score
 
 MAX_TEXTS = 300_000
 
@@ -72,50 +71,25 @@ def _earned(world: World, config: EnvConfig, prompt: list[int], tokens: Ints, le
 
 @torch.no_grad()
 def log_policy(agent: Agent, texts: Texts, temperature: float, env: EnvConfig | None = None) -> Floats:
-    """(N,) log π(text), greedy at temperature 0 (-inf for all texts but one).
-
-    Above 0 it is a DQN's Boltzmann policy at that temperature, and that of any other agent as it is.
-    """
-    if not isinstance(agent, DQN):
-        return _log_policy_of_windows(agent, texts, temperature == 0.0, *world_of(agent, env))
-    network = agent.policy_network.eval()
-    prompt = torch.from_numpy(np.tile(texts.prompt, (len(texts.tokens), 1)))
-    tokens = torch.cat([prompt, torch.from_numpy(texts.tokens)], dim=1).to(agent.device)
-    hidden = network(tokens)[:, len(texts.prompt) - 1 : -1]  # (N, T, D) before each written token
-    total = torch.zeros(len(tokens), dtype=torch.float64)
-    for step in range(texts.tokens.shape[1]):
-        written = torch.full((len(tokens),), step, device=agent.device)
-        valid = agent.rules.mask(written).expand(len(tokens), -1)
-        values = network.policy_values(hidden[:, step], valid).double()
-        if temperature > 0:
-            log_pi = torch.log_softmax(values / temperature, -1)
-        else:
-            best = torch.nn.functional.one_hot(values.argmax(-1), values.shape[-1])
-            log_pi = torch.where(best.bool(), 0.0, -torch.inf)
-        chosen = log_pi.gather(1, tokens[:, len(texts.prompt) + step, None])[:, 0].cpu()
-        total += torch.where(torch.from_numpy(step < texts.lengths), chosen, 0.0)
-    return total.numpy()
-
-
-def _log_policy_of_windows(agent: Agent, texts: Texts, greedy: bool, world: World, config: EnvConfig) -> Floats:
-    """(N,) `log_policy` of an agent that is asked for windows; once for every prefix that texts share."""
-    prompt = len(texts.prompt)
+    """(N,) log π(text), greedy at temperature 0 (-inf for all texts but one)."""
+    agent = complete(agent, env)
+    _, config = world_of(agent, env)
+    tau, prompt = agent.policy_temperature(temperature), len(texts.prompt)
     tokens = np.concatenate([np.tile(texts.prompt, (len(texts.tokens), 1)), texts.tokens], axis=1)
-    total = np.zeros(len(tokens))
-    for step in range(texts.tokens.shape[1]):
-        prefixes, which = np.unique(tokens[:, : prompt + step], axis=0, return_inverse=True)
-        count = len(prefixes)
-        ends = np.full(count, prompt + step - 1)
-        windows = windows_at(prefixes, np.arange(count), ends, config.context_length)
-        masks = np.tile(world.valid, (count, 1))
-        masks[:, Vocabulary.EOS] &= step >= config.min_new_tokens
-        if greedy:
-            actions, _ = agent.predict(windows, deterministic=True, action_masks=masks)
-            log_pi = np.where(np.arange(world.vocab_size) == np.asarray(actions)[:, None], 0.0, -np.inf)
+    rows, steps = np.nonzero(np.arange(texts.tokens.shape[1]) < texts.lengths[:, None])
+    chosen, log_pi = torch.from_numpy(texts.tokens[rows, steps]), np.zeros(len(rows))
+    done = 0
+    for values in agent.values_at(tokens, rows, prompt - 1 + steps, config, written=steps, greedy=tau == 0.0):
+        part = slice(done, done + len(values))
+        actions = chosen[part, None].to(values.device)
+        if tau > 0.0:
+            found = torch.log_softmax(values.double() / tau, -1).gather(1, actions)[:, 0]
         else:
-            log_pi = np.asarray(agent.log_probs(windows, masks), np.float64)
-        chosen = log_pi[which.reshape(-1), texts.tokens[:, step]]
-        total += np.where(step < texts.lengths, chosen, 0.0)
+            found = torch.where(values.argmax(-1) == actions[:, 0], 0.0, -torch.inf)
+        log_pi[part] = found.cpu().numpy()
+        done += len(values)
+    total = np.zeros(len(tokens))
+    np.add.at(total, rows, log_pi)
     return total
 
 
@@ -130,7 +104,7 @@ class ExactScore:
         soft_regret: optimal soft return minus that; τ·KL(π ‖ optimal policy), at τ = 1 the first figure.
         expected_return: E[Σ r].
         greedy_return: return of the greedy text.
-        normalized_score: (greedy - random)/(optimal - random).
+        normalized_score: of the greedy text, see `scores.normalized_score`.
         total_variation: between π's and the optimal distribution over texts at its temperature.
     """
 
@@ -140,7 +114,7 @@ class ExactScore:
     soft_regret: float
     expected_return: float
     greedy_return: float
-    normalized_score: float
+    normalized_score: float | None
     total_variation: float
 
 
@@ -152,13 +126,14 @@ def exact_score(
     `env` is needed for an agent that does not know its environment; one without a temperature is scored at τ = 1.
     Raises ValueError where there are too many texts to enumerate.
     """
+    agent = complete(agent, env)
     world, config = world_of(agent, env)
     if not config.pays_log_likelihood:
         raise ValueError(
             "exact scores are those of log-likelihood alone; use log_prob_weight 1 and no sequence_reward, not "
             f"{config.log_prob_weight} and {config.sequence_reward!r}"
         )
-    tau = float(getattr(agent, "temperature", 1.0)) if temperature is None else temperature
+    tau = agent.temperature if temperature is None else temperature
     texts = every_text(world, config, prompt)
     policy, greedy = (log_policy(agent, texts, t, env) for t in (tau, 0.0))
     return score_distribution(world, config, texts, policy, greedy, tau)
@@ -187,7 +162,7 @@ def score_distribution(
         soft_regret=best_soft - expected - temperature * entropy,
         expected_return=expected,
         greedy_return=greedy,
-        normalized_score=(greedy - random) / (best - random),
+        normalized_score=normalized_score(greedy, random, best),
         total_variation=float(0.5 * np.abs(pi - np.exp(optimal_log)).sum()),
     )
 

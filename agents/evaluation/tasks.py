@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ...envs.metrics import corpus_bleu, corpus_chrf, exact_match, token_f1
 from ...envs import EnvConfig, Split, Vocabulary, World
 from ..decoding import Decoding
-from ..protocol import Agent
+from ..protocol import Agent, complete
 from .confusion import Confusion
 from .diversity import distinct, repetition, self_bleu
 from .policies import write_ids
@@ -69,7 +70,7 @@ def decode_pairs(
     prompts = [[Vocabulary.BOS, *documents[i][: documents.longest_prompt[i]].tolist()] for i in range(count)]
     # Texts of about one length are written side by side, so that few rows are read for nothing.
     order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
-    found = write_ids(agent, world, config, [prompts[i] for i in order], Decoding(0.0), seed)
+    found = write_ids(complete(agent, config), world, config, [prompts[i] for i in order], Decoding(0.0), seed)
     texts = [""] * count
     for place, text in zip(order, found, strict=True):
         texts[place] = text
@@ -77,8 +78,6 @@ def decode_pairs(
 
 
 def _answers(hypotheses: list[str], references: list[str]) -> dict[str, Any]:
-    from ...envs.metrics import exact_match, token_f1
-
     return {
         "exact_match": _mean(exact_match, hypotheses, references),
         "token_f1": _mean(token_f1, hypotheses, references),
@@ -86,8 +85,6 @@ def _answers(hypotheses: list[str], references: list[str]) -> dict[str, Any]:
 
 
 def _translations(hypotheses: list[str], references: list[str]) -> dict[str, Any]:
-    from ...envs.metrics import corpus_bleu, corpus_chrf
-
     return {"bleu": corpus_bleu(hypotheses, references), "chrf": corpus_chrf(hypotheses, references)}
 
 

@@ -1,26 +1,34 @@
 """Q-networks over token prefixes."""
 
 from .base import QNetwork, State, put_rows
+from .config import NetworkConfig
 from .heads import Heads
-from .lstm import LSTMQNetwork
-from .making import NETWORKS, make_network
-from .pretrained import PretrainedSettings
-from .seq2seq_lstm import Seq2SeqLSTMQNetwork
-from .seq2seq_transformer import Seq2SeqTransformerQNetwork
-from .tabular import TabularQNetwork
-from .transformer import TransformerQNetwork
+from .lstm import LSTMConfig, LSTMQNetwork
+from .making import NETWORKS, make_q_network, network_config
+from .pretrained import PretrainedConfig
+from .seq2seq_lstm import Seq2SeqLSTMConfig, Seq2SeqLSTMQNetwork
+from .seq2seq_transformer import Seq2SeqTransformerConfig, Seq2SeqTransformerQNetwork
+from .tabular import TabularConfig, TabularQNetwork
+from .transformer import TransformerConfig, TransformerQNetwork
 
 __all__ = [
     "NETWORKS",
     "Heads",
+    "LSTMConfig",
     "LSTMQNetwork",
-    "PretrainedSettings",
+    "NetworkConfig",
+    "PretrainedConfig",
     "QNetwork",
+    "Seq2SeqLSTMConfig",
     "Seq2SeqLSTMQNetwork",
+    "Seq2SeqTransformerConfig",
     "Seq2SeqTransformerQNetwork",
     "State",
+    "TabularConfig",
     "TabularQNetwork",
+    "TransformerConfig",
     "TransformerQNetwork",
-    "make_network",
+    "make_q_network",
+    "network_config",
     "put_rows",
 ]

@@ -30,10 +30,12 @@ class QNetwork(nn.Module):
         value_head: (D -> value_bins) state values in a dueling network.
         behaviour_head: (D -> V) logits of the policy that wrote the data, None without.
         reward_head: (D -> V) rewards, None without.
-        notes: what whoever starts a run may want to know of how the network was made, one line each.
+        max_length: longest text in tokens; None for no limit.
+        notes: messages to print at start.
     """
 
     support: Tensor
+    max_length: int | None = None
 
     def __init__(self, vocab_size: int, hidden_size: int, heads: Heads | None = None) -> None:
         super().__init__()
@@ -181,9 +183,3 @@ def put_rows(state: State, rows: Tensor, new: State) -> None:
     """
     for old, fresh in zip(state, new, strict=True):
         old[rows] = fresh.to(old.dtype)
-
-
-@torch.no_grad()
-def count_parameters(network: nn.Module) -> int:
-    """Number of trained numbers."""
-    return sum(p.numel() for p in network.parameters())

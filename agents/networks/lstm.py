@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
+from ...envs import EnvConfig
+from ...envs.text import Tokenizer
 from .base import QNetwork, State
+from .config import RecurrentConfig
 from .heads import Heads
 from .recurrent import LSTM, in_chunks
+
+
+@dataclass(frozen=True)
+class LSTMConfig(RecurrentConfig):
+    """Embedding, LSTM, linear.
+
+    Args:
+        skip: the heads see the newest token's embedding too, so that what one token says of the next need not pass the
+            gates.
+    """
+
+    name: str = "lstm"
+    skip: bool = False
+
+    def make(
+        self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None
+    ) -> QNetwork:
+        """See `NetworkConfig`."""
+        return LSTMQNetwork(
+            vocab_size, self.embedding_size, self.hidden_size, self.num_layers, self.dropout, heads, self.skip,
+            self.chunk_length,
+        )  # fmt: skip
 
 
 class LSTMQNetwork(QNetwork):

@@ -1,54 +1,73 @@
-"""Make a network by its name and settings."""
+"""Make a network from its name and settings."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ...envs import EnvConfig, Phrases, nearest
+from ...envs.settings import make_settings
 from ...envs.text import Tokenizer
 from .base import QNetwork
-from .config import NetworkConfig
+from .config import NetworkConfig, longest_text
 from .heads import Heads
-from .lstm import LSTMQNetwork
-from .precision import DTYPES
-from .pretrained import PretrainedQNetwork, PretrainedSettings, is_encoder_decoder
+from .lstm import LSTMConfig
+from .pretrained import PretrainedConfig, is_encoder_decoder
 from .pretrained_causal import PretrainedCausalQNetwork
 from .pretrained_seq2seq import PretrainedSeq2SeqQNetwork
-from .seq2seq_lstm import Seq2SeqLSTMQNetwork
-from .seq2seq_transformer import Seq2SeqTransformerQNetwork
-from .tabular import TabularQNetwork
-from .transformer import TransformerQNetwork
+from .seq2seq_lstm import Seq2SeqLSTMConfig
+from .seq2seq_transformer import Seq2SeqTransformerConfig
+from .tabular import TabularConfig
+from .transformer import TransformerConfig
 from .word_vectors import use_word_vectors
 
-_NORMALISED = ("transformer", "seq2seq_transformer", "pretrained")  # hidden vectors are behind a LayerNorm already
+
+@dataclasses.dataclass(frozen=True)
+class _Pretrained(PretrainedConfig):
+    __doc__ = PretrainedConfig.__doc__
+
+    def make(
+        self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None
+    ) -> QNetwork:
+        """The kind of network that the model is."""
+        kind = PretrainedSeq2SeqQNetwork if is_encoder_decoder(self, saved) else PretrainedCausalQNetwork
+        return kind(vocab_size, self, longest_text(env), tokenizer, saved, heads)
 
 
-def _pretrained(
-    vocab_size: int, settings: PretrainedSettings, saved: Path | None = None, **others: Any
-) -> PretrainedQNetwork:
-    """The kind of network that the model is."""
-    kind = PretrainedSeq2SeqQNetwork if is_encoder_decoder(settings, saved) else PretrainedCausalQNetwork
-    return kind(vocab_size, settings, saved=saved, **others)
-
-
-NETWORKS: dict[str, Callable[..., QNetwork]] = {
-    "lstm": LSTMQNetwork,
-    "transformer": TransformerQNetwork,
-    "seq2seq_lstm": Seq2SeqLSTMQNetwork,
-    "seq2seq_transformer": Seq2SeqTransformerQNetwork,
-    "pretrained": _pretrained,
-    "tabular": TabularQNetwork,
+NETWORKS: dict[str, type[NetworkConfig]] = {
+    "lstm": LSTMConfig,
+    "transformer": TransformerConfig,
+    "seq2seq_lstm": Seq2SeqLSTMConfig,
+    "seq2seq_transformer": Seq2SeqTransformerConfig,
+    "pretrained": _Pretrained,
+    "tabular": TabularConfig,
 }
 
 
-def make_network(name: str, vocab_size: int, **settings: Any) -> QNetwork:
-    """The network called `name`, one of NETWORKS; `settings` are its constructor's."""
+def network_config(
+    network: NetworkConfig | Mapping[str, Any] | str | None, base: NetworkConfig | None = None
+) -> NetworkConfig:
+    """The configuration of a network.
+
+    Args:
+        network: its name, its settings with or without a name, or the configuration itself.
+        base: settings to start from, where the name is the same or not given; None for the LSTM's defaults.
+
+    Raises ValueError for an unknown name, and for a setting that the network does not have.
+    """
+    if isinstance(network, NetworkConfig):
+        return network
+    given = {"name": network} if isinstance(network, str) else dict(network or {})
+    name = given.pop("name", base.name if base else "lstm")
     if name not in NETWORKS:
         raise ValueError(f"network {name!r} is unknown{nearest(name, NETWORKS)}; use one of {', '.join(NETWORKS)}")
-    return NETWORKS[name](vocab_size, **settings)
+    if base is not None and base.name == name:
+        given = {**{f.name: getattr(base, f.name) for f in dataclasses.fields(base) if f.name != "name"}, **given}
+    return make_settings(NETWORKS[name], given, f"the network {name!r}", NETWORKS)
 
 
 def make_q_network(
@@ -69,47 +88,24 @@ def make_q_network(
         vocab_size: V.
         heads: those that the learning rule needs.
         tokenizer: the environment's, which pretrained weights and word vectors are matched by.
-        saved: the folder of a saved agent whose weights will be loaded, so that no others are read; None for none.
+        saved: folder of a saved agent whose weights will be loaded, so that no others are read; None for none.
         phrases: that one decision may write; None for single tokens alone.
     """
-    # Corpus episodes and full windows must both fit, and one place more for the last token written.
-    longest = env.context_length + env.max_new_tokens + 1
-    own: dict[str, Any]
-    if network.name == "tabular":
-        prompt = env.context_length - 1 if env.has_pairs else env.prompt_length[1]
-        own = {"longest": prompt + env.max_new_tokens}
-    elif network.name == "pretrained":
-        own = {"settings": _pretrained_settings(network), "tokenizer": tokenizer, "saved": saved}
-    else:
-        own = {"hidden_size": network.hidden_size, "num_layers": network.num_layers, "dropout": network.dropout}
-    if network.name in ("lstm", "seq2seq_lstm"):
-        own |= {"embedding_size": network.embedding_size, "chunk_length": network.chunk_length}
-    if network.name in ("transformer", "seq2seq_transformer"):
-        own |= {"num_heads": network.num_heads}
-    if network.name == "lstm":
-        own |= {"skip": network.skip}
-    elif network.name == "transformer":
-        own |= {"positions": network.positions, "attention_window": network.attention_window}
-    if network.name not in ("lstm", "tabular"):
-        own |= {"max_length": longest}
+    heads = heads or Heads()
     heads = dataclasses.replace(
-        heads or Heads(),
+        heads,
         initial_value=network.initial_value,
         value_scale=network.value_scale,
         noisy=network.noisy,
-        layer_norm=network.name not in _NORMALISED and (network.layer_norm or (heads is not None and heads.layer_norm)),
+        layer_norm=not network.normalized and (network.layer_norm or heads.layer_norm),
         num_actions=phrases.num_actions if phrases else None,
     )
-    made = make_network(network.name, vocab_size, heads=heads, **own)
+    made = network.make(vocab_size, heads, env, tokenizer, saved)
     if network.embedding_file is not None and saved is None:
         if tokenizer is None:
             raise ValueError("embedding_file needs the environment's tokenizer; it is for DQN")
-        found = use_word_vectors(made.embedding, network.embedding_file, tokenizer)  # type: ignore[arg-type]
-        made.notes += (f"{network.embedding_file}: vectors of {found:,} of {vocab_size:,} tokens",)
+        embedding = made.get_submodule("embedding")
+        if isinstance(embedding, nn.Embedding):
+            found = use_word_vectors(embedding, network.embedding_file, tokenizer)
+            made.notes += (f"{network.embedding_file}: vectors of {found:,} of {vocab_size:,} tokens",)
     return made
-
-
-def _pretrained_settings(network: NetworkConfig) -> PretrainedSettings:
-    return PretrainedSettings(
-        network.pretrained or "", network.lora_rank, network.gradient_checkpointing, DTYPES[network.weight_dtype]
-    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import time
+from typing import Literal
 
 import torch
 
+ProductPrecision = Literal["float32", "bfloat16", "auto"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _GAIN = 1.3  # so much faster bfloat16 must be for its rounding to be worth it
 

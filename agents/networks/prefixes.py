@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from torch import Tensor
 from ...envs import Vocabulary
 
 Ints = npt.NDArray[np.int64]
+Prefixes = Sequence[Sequence[int]]  # ids of each, with `<bos>`
 
 
 def right_padded(observation: Tensor) -> tuple[Tensor, Tensor]:
     """Left-padded windows (B, L) to right-padded prefixes (B, longest) and their lengths (B,)."""
-    lengths = (observation != 0).sum(1)
+    lengths = (observation != Vocabulary.PAD).sum(1)
     longest = int(lengths.max())
     place = observation.shape[1] - lengths[:, None] + torch.arange(longest, device=observation.device)
     inside = place < observation.shape[1]
@@ -28,4 +30,21 @@ def windows_at(tokens: npt.NDArray[Any], rows: Ints, columns: Ints, length: int)
     """(N, length) left-padded windows that end with tokens[rows, columns]."""
     places = columns[:, None] - length + 1 + np.arange(length)
     windows: Ints = np.where(places >= 0, tokens[rows[:, None], np.maximum(places, 0)], Vocabulary.PAD)
+    return windows
+
+
+def rows_of(prefixes: Prefixes, longest: int, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """The last `longest` tokens of each prefix as right-padded rows (B, T) int64, and their lengths (B,)."""
+    rows = [list(prefix)[-longest:] for prefix in prefixes]
+    width = max(len(row) for row in rows)
+    padded = [row + [Vocabulary.PAD] * (width - len(row)) for row in rows]
+    return torch.tensor(padded, device=device), torch.tensor([len(row) for row in rows], device=device)
+
+
+def windows_of(prefixes: Prefixes, length: int) -> Ints:
+    """(B, length) left-padded windows with the last tokens of each prefix."""
+    windows = np.full((len(prefixes), length), Vocabulary.PAD, np.int64)
+    for window, prefix in zip(windows, prefixes, strict=True):
+        last = list(prefix)[-length:]
+        window[length - len(last) :] = last
     return windows

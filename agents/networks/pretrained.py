@@ -5,15 +5,18 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ...envs.settings import number
 from ...envs.text import Tokenizer, write_text_atomically
 from .base import QNetwork
+from .config import NetworkConfig
 from .heads import Heads
 from .pieces import mean_rows, pieces_of
+from .precision import DTYPES
 
 FOLDER = "pretrained"  # in the folder of a saved agent, with the model's configuration
 _PROBED = 8  # tokens that the model's head is measured on
@@ -21,20 +24,44 @@ Self = TypeVar("Self", bound="PretrainedQNetwork")
 
 
 @dataclass(frozen=True)
-class PretrainedSettings:
-    """How a pretrained model is loaded and trained.
+class PretrainedConfig(NetworkConfig):
+    """A Hugging Face model: causal (GPT-2, Llama, …), or for tasks of pairs encoder–decoder (T5, BART, …).
+
+    Its sizes and dropout are its own; a learning rate around 1e-4 suits it.
 
     Args:
-        model: local folder, or name on the Hugging Face hub.
-        lora_rank: train low-rank additions to all linear layers (Hu et al. 2022) and the heads alone; None for all.
-        gradient_checkpointing: keep each layer's input only for the backward pass and run the layer again there.
-        weight_dtype: of the model's own weights; those that are trained are float32.
+        pretrained: local folder of the model, or its name on the Hugging Face hub.
+        lora_rank: train additions of this rank to the linear layers, and the heads, alone (Hu et al. 2022); None trains
+            all of it.
+        gradient_checkpointing: run the layers again for the backward pass instead of keeping their outputs.
+        weight_dtype: of the model's own weights; those that are trained are float32. "bfloat16" with lora_rank only,
+            because it would lose most of an update to a weight.
     """
 
-    model: str
-    lora_rank: int | None = None
+    normalized = True
+    takes_phrases = False
+
+    name: str = "pretrained"
+    pretrained: str | None = None
+    lora_rank: int | None = number(None, 1, 10**6)
     gradient_checkpointing: bool = False
-    weight_dtype: torch.dtype = torch.float32
+    weight_dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, each with one sentence."""
+        super().__post_init__()
+        if self.pretrained is None:
+            raise ValueError("the network 'pretrained' needs the setting pretrained, the folder or name of its model")
+        if self.weight_dtype != "float32" and self.lora_rank is None:
+            raise ValueError(
+                "weights in bfloat16 lose most of each update, so they are for lora_rank, where others are trained; "
+                "for faster products alone use precision bfloat16"
+            )
+
+    @property
+    def model(self) -> str:
+        """`pretrained`, the folder or name of the model."""
+        return str(self.pretrained)
 
 
 class PretrainedQNetwork(QNetwork):
@@ -54,10 +81,12 @@ class PretrainedQNetwork(QNetwork):
         heads: which heads to put on the hidden states; one number for each action.
     """
 
+    max_length: int
+
     def __init__(
         self,
         vocab_size: int,
-        settings: PretrainedSettings,
+        settings: PretrainedConfig,
         max_length: int = 512,
         tokenizer: Tokenizer | None = None,
         saved: Path | None = None,
@@ -76,7 +105,7 @@ class PretrainedQNetwork(QNetwork):
         self.config = model.config
         self.max_length = min(max_length, getattr(model.config, "max_position_embeddings", None) or max_length)
         self.embedding = nn.Embedding(vocab_size, table.shape[1])
-        self.weight_dtype = settings.weight_dtype
+        self.weight_dtype = DTYPES[settings.weight_dtype]
         if saved is None:
             if tokenizer is None:
                 raise ValueError("a pretrained network needs the environment's tokenizer; it is for DQN")
@@ -181,12 +210,12 @@ class PretrainedQNetwork(QNetwork):
         return made
 
 
-def is_encoder_decoder(settings: PretrainedSettings, saved: Path | None) -> bool:
+def is_encoder_decoder(settings: PretrainedConfig, saved: Path | None) -> bool:
     """Whether the model has an encoder and a decoder."""
     return bool(_config(settings, saved).is_encoder_decoder)
 
 
-def _config(settings: PretrainedSettings, saved: Path | None) -> Any:
+def _config(settings: PretrainedConfig, saved: Path | None) -> Any:
     place = settings.model if saved is None else str(saved / FOLDER)
     if not Path(place).is_dir() and (saved is not None or Path(place).is_absolute() or place.startswith(".")):
         raise FileNotFoundError(f"there is no folder {place!r} with a pretrained model")
@@ -199,13 +228,13 @@ def _config(settings: PretrainedSettings, saved: Path | None) -> Any:
         ) from None
 
 
-def _load(settings: PretrainedSettings, saved: Path | None) -> Any:
+def _load(settings: PretrainedConfig, saved: Path | None) -> Any:
     """The whole model; with weights of no meaning where those of the saved agent will follow."""
     config = _config(settings, saved)
     kind = _library("AutoModelForSeq2SeqLM" if config.is_encoder_decoder else "AutoModelForCausalLM")
     if saved is not None:
-        return kind.from_config(config, dtype=settings.weight_dtype)
-    return kind.from_pretrained(settings.model, config=config, dtype=settings.weight_dtype)
+        return kind.from_config(config, dtype=DTYPES[settings.weight_dtype])
+    return kind.from_pretrained(settings.model, config=config, dtype=DTYPES[settings.weight_dtype])
 
 
 def _tokenizer(model: str) -> Any:

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...envs import EnvConfig
+from ...envs.text import Tokenizer
 from .base import QNetwork, State
+from .config import RecurrentConfig, longest_text
 from .heads import Heads
 from .pairs import Pairs, inside, refuse_longer, widened
 from .recurrent import LSTM, BidirectionalLSTM, in_chunks
+
+
+@dataclass(frozen=True)
+class Seq2SeqLSTMConfig(RecurrentConfig):
+    """For tasks of pairs: a bidirectional LSTM encoder, and a decoder with attention."""
+
+    name: str = "seq2seq_lstm"
+
+    def make(
+        self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None
+    ) -> QNetwork:
+        """See `NetworkConfig`."""
+        return Seq2SeqLSTMQNetwork(
+            vocab_size, self.embedding_size, self.hidden_size, self.num_layers, self.dropout, longest_text(env), heads,
+            self.chunk_length,
+        )  # fmt: skip
 
 
 class Seq2SeqLSTMQNetwork(QNetwork):
@@ -28,6 +50,8 @@ class Seq2SeqLSTMQNetwork(QNetwork):
         heads: which heads to put on the hidden vectors.
         chunk_length: tokens whose inner states the backward pass keeps at a time; None for all.
     """
+
+    max_length: int
 
     def __init__(
         self,

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import Block, angles, causal_attention, each, initialise, refuse_odd_heads, split_heads
+from ...envs import EnvConfig
+from ...envs.text import Tokenizer
 from .base import QNetwork, State
+from .config import AttentionConfig, longest_text
 from .heads import Heads
 from .pairs import Pairs, inside, refuse_longer, widened
+
+
+@dataclass(frozen=True)
+class Seq2SeqTransformerConfig(AttentionConfig):
+    """For tasks of pairs: an encoder–decoder Transformer."""
+
+    name: str = "seq2seq_transformer"
+
+    def make(
+        self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None
+    ) -> QNetwork:
+        """See `NetworkConfig`."""
+        return Seq2SeqTransformerQNetwork(
+            vocab_size, self.hidden_size, self.num_layers, self.num_heads, longest_text(env), self.dropout, heads
+        )
 
 
 class Seq2SeqTransformerQNetwork(QNetwork):
@@ -26,6 +47,8 @@ class Seq2SeqTransformerQNetwork(QNetwork):
         dropout: on embeddings and after every sublayer, while training.
         heads: which heads to put on the hidden vectors (which are layer-normalised in any case).
     """
+
+    max_length: int
 
     def __init__(
         self,

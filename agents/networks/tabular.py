@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
+from ...envs import EnvConfig, Vocabulary
+from ...envs.text import Tokenizer
 from .base import QNetwork, State
+from .config import NetworkConfig
 from .heads import Heads
 
 MAX_PREFIXES = 20_000
-_FIRST_WORD = 5  # ids below are special tokens
+_FIRST_WORD = len(Vocabulary.SPECIAL_TOKENS)
+
+
+@dataclass(frozen=True)
+class TabularConfig(NetworkConfig):
+    """A row of values for each prefix; tiny environments only."""
+
+    name: str = "tabular"
+
+    def make(
+        self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None
+    ) -> QNetwork:
+        """See `NetworkConfig`."""
+        prompt = env.context_length - 1 if env.has_pairs else env.prompt_length[1]
+        return TabularQNetwork(vocab_size, prompt + env.max_new_tokens, heads)
 
 
 class TabularQNetwork(QNetwork):

@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import Block, angles, causal_attention, each, initialise, refuse_odd_heads
+from ...envs import EnvConfig
+from ...envs.text import Tokenizer
+from ...envs.settings import number
 from .base import QNetwork, State
+from .config import AttentionConfig, longest_text
 from .heads import Heads
+
+
+@dataclass(frozen=True)
+class TransformerConfig(AttentionConfig):
+    """A causal Transformer, pre-norm.
+
+    Args:
+        positions: how it sees positions, "rotary" or "learned".
+        attention_window: for long text: tokens that each token sees, itself included. Memory and time then grow with
+            length × window. None for all tokens before it.
+    """
+
+    name: str = "transformer"
+    positions: Literal["rotary", "learned"] = "rotary"
+    attention_window: int | None = number(None, 1, 10**9)
+
+    def make(
+        self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None
+    ) -> QNetwork:
+        """See `NetworkConfig`."""
+        return TransformerQNetwork(
+            vocab_size, self.hidden_size, self.num_layers, self.num_heads, self.positions, longest_text(env),
+            self.dropout, heads, self.attention_window,
+        )  # fmt: skip
 
 
 class TransformerQNetwork(QNetwork):
@@ -27,6 +59,8 @@ class TransformerQNetwork(QNetwork):
         attention_window: tokens that each token sees, itself included (Beltagy et al. 2020); None for all before it.
             The cache then keeps so many and no more.
     """
+
+    max_length: int
 
     def __init__(
         self,

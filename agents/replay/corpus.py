@@ -59,7 +59,7 @@ def corpus_replay(
         if phrases is not None:
             actions, durations = segment(phrases, actions, forced.lengths, rng)
             rewards = decision_rewards(rewards, durations, gamma)
-        arrays = (tokens, actions, rewards.astype(np.float32), np.zeros_like(rewards, np.float32),
+        arrays = (tokens, actions, rewards.astype(np.float32),
                   forced.prompt_lengths, forced.lengths, forced.terminated, durations)  # fmt: skip
         replay.add(*(torch.from_numpy(a[kept]) for a in arrays))
     return replay

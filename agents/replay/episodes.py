@@ -1,4 +1,4 @@
-"""Replay of whole episodes: ids once, rewards and behaviour log-probabilities, never prefixes."""
+"""Replay of whole episodes: ids and rewards once, never prefixes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class EpisodeBatch:
         tokens: (B, L + 1) int64: prompt (with `<bos>`), then the tokens that were appended.
         actions: (B, L) int64: what was chosen; equals tokens[:, 1:] unless the transition is "teacher".
         rewards: (B, L) float32, nats.
-        log_probs: (B, L) float32: log-probability with which the behaviour policy chose the action.
+        log_probs: (B, L) float32: log-probability with which the behaviour policy chose the action; None where the
+            replay does not keep it.
         is_action: (B, L) bool, True where an action was chosen (not in the prompt, not in the padding).
         terminal: (B, L) bool, True where the action ended the episode for good (not by truncation).
         written: (B, L) int64, number of tokens that the episode had written before the action.
@@ -38,7 +39,6 @@ class EpisodeBatch:
     tokens: Tensor
     actions: Tensor
     rewards: Tensor
-    log_probs: Tensor
     is_action: Tensor
     terminal: Tensor
     written: Tensor
@@ -47,6 +47,7 @@ class EpisodeBatch:
     expected_actions: float | None = None
     num_actions: int | None = None
     durations: Tensor | None = None
+    log_probs: Tensor | None = None
 
     @property
     def action_index(self) -> Tensor:
@@ -64,18 +65,12 @@ class EpisodeBatch:
         """
         return losses.sum() / (self.expected_actions or len(losses))
 
-    def to(self, device: torch.device) -> EpisodeBatch:
-        """The same batch on another device."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {n: a.to(device) if isinstance(a, Tensor) else a for n, a in arrays.items()}
-        return EpisodeBatch(**moved)
-
 
 class EpisodeReplay:
     """Ring of the last `capacity` episodes, stored with 16-bit ids where the vocabulary allows.
 
-    Tokens, rewards and log-probabilities live on the learner's device. The three numbers that an episode has once
-    stay with the processor, so that it can size a batch without waiting for the device.
+    Tokens and rewards live on the learner's device. The three numbers that an episode has once stay on the CPU, which
+    then sizes a batch without waiting for the device.
 
     Args:
         capacity: episodes kept; the oldest makes place. A replay that does not fit the device's free memory raises
@@ -85,6 +80,7 @@ class EpisodeReplay:
         vocab_size: V; with phrases V + P.
         keeps_actions: store actions beside tokens, for the transition "teacher" and for phrases.
         keeps_durations: store how many tokens each action wrote, for phrases.
+        keeps_log_probs: store log-probabilities of the behaviour policy, for losses that read them.
         device: where the episodes live.
     """
 
@@ -97,11 +93,12 @@ class EpisodeReplay:
         *,
         keeps_actions: bool = False,
         keeps_durations: bool = False,
+        keeps_log_probs: bool = False,
         device: torch.device | str = "cpu",
     ) -> None:
         ids = torch.int16 if vocab_size <= 1 << 15 else torch.int32
         columns = (prompt_size + max_new_tokens) + max_new_tokens * (keeps_actions + keeps_durations)
-        needed = capacity * (columns * ids.itemsize + max_new_tokens * 8 + 17 + 8 * keeps_durations)
+        needed = capacity * (columns * ids.itemsize + max_new_tokens * 4 * (1 + keeps_log_probs) + 17 + 8 * keeps_durations)
         require_free(needed, f"a replay of {capacity:,} episodes", "lower replay_capacity", device)
         self.capacity = capacity
         self.prompt_size = prompt_size
@@ -110,7 +107,7 @@ class EpisodeReplay:
         self.actions = torch.zeros((capacity, max_new_tokens), dtype=ids, device=device) if keeps_actions else None
         self.durations = torch.zeros((capacity, max_new_tokens), dtype=ids, device=device) if keeps_durations else None
         self.rewards = torch.zeros((capacity, max_new_tokens), dtype=torch.float32, device=device)
-        self.log_probs = torch.zeros((capacity, max_new_tokens), dtype=torch.float32, device=device)
+        self.log_probs = torch.zeros_like(self.rewards) if keeps_log_probs else None
         self.prompt_lengths = torch.zeros(capacity, dtype=torch.int64)
         self.lengths = torch.zeros(capacity, dtype=torch.int64)
         self.terminated = torch.zeros(capacity, dtype=torch.bool)
@@ -137,11 +134,11 @@ class EpisodeReplay:
         tokens: Tensor,
         actions: Tensor,
         rewards: Tensor,
-        log_probs: Tensor,
         prompt_lengths: Tensor,
         lengths: Tensor,
         terminated: Tensor,
         durations: Tensor | None = None,
+        log_probs: Tensor | None = None,
     ) -> None:
         """Insert R episodes.
 
@@ -149,12 +146,12 @@ class EpisodeReplay:
             tokens: (R, prompt_size + max_new_tokens) prompt then appended tokens, from column 0 on.
             actions: (R, max_new_tokens) chosen ids.
             rewards: (R, max_new_tokens) nats.
-            log_probs: (R, max_new_tokens) behaviour log-probabilities.
             prompt_lengths: (R,) tokens of the prompt, `<bos>` included.
             lengths: (R,) tokens written, each by one action without phrases.
             terminated: (R,) bool, False where the episode was truncated.
             durations: (R, max_new_tokens) tokens that the action chosen at each place wrote, 0 within a phrase; needed
                 by a replay that keeps them.
+            log_probs: (R, max_new_tokens) behaviour log-probabilities; needed by a replay that keeps them.
         """
         count = len(lengths)
         if count > self.capacity:
@@ -179,7 +176,10 @@ class EpisodeReplay:
         if self.actions is not None:
             self.actions[there] = actions.to(self.actions)
         self.rewards[there] = rewards.to(self.rewards)
-        self.log_probs[there] = log_probs.to(self.log_probs)
+        if self.log_probs is not None:
+            if log_probs is None:
+                raise ValueError("this replay keeps log-probabilities; pass those of the behaviour policy")
+            self.log_probs[there] = log_probs.to(self.log_probs)
         self.added += count
         self.size = min(self.capacity, self.size + count)
 
@@ -209,12 +209,12 @@ class EpisodeReplay:
             tokens=tokens,
             actions=actions,
             rewards=self.rewards[rows].gather(1, place) * is_action,
-            log_probs=self.log_probs[rows].gather(1, place) * is_action,
             is_action=is_action,
             terminal=is_action & (after == length[:, None]) & terminated[:, None],
             written=written.clamp(min=0),
             num_actions=num_actions,
             durations=durations,
+            log_probs=None if self.log_probs is None else self.log_probs[rows].gather(1, place) * is_action,
         )
 
     def _arrays(self) -> dict[str, Tensor]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ...envs import EnvConfig, nearest
-from ...envs.named import load_named
-from ..protocol import Agent
+from ...envs.arguments import load_named
+from ..dqn.agent import DQN
+from ..dqn.config import AgentConfig
+from ..dqn.maximum_likelihood import MaximumLikelihood
+from ..protocol import Agent, BaseAgent, complete
 
 ALGORITHMS = {
     "dqn": "tokenlm.agents:DQN",
@@ -25,6 +30,8 @@ ALGORITHMS = {
     "reinforce": "tokenlm.agents.baselines.policy_gradient:REINFORCE",
     "grpo": "tokenlm.agents.baselines.policy_gradient:GRPO",
 }
+
+_OURS = ("dqn", "maximum-likelihood")
 
 
 def check_algorithm(name: str) -> None:
@@ -45,9 +52,7 @@ def algorithm(name: str) -> Any:
 def is_ours(name: str) -> bool:
     """Whether the algorithm `name` is our learner, or a class derived from it; not one that cannot be imported."""
     if ":" not in name:
-        return name in ("dqn", "maximum-likelihood")
-    from ..dqn.agent import DQN
-
+        return name in _OURS
     try:
         made = algorithm(name)
     except (ImportError, ValueError):
@@ -55,7 +60,7 @@ def is_ours(name: str) -> bool:
     return isinstance(made, type) and issubclass(made, DQN)
 
 
-def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings: Any) -> Agent:
+def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings: Any) -> BaseAgent:
     """A new agent of the algorithm `name` in `env`; a class that is none raises ValueError.
 
     Args:
@@ -76,4 +81,42 @@ def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings:
         if not hasattr(agent, "pretrain"):
             raise ValueError(f"algorithm {name!r} cannot begin with corpus episodes: it has no method pretrain")
         agent.pretrain(transitions)
-    return agent
+    completed = complete(agent, env)
+    if completed is not agent and hasattr(agent, "save"):
+        completed.save = agent.save  # type: ignore[method-assign]
+    return completed
+
+
+def make_learner(env: EnvConfig, config: AgentConfig, seed: int, device: str = "auto") -> BaseAgent:
+    """Our learner with the settings of `config`."""
+    return _learner(config)(env, config, seed=seed, device=device)
+
+
+def load(name: str, folder: Path, env: EnvConfig | None, device: str = "auto", config: AgentConfig | None = None) -> Any:
+    """The agent of the algorithm `name` that `save` wrote.
+
+    Args:
+        name: see `algorithm`.
+        folder: where it was saved.
+        env: the environment's arguments; None for one of ours that only predicts.
+        device: "auto", "cpu", "cuda" or "mps".
+        config: settings of our learner; None for other algorithms.
+    """
+    kind = algorithm(name) if config is None else _learner(config)
+    if not hasattr(kind, "load"):
+        raise ValueError(f"{folder} was trained by {name}, which has no method load")
+    return kind.load(folder, env, device)
+
+
+def uses_corpus(name: str, settings: Mapping[str, Any]) -> bool:
+    """Whether an algorithm with these settings sees corpus episodes, not rewards alone."""
+    if name == "maximum-likelihood":
+        return True
+    if is_ours(name):
+        config = AgentConfig.of(None, settings).settled()
+        return bool(config.corpus_share) or config.pretrain > 0
+    return bool(settings.get("pretrain", 0))
+
+
+def _learner(config: AgentConfig) -> type[DQN]:
+    return MaximumLikelihood if config.rule.maximum_likelihood else DQN

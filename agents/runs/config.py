@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...envs import EnvConfig
-from ...envs.text import Cleaning
-from ..dqn.config import AgentConfig, agent_config_of
+from ...envs import EnvConfig, env_config_of
+from ..dqn.config import AgentConfig
+from ..dqn.format_1 import agent_settings, is_format_1
 from .algorithms import check_algorithm
 
 
@@ -63,12 +63,9 @@ class RunConfig:
 
 def run_config_of(values: dict[str, Any]) -> RunConfig:
     """The configuration whose `dataclasses.asdict` is `values`, as YAML or JSON gives it back."""
-    return RunConfig(**{**values, "env": env_config_of(values["env"]), "agent": agent_config_of(values["agent"])})
-
-
-def env_config_of(values: dict[str, Any]) -> EnvConfig:
-    """The configuration whose `dataclasses.asdict` is `values`."""
-    return EnvConfig(**{**values, "cleaning": Cleaning(**values["cleaning"])})
+    agent = values["agent"]
+    agent = AgentConfig(**(agent_settings(agent) if is_format_1(agent) else agent))
+    return RunConfig(**{**values, "env": env_config_of(values["env"]), "agent": agent})
 
 
 def with_settings(settings: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:

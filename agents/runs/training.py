@@ -14,20 +14,15 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from ...envs.text import write_atomically, write_text_atomically
-from ..dqn import saving as checkpoints
-from ..dqn.agent import DQN
+from ...envs import World
+from ...envs.text import write_atomically, write_json, write_text_atomically
 from ..dqn.config import AgentConfig
-from ..dqn.maximum_likelihood import MaximumLikelihood
-from ..dqn.memory import memory_text
-from ..evaluation.evaluate import evaluate, play, reference_returns, score_text, temperature_of
-from ..evaluation.policies import world_of, write
+from ..evaluation.evaluate import evaluate, play, reference_returns, score_text
 from ..evaluation.tasks import task_figures
-from ..protocol import Agent
+from ..protocol import BaseAgent
 from . import report as reports
-from .algorithms import algorithm, make
+from .algorithms import load, make, make_learner
 from .config import RunConfig, run_config_of
-from .course import Course
 
 STATE = "state.pt"
 BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
@@ -54,7 +49,6 @@ class Run:
             torch.set_num_threads(config.threads)
         self.folder, self.resumes = _folder(config)
         self.agent = make_agent(config)
-        self.course = Course(self.agent, config.total_steps, config.max_seconds)
         self.rows: list[dict[str, Any]] = []
         self.baseline: list[dict[str, Any]] = []
         self.before: list[str] = []
@@ -67,14 +61,13 @@ class Run:
         write_text_atomically(self.folder / "config.yaml", text)
         self._open()
         self._learn()
-        wants_baseline = self.config.baseline_seconds > 0 and self.config.agent.loss != "cross_entropy"
+        wants_baseline = self.config.baseline_seconds > 0 and not self.config.agent.rule.maximum_likelihood
         summary = self._summarise(self._train_baseline() if wants_baseline else None)
         (self.folder / STATE).unlink(missing_ok=True)
         return summary
 
     def _open(self) -> None:
-        world, _ = world_of(self.agent, self.config.env)
-        if self.resumes and isinstance(self.agent, DQN):
+        if self.resumes and self.agent.resumable:
             saved = load_state(self.folder / STATE)
             self.agent.load_state_dict(saved["agent"])
             self.rows, self.before, self.references = saved["rows"], saved["before"], saved["references"]
@@ -84,29 +77,29 @@ class Run:
             return
         (self.folder / "results.jsonl").unlink(missing_ok=True)
         held_out = dataclasses.replace(self.config.env, split="valid")
-        if not self.quiet and isinstance(self.agent, DQN):
-            print(memory_text(self.agent), *self.agent.network.notes, sep="\n")
-        self.references = reference_returns(world, held_out, self.config.evaluation_episodes, self.config.seed)
+        if not self.quiet and (messages := self.agent.messages()):
+            print(*messages, sep="\n")
+        self.references = reference_returns(World.of(self.config.env), held_out, self.config.evaluation_episodes, self.config.seed)
         self.before = self._samples()
 
     def _learn(self) -> None:
-        config, course = self.config, self.course
+        config, agent = self.config, self.agent
         share = 1.0 / max(1, config.evaluations)
         due = share * len(self.rows)
         with (
             SummaryWriter(str(self.folder / "tensorboard")) as board,
-            tqdm(total=config.total_steps, initial=course.steps, unit="step", unit_scale=True, disable=self.quiet,
+            tqdm(total=config.total_steps, initial=agent.num_steps, unit="step", unit_scale=True, disable=self.quiet,
                  dynamic_ncols=True, mininterval=0.5) as bar,
         ):  # fmt: skip
 
-            def after_step() -> bool:
+            def after_step(_: Any) -> bool:
                 nonlocal due
-                bar.update(min(course.steps, config.total_steps) - bar.n)
-                if course.progress >= due - 1e-9:
+                bar.update(min(agent.num_steps, config.total_steps) - bar.n)
+                if agent.progress >= due - 1e-9:
                     due += share
                     row = self._evaluate(board)
                     bar.set_postfix_str(_postfix(row), refresh=True)
-                    if course.progress < 1.0:
+                    if agent.progress < 1.0:
                         self._checkpoint()
                 return True
 
@@ -114,8 +107,9 @@ class Run:
                 self._evaluate(board)
                 self._checkpoint()
                 due = share
-            course.run(after_step, resume=self.resumes)
-            if self.rows[-1]["num_steps"] < course.steps:
+            resume = self.resumes and agent.resumable
+            agent.train(config.total_steps, after_step, resume=resume, max_seconds=config.max_seconds)
+            if self.rows[-1]["num_steps"] < agent.num_steps:
                 self._evaluate(board)
 
     def _evaluate(self, board: SummaryWriter) -> dict[str, Any]:
@@ -125,43 +119,30 @@ class Run:
             file.write(json.dumps(row) + "\n")
         for name, value in row.items():
             if isinstance(value, (int, float)):
-                board.add_scalar(f"tokenlm/{name}", value, self.course.steps)
+                board.add_scalar(f"tokenlm/{name}", value, self.agent.num_steps)
         board.flush()
         return row
 
     def _figures(self) -> dict[str, Any]:
-        agent = self.agent
-        if not isinstance(agent, DQN):
-            return self._policy_figures()
-        with agent.stopwatch.time("evaluation"):
+        with self.agent.evaluating():
             figures = self._policy_figures()
-        trained, seconds, collector = agent.transitions_trained, self.course.seconds, agent.collector
-        return {
-            **figures,
-            "updates": agent.learner.updates,
-            "transitions_trained": trained,
-            "transitions_per_second": round(trained / seconds) if seconds else 0,
-            "temperature": agent.temperature,
-            "training_return": collector.mean_return if collector and collector.recent_returns else None,
-            **{name: float(value) for name, value in agent.last_metrics.items()},
-            **{f"time_{part}": share for part, share in agent.stopwatch.shares().items()},
-        }
+        return {**figures, **self.agent.figures()}
 
     def _policy_figures(self) -> dict[str, Any]:
         """What is measured of the agents of all algorithms alike."""
         agent, config = self.agent, self.config
-        world, _ = world_of(agent, config.env)
+        world = World.of(config.env)
         score = score_text(agent, "valid", config.evaluation_documents, env=config.env)
         arguments = (world, dataclasses.replace(config.env, split="valid"), config.evaluation_episodes, config.seed)
         greedy = play(agent, *arguments, temperature=0.0)
-        sampled = play(agent, *arguments, temperature=temperature_of(agent))
-        seconds = self.course.seconds
+        sampled = play(agent, *arguments, temperature=agent.temperature)
+        seconds = agent.learning_seconds
         of_task: dict[str, Any] = {}
         if config.env.has_pairs:
             of_task = task_figures(agent, world, config.env, "valid", config.evaluation_documents, config.seed)
             of_task.pop("confusion", None)  # a table at every evaluation is too much
         return {
-            "num_steps": self.course.steps,
+            "num_steps": self.agent.num_steps,
             "env_steps": agent.env_steps,
             "wall_seconds": round(seconds, 3),
             "env_steps_per_second": round(agent.env_steps / seconds) if seconds else 0,
@@ -175,7 +156,7 @@ class Run:
         }
 
     def _checkpoint(self) -> None:
-        if not isinstance(self.agent, DQN):
+        if not self.agent.resumable:
             return
         state = {
             "agent": self.agent.state_dict(),
@@ -191,13 +172,13 @@ class Run:
         learner = config.agent
         if "network" in config.algorithm_settings:
             learner = AgentConfig.of(learner, {"network": config.algorithm_settings["network"]})
-        baseline = MaximumLikelihood(config.env, learner, seed=config.seed, device=config.device)
+        baseline: Any = make("maximum-likelihood", config.env, config.seed, config.device, config=learner)
         best, best_weights = float("inf"), baseline.policy_network.state_dict()
         with tqdm(
             total=round(limit), unit="s", desc="maximum likelihood", disable=self.quiet, dynamic_ncols=True
         ) as bar:
 
-            def after_step(agent: DQN) -> bool:
+            def after_step(agent: Any) -> bool:
                 nonlocal best, best_weights
                 if agent.learning_seconds < len(self.baseline) * limit / BASELINE_CHECKS:
                     return True
@@ -212,34 +193,26 @@ class Run:
                 # Once it overfits for good, more time would only blur the picture.
                 return perplexity < 1.2 * best
 
-            baseline.learn(2**62, after_step, max_seconds=limit)
+            baseline.train(2**62, after_step, max_seconds=limit)
         baseline.policy_network.load_state_dict(best_weights)
         return score_text(baseline, "test").perplexity
 
     def _samples(self, temperature: float | None = None) -> list[str]:
-        generate = getattr(self.agent, "generate", None)
-        world, _ = world_of(self.agent, self.config.env)
         # A task of pairs asks something; without it every text begins at its beginning.
-        sources = [source for source, _ in world.pairs["valid"][: self.config.samples]]
+        sources = [source for source, _ in World.of(self.config.env).pairs["valid"][: self.config.samples]]
         prompts, count = (sources, 1) if sources else ([""], self.config.samples)
-        if generate is None:  # an agent of the three methods alone
-            arguments = (self.config.env, prompts * count, self.config.seed)
-            texts = write(self.agent, *arguments, temperature=1.0 if temperature is None else temperature)
-        else:
-            texts = generate(prompts, count, temperature=temperature, seed=self.config.seed)
+        texts = self.agent.generate(prompts, count, temperature=temperature, seed=self.config.seed)
         return [f"{source} → {text}" for source, text in zip(sources, texts, strict=True)] if sources else texts
 
     def _summarise(self, baseline_perplexity: float | None) -> dict[str, Any]:
         agent, config = self.agent, self.config
         episodes, seed = config.evaluation_episodes, config.seed
         summary = evaluate(agent, env=config.env, split="test", episodes=episodes, seed=seed)
-        summary["wall_seconds"] = self.course.seconds
         summary["baseline_perplexity"] = baseline_perplexity
-        if hasattr(agent, "save"):
-            agent.save(self.folder)
-        checkpoints.write_json(self.folder / "summary.json", summary)
+        agent.save(self.folder)
+        write_json(self.folder / "summary.json", summary)
         samples = {"before training": self.before}
-        if isinstance(agent, DQN):
+        if agent.has_temperature:
             samples[f"after training, the policy itself (temperature {agent.temperature:g})"] = self._samples()
             samples[f"after training, sharpened (temperature {SHARP:g})"] = self._samples(SHARP)
         else:
@@ -254,12 +227,11 @@ class Run:
         return summary
 
 
-def make_agent(config: RunConfig) -> Agent:
+def make_agent(config: RunConfig) -> BaseAgent:
     """The agent of a run, before training."""
-    if config.algorithm != "dqn":
-        return make(config.algorithm, config.env, config.seed, config.device, **config.algorithm_settings)
-    kind = MaximumLikelihood if config.agent.loss == "cross_entropy" else DQN
-    return kind(config.env, config.agent, seed=config.seed, device=config.device)
+    if config.algorithm == "dqn":
+        return make_learner(config.env, config.agent, config.seed, config.device)
+    return make(config.algorithm, config.env, config.seed, config.device, **config.algorithm_settings)
 
 
 def load_run(folder: str | Path, device: str = "auto", with_env: bool = True) -> tuple[Any, RunConfig]:
@@ -268,13 +240,9 @@ def load_run(folder: str | Path, device: str = "auto", with_env: bool = True) ->
     if not (folder / "config.yaml").exists():
         raise FileNotFoundError(f"{folder} is no run folder (no config.yaml); give one that `tokenlm train` wrote")
     config = run_config_of(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-    if config.algorithm == "dqn":
-        kind: Any = MaximumLikelihood if config.agent.loss == "cross_entropy" else DQN
-        return kind.load(folder, config.env if with_env else None, device), config
-    kind = algorithm(config.algorithm)
-    if not hasattr(kind, "load"):
-        raise ValueError(f"{folder} was trained by {config.algorithm}, which has no method load")
-    return kind.load(folder, config.env, device), config
+    ours = config.algorithm == "dqn"
+    env = config.env if with_env or not ours else None
+    return load(config.algorithm, folder, env, device, config.agent if ours else None), config
 
 
 def _folder(config: RunConfig) -> tuple[Path, bool]:

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ....envs import EnvConfig, nearest
-from ...dqn.config import AgentConfig
-from ..algorithms import check_algorithm, is_ours
-from ..config import env_config_of
+from ..algorithms import check_algorithm, uses_corpus
 
 
 @dataclass(frozen=True)
@@ -40,12 +38,7 @@ class EntryConfig:
     @property
     def uses_corpus(self) -> bool:
         """Whether it sees corpus episodes, or rewards alone; the two classes are not comparable."""
-        if self.algorithm == "maximum-likelihood":
-            return True
-        if is_ours(self.algorithm):
-            config = AgentConfig.of(None, self.settings)
-            return config.share_of_corpus > 0 or config.pretrain > 0
-        return bool(self.settings.get("pretrain", 0))
+        return uses_corpus(self.algorithm, self.settings)
 
 
 @dataclass(frozen=True)
@@ -113,12 +106,6 @@ class RaceConfig:
 
 
 _LEAST = {"seeds": 1, "total_steps": 1, "evaluations": 1, "episodes": 1, "documents": 1, "beams": 1, "processes": 1}
-
-
-def race_config_of(values: dict[str, Any]) -> RaceConfig:
-    """The configuration whose `dataclasses.asdict` is `values`."""
-    entries = {name: EntryConfig(**entry) for name, entry in values["entries"].items()}
-    return RaceConfig(**{**values, "env": env_config_of(values["env"]), "entries": entries})
 
 
 def plain_race(config: RaceConfig) -> dict[str, Any]:

@@ -15,13 +15,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ....envs import EnvConfig
-from ...dqn.saving import write_json
-from ...evaluation.evaluate import play, reference_returns, score_text, temperature_of
-from ...evaluation.policies import world_of
-from ...protocol import Agent
+from ....envs import EnvConfig, World
+from ....envs.text import write_json
+from ...evaluation.evaluate import play, reference_returns, score_text
+from ...evaluation.scores import normalized_score
+from ...protocol import BaseAgent
 from ..algorithms import make
-from ..course import Course
 
 GRACE = 4.0  # a run may take so many times its seconds, evaluations included, before it is ended
 SETUP_SECONDS = 300.0
@@ -87,33 +86,31 @@ class Job:
         write_json(self.path, {"job": self._plain(), "error": None, **result})
 
 
-def _trained(agent: Agent, job: Job) -> dict[str, Any]:
+def _trained(agent: BaseAgent, job: Job) -> dict[str, Any]:
     """Curve, final figures and texts of an agent that learns as the job says."""
-    world, env = world_of(agent, job.env)
+    world, env = World.of(job.env), job.env
     held_out = replace(env, split="valid")
     references = reference_returns(world, held_out, job.episodes, 0)
-    random, best = references["random_return"], references["optimal_return"]
-    course = Course(agent, job.total_steps, job.max_seconds)
     rows: list[dict[str, Any]] = []
 
     def look() -> None:
         greedy = play(agent, world, held_out, job.episodes, 0, temperature=0.0)
-        sampled = play(agent, world, held_out, job.episodes, 0, temperature=temperature_of(agent))
+        sampled = play(agent, world, held_out, job.episodes, 0, temperature=agent.temperature)
         reached = float(greedy.returns.mean())
         rows.append({
-            "seconds": round(course.seconds, 3), "env_steps": agent.env_steps, "greedy_return": reached,
+            "seconds": round(agent.learning_seconds, 3), "env_steps": agent.env_steps, "greedy_return": reached,
             "sampled_return": float(sampled.returns.mean()), "kl": float(sampled.kl.mean()),
-            "score": (reached - random) / (best - random) if best is not None and random is not None else None,
+            "score": normalized_score(reached, references["random_return"], references["optimal_return"]),
         })  # fmt: skip
 
-    def after_step() -> bool:
-        if course.progress >= (len(rows) / job.evaluations) ** 2:
+    def after_step(_: Any) -> bool:
+        if agent.progress >= (len(rows) / job.evaluations) ** 2:
             look()
         return True
 
     look()
-    course.run(after_step)
-    if rows[-1]["env_steps"] < agent.env_steps or rows[-1]["seconds"] < round(course.seconds, 3):
+    agent.train(job.total_steps, after_step, max_seconds=job.max_seconds)
+    if rows[-1]["env_steps"] < agent.env_steps or rows[-1]["seconds"] < round(agent.learning_seconds, 3):
         look()
     perplexity = score_text(agent, "test", job.documents, env=job.env).perplexity if job.documents else None
     texts = play(agent, world, held_out, min(3, job.episodes), 0, temperature=0.0).texts

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...dqn.saving import write_json
+from ....envs.text import write_json
 from ..algorithms import is_ours
 from ..config import with_settings
 from .config import EntryConfig, RaceConfig, plain_race

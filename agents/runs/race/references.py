@@ -9,6 +9,7 @@ from ....envs import World
 from ....envs.bounds import beam_search
 from ...baselines.unigram import Unigram
 from ...evaluation.evaluate import play, reference_returns, score_text
+from ...evaluation.scores import normalized_score
 from .config import RaceConfig
 
 
@@ -36,10 +37,6 @@ def references(config: RaceConfig) -> dict[str, Any]:
         for width in (1, config.beams):
             found = beam_search(world, env, greedy.prefixes, width)
             rows[f"beam search under p*, width {width}"] = {"return": float(found.log_probs.mean())}
-    random, best = known["random_return"], known["optimal_return"]
     for row in rows.values():
-        if row["return"] is None or random is None or best is None:
-            row["score"] = None
-        else:
-            row["score"] = (row["return"] - random) / (best - random)
+        row["score"] = normalized_score(row["return"], known["random_return"], known["optimal_return"])
     return {"rows": rows}

@@ -1,0 +1,87 @@
+"""What a learning rule is: a loss, defaults, heads and settings of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ...envs.settings import check_settings
+from ..networks import Heads
+from .update import Update
+
+
+@dataclass
+class Outcome:
+    """What a rule makes of a batch.
+
+    Args:
+        loss: (N,) loss of each action.
+        error: (N,) TD error of each action, for priorities and the log; None for rules without.
+        value: (N,) state values, for the log; None for rules without.
+    """
+
+    loss: Tensor
+    error: Tensor | None = None
+    value: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A learning rule. A subclass is a frozen dataclass whose fields are the settings of that rule alone.
+
+    Class attributes, which a subclass overrides where it differs (as fields, where a user may choose):
+
+    Attributes:
+        temperature: default τ.
+        corpus_share: default share of corpus episodes in a batch.
+        needs: settings of `AgentConfig` that must have this value.
+        why: the reason for `needs`, one clause.
+        hard: backs up the maximum at every temperature; τ is then that of acting only.
+        target_network: has a target network.
+        replays: learns from a replay; without, from the episodes just written.
+        needs_temperature: τ = 0 is refused.
+        starts_from_likelihood: its action head can begin as the logits of a language model (`pretrain`).
+        takes_phrases: learns decisions of several tokens.
+        maximum_likelihood: is maximum likelihood of the corpus, without rewards.
+        dueling: separate heads for V(s) and the advantages, Q = V + A.
+        reads_all_actions: the gradient reaches all V outputs of the action head even without dueling.
+        bound_values: hold V below the bound that log-likelihood rewards guarantee.
+        n_step: tokens that a target looks ahead; None for the whole text.
+        trace_decay: λ, the weight of each further token in the target.
+        off_policy_correction: correct several-step targets by Q(s, a); without, they are plain n-step returns.
+        huber_delta: error, in nats, from which on the loss is linear; None for squared throughout.
+        sharpening: factor of the advantage in Q.
+    """
+
+    temperature = 1.0
+    corpus_share = 0.5
+    needs = {}  # noqa: RUF012  # a constant of the class, never changed
+    why = ""
+    hard = False
+    target_network = True
+    replays = True
+    needs_temperature = False
+    starts_from_likelihood = True
+    takes_phrases = True
+    maximum_likelihood = False
+    dueling = True
+    reads_all_actions = True
+    bound_values = False
+    n_step = 1
+    trace_decay = 1.0
+    off_policy_correction = True
+    huber_delta = None
+    sharpening = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, each with one sentence."""
+        check_settings(self)
+
+    def heads(self) -> Heads:
+        """The heads that the rule needs on a network."""
+        return Heads()
+
+    def loss(self, update: Update) -> Outcome:
+        """The loss of every action in a batch."""
+        raise NotImplementedError
