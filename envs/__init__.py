@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .arguments import nearest
 from .config import EnvConfig, Split
 from .episodes import Episodes
 from .forced import Forced, force
@@ -9,7 +10,6 @@ from .oracle import NotExact, Oracle
 from .phrase_actions import PhraseActions
 from .phrases import Phrases, mine_phrases
 from .single import NotRunning, TokenLMEnv
-from .suggestions import nearest
 from .targets import ConditionedTarget
 from .text import Vocabulary
 from .vector import TokenLMVectorEnv

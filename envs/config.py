@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from .arguments import check_types, nearest
 from .sequence_rewards import SCORES
-from .suggestions import nearest
 from .targets.registry import name_of
 from .text import Cleaning
-from .typed import check_types
 
 Task = Literal["generation", "qa", "translation", "classification"]
 Vocabularies = Literal["joint", "separate"]

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from . import metrics
-from .named import load_named
-from .suggestions import nearest
+from .arguments import load_named, nearest
 
 Score = Callable[[str, str], float]
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..named import load_named
-from ..suggestions import nearest
+from ..arguments import load_named, nearest
 from ..text import Tokenizer, load_tokenizer
 from .ngram import NGramTarget
 from .protocol import Target

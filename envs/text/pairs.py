@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from ..suggestions import nearest
+from ..arguments import nearest
 from .reading import BUILT_IN_CORPORA, load_columns, read_lines, read_pairs
 
 Pair = tuple[str, str]

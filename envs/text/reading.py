@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ..suggestions import nearest
+from ..arguments import nearest
 
 BUILT_IN_CORPORA = ("zh", "en")
 SUFFIXES = (".txt", ".tsv")

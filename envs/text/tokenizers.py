@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from ..suggestions import nearest
+from ..arguments import nearest
 from .files import read_json, write_text_atomically
 from .jieba_words import JiebaSplit, OwnWords, read_own_words
 from .joining import join_words

@@ -1,12 +1,17 @@
-"""Checking the fields of a configuration against their types, for those who build one in Python."""
+"""Checking what a user passes: types of a configuration, misspelt names, and objects named "module:attribute"."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import importlib
 import numbers
 import reprlib
+import sys
 import types
 import typing
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -19,6 +24,34 @@ def check_types(config: Any) -> None:
         value = getattr(config, name)
         if not _fits(value, hint):
             raise ValueError(f"{name} must be {_readable(hint)}, not {reprlib.repr(value)}")
+
+
+def nearest(value: Any, choices: Iterable[Any]) -> str:
+    """'; did you mean X?' for the closest of `choices`, or nothing where none is close."""
+    close = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def load_named(name: str, argument: str) -> Any:
+    """What "module:attribute" names; the module may lie in the folder that a command is called in.
+
+    Args:
+        name: "module:attribute".
+        argument: whose value it is, for the message.
+
+    Raises ValueError where there is no such module, or nothing of that name in it.
+    """
+    module, _, attribute = name.partition(":")
+    if str(Path.cwd()) not in sys.path:  # a command does not look where it is called
+        sys.path.append(str(Path.cwd()))
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is not None and module.startswith(error.name):
+            raise ValueError(f"{argument} {name!r}: there is no module {error.name!r} on the path") from None
+        raise
+    except AttributeError:
+        raise ValueError(f"{argument} {name!r}: the module {module} has no {attribute!r}") from None
 
 
 def _hints(kind: type) -> dict[str, Any]:
