@@ -8,7 +8,7 @@ import numpy as np
 from array_api_compat import device
 
 from ..arrays import namespace
-from ..text.tokenizers import Tokenizer
+from ..text.protocol import Tokenizer
 
 
 class ScoringTarget:

@@ -29,6 +29,11 @@ def write_text_atomically(path: Path, text: str) -> None:
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
+def write_json(path: Path, value: Any) -> None:
+    """`value` as indented JSON in UTF-8."""
+    write_text_atomically(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
 def read_json(path: Path) -> Any:
     """What a JSON file holds; FileNotFoundError where there is none, ValueError where it is not JSON."""
     try:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .files import write_text_atomically
-from .tokenizers import Tokenizer
+from .protocol import Tokenizer
 from .vocabulary import Vocabulary
 
 SOURCE_MARK = "\x1f"  # before a source's own words in the vocabulary; cleaning removes it from every text
