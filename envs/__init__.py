@@ -11,6 +11,7 @@ from .phrase_actions import PhraseActions
 from .phrases import Phrases, mine_phrases
 from .single import NotRunning, TokenLMEnv
 from .targets import ConditionedTarget
+from .targets.making import register_model_folder
 from .text import Vocabulary
 from .vector import TokenLMVectorEnv
 from .world import World, encode_prompt, encode_target, valid_actions
@@ -39,6 +40,7 @@ __all__ = [
     "force",
     "mine_phrases",
     "nearest",
+    "register_model_folder",
     "valid_actions",
 ]
 

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import EnvConfig, Split
-from .targets import ConditionedTarget, MarkovTarget, make_target, target_tokenizer
+from .targets import ConditionedTarget, MarkovTarget
+from .targets.making import make_target, target_tokenizer
 from .tasks import Documents, encode_generation, encode_pairs, pair_tokenizer, source_prompt
 from .text import (
     BUILT_IN_CORPORA,
