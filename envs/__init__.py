@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .arguments import nearest
-from .config import EnvConfig, Split
+from .config import EnvConfig, Split, env_config_from, env_config_of
 from .episodes import Episodes
 from .forced import Forced, force
 from .oracle import NotExact, Oracle
@@ -37,6 +37,8 @@ __all__ = [
     "World",
     "encode_prompt",
     "encode_target",
+    "env_config_from",
+    "env_config_of",
     "force",
     "mine_phrases",
     "nearest",

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import gymnasium as gym
+
 from .arguments import check_types, nearest
 from .sequence_rewards import SCORES
 from .targets.registry import name_of
@@ -217,6 +219,28 @@ class EnvConfig:
         if isinstance(settings.get("cleaning"), dict):
             settings = {**settings, "cleaning": Cleaning(**settings["cleaning"])}
         return dataclasses.replace(config or cls(), **settings)
+
+
+def env_config_from(env: str | EnvConfig | gym.Env | gym.vector.VectorEnv) -> EnvConfig:
+    """The `EnvConfig` of a registered id, of an environment that was made, or of itself.
+
+    Raises ValueError for an environment of another kind.
+    """
+    if isinstance(env, EnvConfig):
+        return env
+    if isinstance(env, str):
+        env = gym.make(env)
+    config = getattr(env.unwrapped, "config", None)
+    if not isinstance(config, EnvConfig):
+        raise ValueError(
+            f"the agents learn on TokenLM environments, not on {env}; make it with gym.make('TokenLM-v0', …)"
+        )
+    return config
+
+
+def env_config_of(values: dict[str, Any]) -> EnvConfig:
+    """The `EnvConfig` whose `dataclasses.asdict` is `values`."""
+    return EnvConfig(**{**values, "cleaning": Cleaning(**values["cleaning"])})
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
 from ..text.vocabulary import Vocabulary
-from .arpa import ArpaFile, Ngrams
+from .arpa import ArpaFile, Ngrams, read_arpa, write_arpa
+from .automaton import Automaton
 from .kneser_ney import Trie
-from .ngram import NGramTarget
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Model = TypeVar("Model", bound=Automaton)
 
 SPECIAL = {
     "<s>": Vocabulary.BOS,
@@ -25,9 +30,15 @@ _TOLERANCE = 0.01  # how far the probabilities of a context may be from 1 in sum
 _MOST_SHARES = 20_000_000
 
 
-def target_of(file: ArpaFile, vocabulary: Vocabulary) -> NGramTarget:
-    """The model of `file` over `vocabulary`; see `NGramTarget.from_arpa` for the rules and errors."""
-    size = len(vocabulary)
+def read_model(path: str | Path, vocabulary: Vocabulary, make: Callable[[Trie, int], Model]) -> Model:
+    """The model of an ARPA file over `vocabulary`; see `NGramTarget.from_arpa`.
+
+    Args:
+        path: of the file.
+        vocabulary: V tokens.
+        make: from a trie and the number of its tokens to a model whose states are the trie's nodes.
+    """
+    file, size = read_arpa(path), len(vocabulary)
     foreign = 0
     ids = np.empty(len(file.words), np.int64)
     for i, word in enumerate(file.words):
@@ -49,7 +60,7 @@ def target_of(file: ArpaFile, vocabulary: Vocabulary) -> NGramTarget:
     wide = size + foreign  # words of the file outside the vocabulary have ids behind it for the moment
     names = {int(i): word for i, word in zip(ids, file.words, strict=True)}
     trie, levels = make_trie([level._replace(words=ids[level.words]) for level in file.levels], wide, file, names)
-    model = _model(trie, wide)
+    model = make(trie, wide)
     mass = _listed_mass(trie, model, wide, np.ones(wide, np.bool_))
     wrong = np.flatnonzero(np.abs(mass - 1.0) > _TOLERANCE)
     if len(wrong):
@@ -60,7 +71,7 @@ def target_of(file: ArpaFile, vocabulary: Vocabulary) -> NGramTarget:
     if foreign or len(missing):
         levels = _within(trie, levels, model, size, wide, missing)
         trie, _ = make_trie(levels, size, file, names)
-    return _model(trie, size)
+    return make(trie, size)
 
 
 def make_trie(
@@ -105,7 +116,6 @@ def make_trie(
         log_backoff=np.concatenate([zero, *(grams.log_backoff for grams in ordered)]),
         link=np.concatenate(link),
         level=np.array(level_ends),
-        discounts=np.zeros((0, 3)),
     )
     return trie, ordered
 
@@ -121,11 +131,7 @@ def _walk(keys: Ints, words: Ints, vocab_size: int) -> Ints:
     return node
 
 
-def _model(trie: Trie, vocab_size: int) -> NGramTarget:
-    return NGramTarget(trie, vocab_size, np.full(vocab_size, -np.inf))
-
-
-def _listed_mass(trie: Trie, model: NGramTarget, vocab_size: int, counted: npt.NDArray[np.bool_]) -> Floats:
+def _listed_mass(trie: Trie, model: Automaton, vocab_size: int, counted: npt.NDArray[np.bool_]) -> Floats:
     """(S,) Σ p(w | context) over the `counted` (V,) words, from what is listed alone.
 
     Σ_w p(w | h) = Σ_listed p(w | h) + b(h)·(Σ_w p(w | h′) - Σ_listed p(w | h′)), h′ the context one word shorter.
@@ -145,7 +151,7 @@ def _listed_mass(trie: Trie, model: NGramTarget, vocab_size: int, counted: npt.N
     return mass
 
 
-def _within(trie: Trie, levels: list[Ngrams], model: NGramTarget, size: int, wide: int, missing: Ints) -> list[Ngrams]:
+def _within(trie: Trie, levels: list[Ngrams], model: Automaton, size: int, wide: int, missing: Ints) -> list[Ngrams]:
     """The n-grams of a model over the ids below `size` only, in which foreign words are `<unk>`."""
     foreign = np.arange(wide) >= size
     outside = _listed_mass(trie, model, wide, foreign)
@@ -194,7 +200,19 @@ def _name(node: int, levels: list[Ngrams], trie: Trie, names: dict[int, str]) ->
     return " ".join(names[int(w)] for w in levels[k - 1].words[node - trie.level[k]]) if k else ""
 
 
-def arpa_words(vocabulary: Vocabulary) -> list[str]:
+def write_model(path: str | Path, vocabulary: Vocabulary, trie: Trie, unigrams: Floats) -> None:
+    """Write a model as an ARPA file; see `NGramTarget.to_arpa`.
+
+    Args:
+        path: of the file.
+        vocabulary: V tokens.
+        trie: the n-grams.
+        unigrams: (V,) log-probability of every token without context, nats.
+    """
+    write_arpa(path, _arpa_words(vocabulary), _levels(trie, unigrams))
+
+
+def _arpa_words(vocabulary: Vocabulary) -> list[str]:
     """The tokens as an ARPA file names them; ValueError where two would have one name."""
     special = ["<pad>", "<unk>", "<s>", "</s>", "<sep>"]
     for word in vocabulary.words:
@@ -203,21 +221,19 @@ def arpa_words(vocabulary: Vocabulary) -> list[str]:
     return [*special, *vocabulary.words]
 
 
-def levels_of(model: NGramTarget) -> list[Ngrams]:
-    """The n-grams of a model as an ARPA file lists them: every token that has a probability is a unigram."""
-    tables, size, level = model.tables, model.vocab_size, model.level
-    keys, log_prob, log_backoff = tables["keys"][:-1], tables["log_prob"], tables["log_backoff"]
-    root = model.state_log_probs(np.zeros(1, np.int64))[0]
-    parent, word = np.divmod(keys, size)
+def _levels(trie: Trie, root: Floats) -> list[Ngrams]:
+    """The n-grams as an ARPA file lists them: every token that has a probability is a unigram."""
+    size, level = len(root), trie.level
+    parent, word = np.divmod(trie.keys, size)
     unigrams = np.flatnonzero(np.isfinite(root) | np.isin(np.arange(size), word[parent == 0]))
-    nodes = _walk(keys, unigrams[:, None], size)
-    result = [_ngrams(unigrams[:, None], root[unigrams], np.where(nodes >= 0, log_backoff[nodes], 0.0))]
+    nodes = _walk(trie.keys, unigrams[:, None], size)
+    result = [_ngrams(unigrams[:, None], root[unigrams], np.where(nodes >= 0, trie.log_backoff[nodes], 0.0))]
     words = word[parent == 0, None]
-    for k in range(2, model.order + 1):
+    for k in range(2, len(level) - 1):
         here = slice(level[k], level[k + 1])
         before = words[parent[level[k] - 1 : level[k + 1] - 1] - level[k - 1]]
         words = np.append(before, word[level[k] - 1 : level[k + 1] - 1, None], axis=1)
-        result.append(_ngrams(words, log_prob[here], log_backoff[here]))
+        result.append(_ngrams(words, trie.log_prob[here], trie.log_backoff[here]))
     return result
 
 

@@ -30,7 +30,6 @@ class Trie:
         log_backoff: (N + 1,) log of the weight that the node, as a context, gives to its shorter one.
         link: (N + 1,) the same n-gram without its oldest word.
         level: (order + 2,) nodes of k words are level[k] … level[k + 1] - 1.
-        discounts: (order, 3) D1, D2, D3+ of each order.
     """
 
     keys: Ints
@@ -38,7 +37,6 @@ class Trie:
     log_backoff: Floats
     link: Ints
     level: Ints
-    discounts: Floats
 
 
 def fit(documents: Sequence[Sequence[int] | Ints], vocab_size: int, order: int) -> Trie:
@@ -58,7 +56,6 @@ def fit(documents: Sequence[Sequence[int] | Ints], vocab_size: int, order: int) 
     parent, word = np.concatenate([[0], keys // vocab_size]), np.concatenate([[PAD], keys % vocab_size])
 
     probability, log_backoff = np.zeros(size), np.zeros(size)
-    discounts = np.zeros((order, 3))
     for k in range(1, order + 1):
         here = slice(level[k], level[k + 1])
         count = counts[here]
@@ -69,8 +66,8 @@ def fit(documents: Sequence[Sequence[int] | Ints], vocab_size: int, order: int) 
             different = np.bincount(link[longer], minlength=size)[here]
             count = np.where(begins[here], count, different)
         predicted = ~np.isin(word[here], NEVER_PREDICTED)
-        discounts[k - 1] = modified_discounts(count[predicted])
-        discount = np.concatenate([[0.0], discounts[k - 1]])[np.minimum(count, 3)] * predicted
+        discounts = np.concatenate([[0.0], modified_discounts(count[predicted])])
+        discount = discounts[np.minimum(count, 3)] * predicted
         count = count * predicted
         total = np.bincount(parent[here], count, size)
         taken = np.bincount(parent[here], discount, size)
@@ -82,7 +79,7 @@ def fit(documents: Sequence[Sequence[int] | Ints], vocab_size: int, order: int) 
         probability[here] = np.where(predicted, seen + weight[parent[here]] * lower, 0.0)
     with np.errstate(divide="ignore"):
         log_prob = np.log(probability)
-    return Trie(keys, log_prob, log_backoff, link, level, discounts)
+    return Trie(keys, log_prob, log_backoff, link, level)
 
 
 def modified_discounts(counts: Ints) -> Floats:

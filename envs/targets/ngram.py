@@ -13,6 +13,7 @@ from array_api_compat import device
 from ..arrays import namespace, search
 from ..text.vocabulary import Vocabulary
 from .automaton import Automaton
+from .back_off import read_model, write_model
 from .kneser_ney import NEVER_PREDICTED, PAD, Trie, fit
 from .tables import Tables
 
@@ -41,7 +42,6 @@ class NGramTarget(Automaton):
         self.vocab_size = vocab_size
         self.order = len(trie.level) - 2
         self.num_states = int(trie.level[self.order])
-        self.discounts = trie.discounts
         self.level = trie.level
         if unseen is None:
             unseen = np.full(vocab_size, -np.log(vocab_size - len(NEVER_PREDICTED)))
@@ -98,10 +98,7 @@ class NGramTarget(Automaton):
         Raises FileNotFoundError where there is no file; ValueError, with the line where one is wrong, for a malformed
         file, probabilities that do not add up to 1, no `</s>`, and words that are lacking where there is no `<unk>`.
         """
-        from .arpa import read_arpa
-        from .back_off import target_of
-
-        return target_of(read_arpa(path), vocabulary)
+        return read_model(path, vocabulary, _without_unseen)
 
     def to_arpa(self, path: str | Path, vocabulary: Vocabulary) -> None:
         """Write the model as an ARPA file (UTF-8, 12 digits), which `from_arpa`, KenLM and SRILM read.
@@ -109,12 +106,11 @@ class NGramTarget(Automaton):
         Raises ValueError for a vocabulary of another size, or one with a token that has white space in it or is
         spelled like `<s>` or `</s>`.
         """
-        from .arpa import write_arpa
-        from .back_off import arpa_words, levels_of
-
         if len(vocabulary) != self.vocab_size:
             raise ValueError(f"the model is over {self.vocab_size} tokens, but the vocabulary has {len(vocabulary)}")
-        write_arpa(path, arpa_words(vocabulary), levels_of(self))
+        keys, log_prob, log_backoff, link = (self.tables[name] for name in ("keys", "log_prob", "log_backoff", "link"))
+        trie = Trie(keys[:-1], log_prob, log_backoff, link, self.level)
+        write_model(path, vocabulary, trie, self.state_log_probs(np.zeros(1, np.int64))[0])
 
     def next_state(self, states: Any, tokens: Any) -> Any:
         """(B,) states after (B,) tokens."""
@@ -210,3 +206,8 @@ class NGramTarget(Automaton):
         row = xp.repeat(xp.arange(nodes.shape[0], device=device(nodes)), count)
         before = xp.cumulative_sum(count) - count
         return row, begin[row] + xp.arange(row.shape[0], device=device(nodes)) - before[row] + 1
+
+
+def _without_unseen(trie: Trie, vocab_size: int) -> NGramTarget:
+    """A model in which a token without a unigram has probability 0, as in an ARPA file."""
+    return NGramTarget(trie, vocab_size, np.full(vocab_size, -np.inf))
