@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import Floats, Ints
 from .config import EnvConfig
 from .text import Vocabulary
 from .world import World
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 MAX_TABLE = 400_000_000  # (last token, token) pairs that the relaxation may hold: 8 bytes each
 _CHUNK = 1 << 22  # (row, token) entries that live at a time

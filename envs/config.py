@@ -14,7 +14,7 @@ import gymnasium as gym
 from .arguments import check_types, nearest
 from .sequence_rewards import SCORES
 from .targets.registry import name_of
-from .text import Cleaning
+from .text import Cleaning, Vocabulary
 
 Task = Literal["generation", "qa", "translation", "classification"]
 Vocabularies = Literal["joint", "separate"]
@@ -259,7 +259,7 @@ _LEAST = {
     "min_new_tokens": 0,
     "reward_every": 0,
     "order": 1,
-    "vocab_size": 6,
+    "vocab_size": Vocabulary.FIRST_WORD + 1,
     "min_count": 1,
-    "max_vocab_size": 6,
+    "max_vocab_size": Vocabulary.FIRST_WORD + 1,
 }

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
-import numpy as np
 import torch
-from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
@@ -15,8 +12,8 @@ from torch import Tensor
 from .config import EnvConfig
 from .episodes import Episodes
 from .oracle import Oracle
-from .single import NotRunning, TokenLMEnv, always_valid, start_episodes
-from .spaces import TokenSpace
+from .single import NotRunning, TokenLMEnv, always_valid, row_seeds, start_episodes
+from .spaces import token_spaces
 from .world import World
 
 
@@ -56,9 +53,9 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
         self.check_actions = check_actions
         self.autoreset_mode = AutoresetMode.SAME_STEP
         self.metadata = {**TokenLMEnv.metadata, "render_modes": [], "autoreset_mode": self.autoreset_mode}
-        size = self.world.vocab_size
-        self.single_observation_space = Box(0, size - 1, (self.config.context_length,), np.int64)
-        self.single_action_space = TokenSpace(always_valid(self.world, self.config))
+        self.single_observation_space, self.single_action_space = token_spaces(
+            always_valid(self.world, self.config), self.config.context_length
+        )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.oracle = Oracle(self.world, self.config)
@@ -81,10 +78,7 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
         Returns: observations (B, L) int64 and no infos.
         """
         if seed is not None:
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else list(seed)
-            if len(seeds) != self.num_envs:
-                raise ValueError(f"seed must be one number or {self.num_envs} of them, not {len(seeds)}")
-            self._episodes.seed_all([secrets.randbits(62) if s is None else int(s) for s in seeds])
+            self._episodes.seed_all(row_seeds(seed, self.num_envs))
         if options and "reset_mask" in options:
             raise ValueError("reset_mask has no use here: an episode that ends is followed by the next one in the step")
         start_episodes(self._episodes, self._rows, options)

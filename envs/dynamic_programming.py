@@ -7,20 +7,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy.typing as npt
 
+from .arrays import Floats, Ints
 from .text import Vocabulary
 from .world import World
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 _BLOCK = 1 << 17  # entries of a block of rows: small enough for the processor's cache
 _TOLERANCE = 1e-12  # nats, of a stationary value
 _MAX_SWEEPS = 100_000
 
 
-class Automaton:
+class TabularMDP:
     """Every state's log p*(token | state) and successor, as dense tables over the words.
 
     Args:
@@ -29,7 +26,7 @@ class Automaton:
     Attributes:
         words: (W,) ids of the tokens that may be written, `<eos>` left out.
         log_probs: (S, W) log p*(word | state) where `<eos>` is valid too (where it ever is), nats.
-        following: (S, W) int32, state after each word.
+        next_states: (S, W) int32, state after each word.
         log_eos: (S,) log p*(<eos> | state), -inf where the ending is "fixed".
         without_eos: (S,) what a word's log-probability gains where `<eos>` is masked.
     """
@@ -38,7 +35,7 @@ class Automaton:
         target, size = world.target, world.target.automaton.num_states
         self.words = world.words
         self.log_probs = np.empty((size, len(self.words)))
-        self.following = np.empty((size, len(self.words)), np.int32)
+        self.next_states = np.empty((size, len(self.words)), np.int32)
         self.log_eos = np.full(size, -np.inf)
         rows = max(1, _BLOCK // world.vocab_size)
         for start in range(0, size, rows):
@@ -46,7 +43,7 @@ class Automaton:
             every = target.log_probs(states, np.ones(len(states), np.bool_))
             self.log_probs[states] = every[:, self.words]
             self.log_eos[states] = every[:, Vocabulary.EOS]
-            self.following[states] = target.automaton.next_states(states)[:, self.words]
+            self.next_states[states] = target.automaton.next_states(states)[:, self.words]
         self.without_eos = -np.log1p(-np.exp(self.log_eos))
 
     def __len__(self) -> int:
@@ -71,7 +68,7 @@ class Automaton:
             words = words + self.without_eos[states, None]
         if weight != 1.0:
             words = weight * words
-        words = words + _discounted(value, gamma)[self.following[states]]
+        words = words + _discounted(value, gamma)[self.next_states[states]]
         eos = weight * self.log_eos[states] if eos_valid else np.full(len(states), -np.inf)
         return words, eos
 
@@ -88,7 +85,7 @@ class Automaton:
 
         def block(states: Ints) -> Floats:
             words, eos = self.q_values(states, np.zeros_like(value), 0.0, eos_valid)
-            later = value[self.following[states]]
+            later = value[self.next_states[states]]
             if policy == "random":
                 total: Floats = (words + later).sum(1) + (eos if eos_valid else 0.0)
                 return total / (len(self.words) + eos_valid)

@@ -19,6 +19,7 @@ from .sequence_rewards import sequence_score
 from .text import Vocabulary
 from .world import World
 
+_SEED_BITS = 2**63 - 1
 _DOCUMENT, _PROMPT, _REPLACEMENT = range(3)  # streams of random numbers of one episode
 
 
@@ -107,12 +108,12 @@ class Episodes:
 
     def seed_all(self, seeds: list[int]) -> None:
         """Give every episode its own stream; two episodes with one seed go through the same starts."""
-        self.seed[...] = self._array(np.array([s & 0x7FFFFFFFFFFFFFFF for s in seeds], np.int64))
+        self.seed[...] = self._array(np.array([s & _SEED_BITS for s in seeds], np.int64))
         self.episode[...] = 0
 
     def seed_row(self, row: int, seed: int) -> None:
         """As `seed_all`, for one of them."""
-        self.seed[row] = seed & 0x7FFFFFFFFFFFFFFF
+        self.seed[row] = seed & _SEED_BITS
         self.episode[row] = 0
 
     def start(self, rows: Any, where: Any = None) -> None:

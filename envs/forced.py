@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import Ints
 from .config import EnvConfig, Split
 from .episodes import Episodes
 from .text import Vocabulary
 from .world import World
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

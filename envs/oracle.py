@@ -8,17 +8,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import Floats, Ints
 from .bounds import beam_search, relaxed_optimum
 from .config import EnvConfig
-from .dynamic_programming import Automaton
+from .dynamic_programming import TabularMDP
 from .text import Vocabulary
 from .world import World, encode_prompt
 
 MAX_ENTRIES = 130_000_000  # (state, token) pairs that the dense tables may hold: 12 bytes each
 Horizon = Literal["episode", "unlimited"]
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 class NotExact(ValueError):
@@ -145,7 +143,7 @@ class Oracle:
         for count in np.unique(wrote):
             rows = np.flatnonzero(wrote == count)
             words, eos = self._look_ahead(states[rows], int(count), solution, gamma)
-            q_values[np.ix_(rows, self._automaton.words)] = words
+            q_values[np.ix_(rows, self._mdp.words)] = words
             q_values[rows, Vocabulary.EOS] = eos
         return self._shaped(weight * q_values + self._owed(wrote, unpaid, gamma)[:, None], prefixes)
 
@@ -179,9 +177,9 @@ class Oracle:
         """(B,) exact undiscounted return of a uniformly random valid policy or of p* itself, truncation included."""
         self._refuse(1.0)
         states, _ = self._states(prefixes, 0)
-        value = np.zeros(len(self._automaton))
+        value = np.zeros(len(self._mdp))
         for count in reversed(range(self.config.max_new_tokens)):
-            value = self._automaton.expectation(value, policy, self._eos_valid(count))
+            value = self._mdp.expectation(value, policy, self._eos_valid(count))
         return self._shaped(self._weight() * value[states], prefixes)
 
     def most_likely_text(self, prompt: str = "") -> Text:
@@ -216,8 +214,8 @@ class Oracle:
         return Bounds(lower, relaxed_optimum(self.world, self.config, windows))
 
     @cached_property
-    def _automaton(self) -> Automaton:
-        return Automaton(self.world)
+    def _mdp(self) -> TabularMDP:
+        return TabularMDP(self.world)
 
     def _weight(self) -> float:
         """What multiplies the log-likelihood in the reward; raises where there is no exact optimum for it."""
@@ -236,17 +234,15 @@ class Oracle:
             raise ValueError(f"horizon {horizon!r} is unknown; use 'episode' or 'unlimited'")
         key = (float(temperature), float(gamma), horizon)
         if key not in self._values:
-            automaton, config = self._automaton, self.config
+            mdp, config = self._mdp, self.config
             if config.ending == "eos" and horizon == "unlimited":
-                steps, value = config.min_new_tokens, automaton.stationary(temperature, gamma)
+                steps, value = config.min_new_tokens, mdp.stationary(temperature, gamma)
             else:
                 steps = config.max_new_tokens
-                value = np.full(len(automaton), -np.inf if config.ending == "eos" else 0.0)
+                value = np.full(len(mdp), -np.inf if config.ending == "eos" else 0.0)
             values = [value]
             for count in reversed(range(steps)):
-                value = automaton.backup(
-                    value, temperature, gamma, self._eos_valid(count), self._reward_weight(count, gamma)
-                )
+                value = mdp.backup(value, temperature, gamma, self._eos_valid(count), self._reward_weight(count, gamma))
                 values.insert(0, value)
             self._values[key] = values
         return self._values[key]
@@ -254,7 +250,7 @@ class Oracle:
     def _look_ahead(self, states: Ints, written: int, solution: list[Floats], gamma: float) -> tuple[Floats, Floats]:
         after = solution[min(written + 1, len(solution) - 1)]
         weight = self._reward_weight(written, gamma)
-        return self._automaton.q_values(states, after, gamma, self._eos_valid(written), weight)
+        return self._mdp.q_values(states, after, gamma, self._eos_valid(written), weight)
 
     def _refuse(self, gamma: float) -> None:
         """Raise where no exact optimum of the kind asked for exists."""
@@ -309,7 +305,7 @@ class Oracle:
             raise NotExact(f"no text after {prompt!r} ends within {self.config.max_new_tokens} tokens")
         tokens = np.zeros((count, self.config.max_new_tokens), np.int64)
         log_probs, active = np.zeros(count), np.ones(count, np.bool_)
-        choices = np.append(self._automaton.words, Vocabulary.EOS)
+        choices = np.append(self._mdp.words, Vocabulary.EOS)
         for step in range(self.config.max_new_tokens):
             words, eos = self._look_ahead(states, step, solution, 1.0)
             q_values = np.concatenate([words, eos[:, None]], axis=1)

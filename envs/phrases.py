@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import Ints
 from .config import EnvConfig
 from .text import Vocabulary
 from .world import World
 
-Ints = npt.NDArray[np.int64]
 LEAST_COUNT = 2  # times a phrase must occur in the training documents
 
 

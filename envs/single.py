@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from typing import Any, ClassVar
 
@@ -9,14 +10,13 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Box
 
 from .config import EnvConfig
 from .episodes import Episodes
 from .oracle import Oracle
 from .picture import Painter
 from .rendering import render_ansi
-from .spaces import TokenSpace
+from .spaces import token_spaces
 from .text import Vocabulary
 from .world import World, encode_prompt, encode_target
 
@@ -120,9 +120,9 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         self.world = World.of(self.config)
         self.render_mode = render_mode
         self._painter = Painter.of(self.world) if render_mode == "rgb_array" else None
-        size = self.world.vocab_size
-        self.observation_space = Box(0, size - 1, (self.config.context_length,), np.int64)
-        self.action_space = TokenSpace(always_valid(self.world, self.config))
+        self.observation_space, self.action_space = token_spaces(
+            always_valid(self.world, self.config), self.config.context_length
+        )
         self.oracle = Oracle(self.world, self.config)
         self._episodes = Episodes(self.world, self.config, 1)
         self._running = False
@@ -240,6 +240,17 @@ def token_ids(actions: Any, count: int) -> npt.NDArray[np.int64]:
     if array.size != count or array.dtype.kind not in "iu":
         raise ValueError(f"expected {count} whole-number action(s), the ids of tokens, not {actions!r}")
     return array.reshape(count).astype(np.int64)
+
+
+def row_seeds(seed: int | list[int | None], count: int) -> list[int]:
+    """The seeds of `count` episodes: seed + i, or seed[i], a random one where that is None.
+
+    Raises ValueError for a list of another length.
+    """
+    seeds = [seed + i for i in range(count)] if isinstance(seed, (int, np.integer)) else list(seed)
+    if len(seeds) != count:
+        raise ValueError(f"seed must be one number or {count} of them, not {len(seeds)}")
+    return [secrets.randbits(62) if s is None else int(s) for s in seeds]
 
 
 def start_episodes(episodes: Episodes, rows: Any, options: dict[str, Any] | None) -> None:

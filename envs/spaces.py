@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.vector.utils import batch_space
 
 
@@ -46,6 +46,16 @@ class MultiTokenSpace(MultiDiscrete):
         if mask is None and probability is None:
             return self.np_random.choice(np.flatnonzero(self.valid), size=self.shape).astype(self.dtype)
         return super().sample(mask=mask, probability=probability)
+
+
+def token_spaces(valid: npt.NDArray[np.bool_], context_length: int) -> tuple[Box, TokenSpace]:
+    """The spaces of observations and actions of one episode.
+
+    Args:
+        valid: (V,) bool, the tokens to sample from.
+        context_length: tokens in an observation.
+    """
+    return Box(0, len(valid) - 1, (context_length,), np.int64), TokenSpace(valid)
 
 
 @batch_space.register(TokenSpace)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -16,8 +14,8 @@ from .episodes import Episodes
 from .oracle import Oracle
 from .picture import Painter
 from .rendering import render_ansi
-from .single import NotRunning, TokenLMEnv, always_valid, start_episodes, token_ids
-from .spaces import TokenSpace
+from .single import NotRunning, TokenLMEnv, always_valid, row_seeds, start_episodes, token_ids
+from .spaces import token_spaces
 from .world import World
 
 Array = npt.NDArray[Any]
@@ -60,9 +58,9 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         self._painter = Painter.of(self.world) if render_mode == "rgb_array" else None
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**TokenLMEnv.metadata, "autoreset_mode": self.autoreset_mode}
-        size = self.world.vocab_size
-        self.single_observation_space = Box(0, size - 1, (self.config.context_length,), np.int64)
-        self.single_action_space = TokenSpace(always_valid(self.world, self.config))
+        self.single_observation_space, self.single_action_space = token_spaces(
+            always_valid(self.world, self.config), self.config.context_length
+        )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.oracle = Oracle(self.world, self.config)
@@ -82,12 +80,9 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         """
         rows = np.flatnonzero(self._reset_mask(options))
         if seed is not None:
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else list(seed)
-            if len(seeds) != self.num_envs:
-                raise ValueError(f"seed must be one number or {self.num_envs} of them, not {len(seeds)}")
+            seeds = row_seeds(seed, self.num_envs)
             for row in rows:
-                own = seeds[row]
-                self._episodes.seed_row(int(row), secrets.randbits(62) if own is None else int(own))
+                self._episodes.seed_row(int(row), seeds[row])
         if not self._begun and len(rows) < self.num_envs:
             raise NotRunning("no episode has begun; call reset() without a reset_mask first")
         start_episodes(self._episodes, rows, options)

@@ -208,7 +208,7 @@ def valid_actions(vocab_size: int, config: EnvConfig, tokenizer: Tokenizer | Non
         raise ValueError(f"which tokens the task {config.task!r} may write is known to its tokenizer; pass it")
     else:
         valid = np.ones(vocab_size, np.bool_)
-        valid[: len(Vocabulary.SPECIAL_TOKENS)] = False
+        valid[: Vocabulary.FIRST_WORD] = False
     valid[Vocabulary.EOS] = config.ending == "eos"
     return valid
 

@@ -15,10 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Floats, Ints
 from ..text.files import write_text_atomically
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 LOG_ZERO = -99.0  # how the format writes log10 of 0
 _LN10 = float(np.log(10.0))

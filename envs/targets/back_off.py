@@ -9,13 +9,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Floats, Ints
 from ..text.vocabulary import Vocabulary
 from .arpa import ArpaFile, Ngrams, read_arpa, write_arpa
 from .automaton import Automaton
 from .kneser_ney import Trie
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 Model = TypeVar("Model", bound=Automaton)
 
 SPECIAL = {
@@ -25,7 +24,6 @@ SPECIAL = {
     "<UNK>": Vocabulary.UNK,
     "<sep>": Vocabulary.SEP,
 }
-_FIRST_WORD = len(Vocabulary.SPECIAL_TOKENS)
 _TOLERANCE = 0.01  # how far the probabilities of a context may be from 1 in sum
 _MOST_SHARES = 20_000_000
 
@@ -51,7 +49,7 @@ def read_model(path: str | Path, vocabulary: Vocabulary, make: Callable[[Trie, i
             foreign += 1
     if Vocabulary.EOS not in ids:
         raise ValueError(f"{file.path} has no </s> among its unigrams, so its texts would never end")
-    missing = np.setdiff1d(np.arange(_FIRST_WORD, size), ids)
+    missing = np.setdiff1d(np.arange(Vocabulary.FIRST_WORD, size), ids)
     if len(missing) and Vocabulary.UNK not in ids:
         raise ValueError(
             f"{file.path} has no probability for {len(missing)} word(s) of the vocabulary, "

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BOS = 2
+from ..text.vocabulary import Vocabulary
+
 _ENTRIES = 1 << 26  # entries of a (prefixes, V) block that is computed at a time
 
 
@@ -135,7 +136,7 @@ class CausalMemory:
         goes_on = torch.as_tensor(active).to(self._device)
         if self._log_probs is None or not bool(goes_on.any()):
             return
-        read = torch.where(goes_on, torch.as_tensor(tokens).to(self._device), BOS)
+        read = torch.where(goes_on, torch.as_tensor(tokens).to(self._device), Vocabulary.BOS)
         log_probs, self._state = self._reader.step(read, self._state, goes_on)
         self._log_probs = torch.where(goes_on[:, None], log_probs, self._log_probs)
 
@@ -143,8 +144,8 @@ class CausalMemory:
 def trimmed(prefixes: Tensor) -> Tensor:
     """(R, L) left-padded prefixes without columns that are padding in every row; an empty one becomes `<bos>`."""
     prefixes = prefixes.clone()
-    prefixes[:, -1] = torch.where(prefixes[:, -1] == 0, BOS, prefixes[:, -1])
-    longest = int((prefixes != 0).sum(1).max()) if len(prefixes) else 1
+    prefixes[:, -1] = torch.where(prefixes[:, -1] == Vocabulary.PAD, Vocabulary.BOS, prefixes[:, -1])
+    longest = int((prefixes != Vocabulary.PAD).sum(1).max()) if len(prefixes) else 1
     return prefixes[:, prefixes.shape[1] - longest :]
 
 

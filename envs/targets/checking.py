@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..text.vocabulary import Vocabulary
 from .protocol import Target
 
-_FIRST_WORD, _BOS = 5, 2
 _ROWS, _WIDTH = 8, 7
 
 
@@ -30,9 +30,9 @@ def check_target(target: Target, *, seed: int = 0, atol: float = 1e-6, torch_too
     rng, size = np.random.default_rng(seed), target.vocab_size
     prefixes = np.zeros((_ROWS, _WIDTH), np.int64)
     for row in range(_ROWS):  # of every length
-        words = rng.integers(_FIRST_WORD, size, row % _WIDTH)
-        prefixes[row, _WIDTH - len(words) - 1 :] = [_BOS, *words]
-    expected = rng.integers(_FIRST_WORD, size, _ROWS)
+        words = rng.integers(Vocabulary.FIRST_WORD, size, row % _WIDTH)
+        prefixes[row, _WIDTH - len(words) - 1 :] = [Vocabulary.BOS, *words]
+    expected = rng.integers(Vocabulary.FIRST_WORD, size, _ROWS)
     rows = target.log_probs(prefixes, expected)
     if rows.shape != (_ROWS, size) or rows.dtype != np.float64:
         raise ValueError(f"log_probs must give {(_ROWS, size)} float64, not {rows.shape} {rows.dtype}")

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from array_api_compat import device
 
 from ..arrays import namespace
+from ..text.vocabulary import Vocabulary
 from .protocol import FiniteStateTarget, RecurrentTarget, Target
 
-_EOS = 3
 _CHUNK = 1 << 22  # entries of a (states, V) block that may live in memory at once
 
 
@@ -104,7 +104,7 @@ class ConditionedTarget:
         """(B or 1, V) bool, the tokens that may be chosen."""
         xp = namespace(states)
         valid = xp.asarray(self.valid, device=device(states))
-        is_eos = xp.arange(self.vocab_size, device=device(states)) == _EOS
+        is_eos = xp.arange(self.vocab_size, device=device(states)) == Vocabulary.EOS
         ends = eos_valid if isinstance(eos_valid, bool) else eos_valid[:, None]
         return valid[None, :] & (~is_eos[None, :] | ends)
 
@@ -133,8 +133,8 @@ class ConditionedTarget:
         for token in self._invalid if mass is None else ():
             tokens = xp.full((states.shape[0],), int(token), dtype=xp.int64, device=device(states))
             lost = lost + xp.exp(self.target.log_prob(states, tokens, expected))
-        if self.valid[_EOS] and eos_valid is not True:
-            tokens = xp.full((states.shape[0],), _EOS, dtype=xp.int64, device=device(states))
+        if self.valid[Vocabulary.EOS] and eos_valid is not True:
+            tokens = xp.full((states.shape[0],), Vocabulary.EOS, dtype=xp.int64, device=device(states))
             eos = xp.exp(self.target.log_prob(states, tokens, expected))
             lost = lost + (eos if eos_valid is False else xp.where(eos_valid, 0.0, eos))
         return xp.log1p(-lost)
@@ -150,7 +150,11 @@ class ConditionedTarget:
                 (np.exp(automaton.state_log_prob(states, np.full_like(states, token))) for token in self._invalid),
                 np.zeros(len(states)),
             )
-            eos = np.exp(automaton.state_log_prob(states, np.full_like(states, _EOS))) if self.valid[_EOS] else 0.0
+            eos = (
+                np.exp(automaton.state_log_prob(states, np.full_like(states, Vocabulary.EOS)))
+                if self.valid[Vocabulary.EOS]
+                else 0.0
+            )
             with np.errstate(divide="ignore"):  # a state that can only end has no mass once <eos> is masked
                 table[0, states] = np.log(np.maximum(1.0 - lost - eos, 0.0))
             table[1, states] = np.log1p(-lost)

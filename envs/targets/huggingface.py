@@ -93,7 +93,7 @@ class HuggingFaceReader:
         if max(ids.values()) >= rows:
             raise ValueError(f"the tokenizer has tokens beyond the {rows} that the model knows; use the model's own")
         self._to_model = torch.tensor([ids[i] for i in range(self.vocab_size)], device=self.device)
-        predicted = torch.arange(self.vocab_size) >= len(Vocabulary.SPECIAL_TOKENS)
+        predicted = torch.arange(self.vocab_size) >= Vocabulary.FIRST_WORD
         predicted[Vocabulary.EOS] = True
         self._never = ~predicted.to(self.device)
         arguments = inspect.signature(model.forward).parameters

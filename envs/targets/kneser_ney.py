@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-PAD, UNK, BOS, EOS, SEP = range(5)
-NEVER_PREDICTED = (PAD, BOS, SEP)
+from ..arrays import Floats, Ints
+from ..text.vocabulary import Vocabulary
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+NEVER_PREDICTED = (Vocabulary.PAD, Vocabulary.BOS, Vocabulary.SEP)
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ def fit(documents: Sequence[Sequence[int] | Ints], vocab_size: int, order: int) 
     for k in range(1, order + 1):
         at = np.flatnonzero(node[k] >= 0)
         link[node[k][at]] = node[k - 1][at + 1] if k > 1 else 0
-        begins[node[k][at]] = words[at] == BOS
-    parent, word = np.concatenate([[0], keys // vocab_size]), np.concatenate([[PAD], keys % vocab_size])
+        begins[node[k][at]] = words[at] == Vocabulary.BOS
+    parent, word = np.concatenate([[0], keys // vocab_size]), np.concatenate([[Vocabulary.PAD], keys % vocab_size])
 
     probability, log_backoff = np.zeros(size), np.zeros(size)
     for k in range(1, order + 1):
@@ -101,9 +99,9 @@ def _flatten(documents: Sequence[Sequence[int] | Ints]) -> tuple[Ints, Ints]:
     """All words one after the other with `<bos>` and `<eos>`, and the document each belongs to."""
     lengths = np.fromiter((len(d) for d in documents), np.int64, len(documents))
     begin = np.cumsum(lengths + 2) - lengths - 2
-    words = np.full(int(lengths.sum()) + 2 * len(lengths), EOS, np.int64)
+    words = np.full(int(lengths.sum()) + 2 * len(lengths), Vocabulary.EOS, np.int64)
     document = np.repeat(np.arange(len(lengths)), lengths + 2)
-    words[begin] = BOS
+    words[begin] = Vocabulary.BOS
     inner = np.ones(len(words), np.bool_)
     inner[begin] = inner[begin + lengths + 1] = False
     words[inner] = np.concatenate([np.asarray(d, np.int64) for d in documents])

@@ -14,7 +14,7 @@ from ..arrays import namespace, search
 from ..text.vocabulary import Vocabulary
 from .automaton import Automaton
 from .back_off import read_model, write_model
-from .kneser_ney import NEVER_PREDICTED, PAD, Trie, fit
+from .kneser_ney import NEVER_PREDICTED, Trie, fit
 from .tables import Tables
 
 
@@ -77,8 +77,10 @@ class NGramTarget(Automaton):
                 raise ValueError(
                     f"token ids must lie between 0 and {vocab_size - 1}, but the documents hold {low} to {high}"
                 )
-            if low == PAD:  # a prefix's padding would then be read as context
-                raise ValueError(f"documents to fit hold words, but one has <pad> (id {PAD}) in it; strip the padding")
+            if low == Vocabulary.PAD:  # a prefix's padding would then be read as context
+                raise ValueError(
+                    f"documents to fit hold words, but one has <pad> (id {Vocabulary.PAD}) in it; strip the padding"
+                )
         total = sum(len(t) + 2 for t in texts) * order
         if total * vocab_size >= 2**63:
             raise ValueError(

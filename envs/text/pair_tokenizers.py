@@ -15,7 +15,6 @@ from .vocabulary import Vocabulary
 
 SOURCE_MARK = "\x1f"  # before a source's own words in the vocabulary; cleaning removes it from every text
 ARROW = " → "
-_FIRST = len(Vocabulary.SPECIAL_TOKENS)
 
 
 class PairTokenizer:
@@ -40,12 +39,12 @@ class PairTokenizer:
             own = (SOURCE_MARK + word for word in source.vocabulary.words)
             self.vocabulary = Vocabulary([*target.vocabulary.words, *own])
         self.writable: npt.NDArray[np.bool_] = np.zeros(len(self.vocabulary), np.bool_)
-        self.writable[[i for i in writable if i >= _FIRST]] = True
+        self.writable[[i for i in writable if i >= Vocabulary.FIRST_WORD]] = True
 
     @property
     def _shift(self) -> int:
         """What separates a source word's id from that of its own tokenizer."""
-        return len(self.target.vocabulary) - _FIRST
+        return len(self.target.vocabulary) - Vocabulary.FIRST_WORD
 
     def encode(self, text: str) -> list[int]:
         """Ids of a target."""
@@ -55,7 +54,7 @@ class PairTokenizer:
         """Ids of a source."""
         if self.source is None:
             return self.target.encode(text)
-        return [i + self._shift if i >= _FIRST else i for i in self.source.encode(text)]
+        return [i + self._shift if i >= Vocabulary.FIRST_WORD else i for i in self.source.encode(text)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; a source is parted from its target, where there is one yet, by an arrow."""
@@ -111,7 +110,7 @@ class LabelTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`."""
-        return " ".join(self.vocabulary.token(int(i)) for i in ids if i >= _FIRST)
+        return " ".join(self.vocabulary.token(int(i)) for i in ids if i >= Vocabulary.FIRST_WORD)
 
     def save(self, folder: str | Path) -> None:
         """See `Tokenizer`."""

@@ -38,7 +38,7 @@ class SubwordTokenizer:
         self._blanks_between_all = (settings["decoder"] or {}).get("type") in (None, "WordPiece")
         own = sorted(tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
         kept = [(t, i) for t, i in own if t not in special and t != unknown]
-        first = len(Vocabulary.SPECIAL_TOKENS)
+        first = Vocabulary.FIRST_WORD
         # A subword spelled like one of our special tokens stays an ordinary one under a name that cannot clash.
         self.vocabulary = Vocabulary(t if t not in Vocabulary.SPECIAL_TOKENS else f"\x00{t}" for t, _ in kept)
         self._to_own = {first + n: i for n, (_, i) in enumerate(kept)}
@@ -52,7 +52,7 @@ class SubwordTokenizer:
         Raises ValueError where `vocab_size` does not hold the 256 bytes and the special tokens.
         """
         tokenizers = _library("bpe")
-        first = len(Vocabulary.SPECIAL_TOKENS)
+        first = Vocabulary.FIRST_WORD
         if vocab_size < 256 + first:
             raise ValueError(
                 f"the tokenizer 'bpe' needs a vocabulary of at least {256 + first} tokens "

@@ -60,7 +60,7 @@ class WordTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`; exact for "char", readable for the others."""
-        words = [self.vocabulary.token(int(i)) for i in ids if i >= len(Vocabulary.SPECIAL_TOKENS)]
+        words = [self.vocabulary.token(int(i)) for i in ids if i >= Vocabulary.FIRST_WORD]
         return "".join(words) if self.name == "char" else join_words(words)
 
     def save(self, folder: str | Path) -> None:
@@ -84,7 +84,7 @@ class SymbolTokenizer:
     name = "symbol"
 
     def __init__(self, vocab_size: int) -> None:
-        self.vocabulary = Vocabulary(str(i) for i in range(len(Vocabulary.SPECIAL_TOKENS), vocab_size))
+        self.vocabulary = Vocabulary(str(i) for i in range(Vocabulary.FIRST_WORD, vocab_size))
 
     def encode(self, text: str) -> list[int]:
         """See `Tokenizer`."""
@@ -92,7 +92,7 @@ class SymbolTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`."""
-        return " ".join(self.vocabulary.token(int(i)) for i in ids if i >= len(Vocabulary.SPECIAL_TOKENS))
+        return " ".join(self.vocabulary.token(int(i)) for i in ids if i >= Vocabulary.FIRST_WORD)
 
     def save(self, folder: str | Path) -> None:
         """See `Tokenizer`."""

@@ -28,6 +28,7 @@ class Vocabulary:
     EOS: ClassVar[int] = 3
     SEP: ClassVar[int] = 4
     SPECIAL_TOKENS: ClassVar[tuple[str, ...]] = ("<pad>", "<unk>", "<bos>", "<eos>", "<sep>")
+    FIRST_WORD: ClassVar[int] = len(SPECIAL_TOKENS)
 
     def __init__(self, words: Iterable[str]) -> None:
         self._tokens = [*self.SPECIAL_TOKENS, *words]
@@ -49,7 +50,7 @@ class Vocabulary:
 
         Raises ValueError where no word would be left.
         """
-        least = len(cls.SPECIAL_TOKENS) + 1
+        least = cls.FIRST_WORD + 1
         if max_size is not None and max_size < least:
             raise ValueError(f"max_size must be at least {least}, the special tokens and one word, not {max_size}")
         counts: Counter[str] = Counter()
@@ -63,7 +64,7 @@ class Vocabulary:
             raise ValueError(
                 f"no word occurs at least {min_count} time(s) in the corpus; lower min_count or check the corpus"
             )
-        return cls(words if max_size is None else words[: max_size - len(cls.SPECIAL_TOKENS)])
+        return cls(words if max_size is None else words[: max_size - cls.FIRST_WORD])
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -98,7 +99,7 @@ class Vocabulary:
     @property
     def words(self) -> list[str]:
         """The tokens that are not special, in the order of their ids."""
-        return self._tokens[len(self.SPECIAL_TOKENS) :]
+        return self._tokens[self.FIRST_WORD :]
 
     @property
     def digest(self) -> str:
@@ -113,13 +114,12 @@ class Vocabulary:
     def load(cls, path: str | Path) -> Vocabulary:
         """Read what `save` wrote; FileNotFoundError where there is no file, ValueError where it is another one."""
         tokens = read_json(Path(path))
-        first = len(cls.SPECIAL_TOKENS)
         if (
             not isinstance(tokens, list)
             or not all(isinstance(token, str) for token in tokens)
-            or tuple(tokens[:first]) != cls.SPECIAL_TOKENS
+            or tuple(tokens[: cls.FIRST_WORD]) != cls.SPECIAL_TOKENS
         ):
             raise ValueError(
                 f"{path} is no vocabulary; it must be a list of tokens that begins with {' '.join(cls.SPECIAL_TOKENS)}"
             )
-        return cls(tokens[first:])
+        return cls(tokens[cls.FIRST_WORD :])
