@@ -1,4 +1,4 @@
-"""The world: text generation as a decision process. Knows nothing of agents."""
+"""Text generation as a Markov decision process: environments, target distributions, and their exact optimum."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "TokenLMDeviceEnv":  # the only environment that needs torch, which takes a second to import
+    if name == "TokenLMDeviceEnv":  # torch takes a second to import
         from .device import TokenLMDeviceEnv
 
         return TokenLMDeviceEnv

@@ -16,9 +16,9 @@ from typing import Any
 
 
 def check_types(config: Any) -> None:
-    """Raise ValueError for the first field of a dataclass whose value is not of its type.
+    """Raise ValueError for the first field of a dataclass whose value has the wrong type.
 
-    Choices among words (`Literal`) are left to whoever can name the nearest one.
+    A `Literal` field only has to be a string here; the caller checks its choices.
     """
     for name, hint in _hints(type(config)).items():
         value = getattr(config, name)
@@ -27,22 +27,22 @@ def check_types(config: Any) -> None:
 
 
 def nearest(value: Any, choices: Iterable[Any]) -> str:
-    """'; did you mean X?' for the closest of `choices`, or nothing where none is close."""
+    """'; did you mean X' with the closest of `choices`, or an empty string if none is close."""
     close = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def load_named(name: str, argument: str) -> Any:
-    """What "module:attribute" names; the module may lie in the folder that a command is called in.
+    """Import "module:attribute". The module may lie in the working directory.
 
     Args:
         name: "module:attribute".
-        argument: whose value it is, for the message.
+        argument: the argument that has this value, for error messages.
 
-    Raises ValueError where there is no such module, or nothing of that name in it.
+    Raises ValueError if the module or the attribute does not exist.
     """
     module, _, attribute = name.partition(":")
-    if str(Path.cwd()) not in sys.path:  # a command does not look where it is called
+    if str(Path.cwd()) not in sys.path:  # an installed command does not have the working directory on its path
         sys.path.append(str(Path.cwd()))
     try:
         return getattr(importlib.import_module(module), attribute)

@@ -1,4 +1,4 @@
-"""p*: whose log-likelihood is the reward."""
+"""Target distributions p*, whose log-likelihood is the reward."""
 
 from .checking import check_target
 from .conditioned import ConditionedTarget

@@ -1,4 +1,4 @@
-"""Making the target of a configuration."""
+"""Making the target of an environment from its configuration."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _model_loaders: dict[str, str] = {}
 
 
 def register_model_folder(file: str, loader: str) -> None:
-    """Let `target_model` be a folder that holds `file`, loaded by `loader`.
+    """Register `loader` for folders that contain `file`, as values of `target_model`.
 
     Args:
-        file: its presence tells this kind of folder.
-        loader: "module:function" from (folder, tokenizer, longest) to a `Target`, imported when it is needed.
+        file: the name of a file that identifies the kind of folder.
+        loader: "module:function" from (folder, tokenizer, longest) to a `Target`, imported at its first use.
     """
     _model_loaders[file] = loader
 
 
 def make_target(config: EnvConfig, tokenizer: Tokenizer, documents: Sequence[Any]) -> Target:
-    """The target of a configuration over a corpus ("markov" makes its own and is not made here).
+    """The target of a configuration, except "markov", which has no corpus.
 
     Args:
         config: the environment's arguments.
-        tokenizer: the environment's.
+        tokenizer: the environment's tokenizer.
         documents: encoded training documents.
     """
     size = len(tokenizer.vocabulary)
@@ -48,14 +48,14 @@ def make_target(config: EnvConfig, tokenizer: Tokenizer, documents: Sequence[Any
 
 
 def target_tokenizer(config: EnvConfig) -> Tokenizer | None:
-    """The tokenizer that the target's own model brings along, None where it brings none."""
+    """The tokenizer of the target's own model, None if the target has no model."""
     if config.target != "causal_lm":
         return None
     name = str(config.target_model)
     if _loader(name) is not None:
         return load_tokenizer(Path(name) / "tokenizer")
     if config.cleaning.stop_words:
-        raise ValueError("stop words are words, and the tokenizer of a Hugging Face model has none; leave them out")
+        raise ValueError("the tokenizer of a Hugging Face model cuts subwords, not words; set stop_words to None")
     from .huggingface import model_tokenizer
 
     return model_tokenizer(name)
@@ -81,7 +81,7 @@ def _custom(name: str, tokenizer: Tokenizer) -> Target:
     target = factory(tokenizer)
     if not isinstance(target, Target):
         missing = [p for p in ("vocab_size", "context_size", "log_prob", "log_probs") if not hasattr(target, p)]
-        raise ValueError(f"target {name!r} is no Target: it lacks {', '.join(missing)}")
+        raise ValueError(f"target {name!r} is not a Target: it lacks {', '.join(missing)}")
     if target.vocab_size != len(tokenizer.vocabulary):
         raise ValueError(
             f"target {name!r} is over {target.vocab_size} tokens, but the vocabulary has {len(tokenizer.vocabulary)}"

@@ -1,4 +1,4 @@
-"""Targets by name: those built in, those a user registered, and any class as "module:Class"."""
+"""Names of targets: built in, registered by a user, or "module:Class"."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ factories: dict[str, Factory] = {}
 
 
 def register_target(name: str, factory: Factory) -> None:
-    """Let `target=name` mean what `factory` makes of the environment's tokenizer, in this process.
+    """Register `factory` as the target `name`, in this process.
 
     Args:
-        name: any that is not built in and has no colon.
+        name: not that of a built-in target, and without a colon.
         factory: a class or function from a `Tokenizer` to a `Target`.
     """
     if name in BUILT_IN or ":" in name or not name:
@@ -28,9 +28,9 @@ def register_target(name: str, factory: Factory) -> None:
 
 
 def name_of(target: Any) -> Any:
-    """The name under which a `Target`, or what makes one of a tokenizer, can stand in a configuration.
+    """The name of a `Target` or of a factory, registered in this process if it is new.
 
-    It holds in this process only; anything else is given back as it is.
+    Other values, such as names, are returned unchanged.
     """
     if isinstance(target, Target) and not isinstance(target, type):
         factory: Factory = _Constant(target)
@@ -47,7 +47,7 @@ def name_of(target: Any) -> Any:
 
 
 class _Constant:
-    """Makes the same target of every tokenizer."""
+    """A factory that returns the same target for every tokenizer."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -63,10 +63,10 @@ class _Constant:
 
 
 def check_target_name(name: str) -> None:
-    """Raise ValueError for a name that no target has."""
+    """Raise ValueError for an unknown name of a target."""
     known = (*BUILT_IN, *factories)
     if name not in known and ":" not in name:
         raise ValueError(
             f"target {name!r} is unknown{nearest(name, known)}; use one of {', '.join(known)}, or "
-            '"module:Class" for one of your own, or register it first in this process'
+            '"module:Class" of your own, or register it with register_target in this process'
         )

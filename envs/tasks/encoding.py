@@ -1,4 +1,4 @@
-"""Documents as token ids, each with its prompt: a prefix of the document, or the source of a pair."""
+"""Documents as token ids, with their prompts: the first tokens of a document, or the source of a pair."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Documents:
-    """Token ids of many documents, each with the range of places where its prompt may end.
+    """Token ids of D documents, with the range of prompt lengths of each.
 
     Args:
-        tokens: (sum of lengths,) int64 ids, documents one after the other, no special tokens around them.
+        tokens: (sum of lengths,) int64 ids of all documents in order, without `<bos>` and `<eos>`.
         offsets: (D + 1,) int64; document d is tokens[offsets[d] : offsets[d + 1]].
-        shortest_prompt: (D,) int64, fewest leading tokens that an episode starts with.
-        longest_prompt: (D,) int64, most leading tokens that an episode starts with.
+        shortest_prompt: (D,) int64, fewest tokens of the document in a prompt.
+        longest_prompt: (D,) int64, most tokens of the document in a prompt.
     """
 
     tokens: npt.NDArray[np.int64]
@@ -33,7 +33,7 @@ class Documents:
     def from_ids(
         cls, ids: Sequence[Sequence[int]], shortest_prompt: npt.ArrayLike, longest_prompt: npt.ArrayLike
     ) -> Documents:
-        """Flatten lists of ids; the prompt lengths broadcast over the documents."""
+        """From lists of ids; the prompt lengths broadcast over the documents."""
         lengths = np.fromiter((len(d) for d in ids), np.int64, len(ids))
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
         tokens = np.fromiter((t for d in ids for t in d), np.int64, int(offsets[-1]))
@@ -53,15 +53,15 @@ class Documents:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """(D,) tokens in each document."""
+        """(D,) number of tokens of each document."""
         return np.diff(self.offsets)
 
 
 def encode_generation(texts: Iterable[str], tokenizer: Tokenizer, prompt_length: tuple[int, int]) -> Documents:
-    """Documents whose prompts are `prompt_length` = (shortest, longest) leading tokens.
+    """Encode documents for the task "generation", with `prompt_length` = (shortest, longest) tokens.
 
-    A prompt never takes the whole document: at least one of its tokens is left to write. Documents
-    without a token (all stop words, say) are dropped.
+    A prompt leaves at least one token of the document. Documents without a token, such as those of stop words alone,
+    are dropped.
     """
     ids = [encoded for text in texts if (encoded := tokenizer.encode(text))]
     longest = np.fromiter((len(d) for d in ids), np.int64, len(ids)) - 1
@@ -69,14 +69,14 @@ def encode_generation(texts: Iterable[str], tokenizer: Tokenizer, prompt_length:
 
 
 def source_prompt(source: str, tokenizer: PairTokenizer, context_length: int) -> list[int]:
-    """Ids of `source <sep>`; the prefix begins with `<bos>`, and of a long source the first tokens are kept."""
+    """Ids of `source <sep>`, with at most the first `context_length` - 2 tokens of the source."""
     return [*tokenizer.encode_source(source)[: context_length - 2], Vocabulary.SEP]
 
 
 def encode_pairs(pairs: Iterable[Pair], tokenizer: PairTokenizer, context_length: int) -> tuple[Documents, list[Pair]]:
-    """Documents `source <sep> target`, prompts of exactly `source <sep>`, and the pairs they were made of.
+    """Documents `source <sep> target` with the prompts `source <sep>`, and the pairs they encode.
 
-    Pairs without a token on one side (all stop words, say) are dropped.
+    Pairs without a token on one side, such as one of stop words alone, are dropped.
     """
     kept, ids, prompts = [], [], []
     for source, target in pairs:
@@ -99,17 +99,17 @@ def pair_tokenizer(
     stop_words: frozenset[str] = frozenset(),
     user_dictionary: str | None = None,
 ) -> PairTokenizer:
-    """The tokenizer of training pairs, in which the words of their targets can be written.
+    """Train the tokenizer of a pair task; the words of the training targets are its writable ones.
 
     Args:
         train: cleaned pairs.
-        names: how to cut source and target, see `make_tokenizer`; equal where `separate` is not asked for.
-        separate: a vocabulary for each side; `max_vocab_size` and `min_count` hold for each.
-        labels: the target is one token as a whole.
+        names: names of the source and target tokenizer, see `make_tokenizer`; equal unless `separate`.
+        separate: one vocabulary per side, each with its own `max_vocab_size` and `min_count`.
+        labels: encode a target as a single token.
         max_vocab_size: as in `make_tokenizer`.
         min_count: as in `make_tokenizer`.
         stop_words: as in `make_tokenizer`.
-        user_dictionary: as in `make_tokenizer`, for the sides that are cut by "jieba".
+        user_dictionary: as in `make_tokenizer`, for the sides with the tokenizer "jieba".
     """
     sources, targets = [s for s, _ in train], [t for _, t in train]
 

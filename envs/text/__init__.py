@@ -1,4 +1,4 @@
-"""Raw text to token ids: reading, cleaning, tokenizers, vocabulary, the built-in corpora."""
+"""From raw text to token ids: reading, cleaning, splits, tokenizers, vocabulary and built-in corpora."""
 
 from .cleaning import Cleaning
 from .files import write_atomically, write_json, write_text_atomically

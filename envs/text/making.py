@@ -31,17 +31,17 @@ def make_tokenizer(
     """A tokenizer with the vocabulary of `documents`.
 
     Args:
-        name: "jieba", "char", "word", "nltk", "bpe" (trained on the documents) or the path of a Hugging Face
-            tokenizer.json, whose own vocabulary is taken.
+        name: "jieba", "char", "word", "nltk", "bpe" (trained on the documents), or the path of a Hugging Face
+            tokenizer.json, which has its own vocabulary.
         documents: cleaned texts.
         max_vocab_size: most tokens, special ones included; None for no limit (8,000 for "bpe").
-        min_count: tokens seen less often become `<unk>` ("bpe": pairs seen less often are not merged).
+        min_count: words with fewer occurrences become `<unk>`; "bpe" does not merge pairs with fewer.
         stop_words: words that word tokenizers leave out.
-        user_dictionary: file of own words for "jieba", a word a line, its frequency behind it if wanted. The words
-            are saved with the tokenizer.
+        user_dictionary: a file of extra words for "jieba", one per line, each optionally followed by its frequency.
+            They are saved with the tokenizer.
 
-    Raises: ValueError for an unknown name or settings that do not fit it, FileNotFoundError for a missing file,
-        ImportError naming the extra that is missing.
+    Raises: ValueError for an unknown name or settings that it does not take, FileNotFoundError for a missing file,
+        ImportError naming a missing extra.
     """
     name = str(name)
     own_words: OwnWords = ()
@@ -53,9 +53,7 @@ def make_tokenizer(
         return WordTokenizer.train(name, documents, max_vocab_size, min_count, stop_words, own_words)
     if name == "bpe" or name.endswith(".json"):
         if stop_words:
-            raise ValueError(
-                f"stop words are words, and the tokenizer {name!r} has none; use one of {', '.join(SPLITS)}"
-            )
+            raise ValueError(f"the tokenizer {name!r} takes no stop words; use one of {', '.join(SPLITS)}")
         if name == "bpe":
             return SubwordTokenizer.train(documents, max_vocab_size or 8_000, min_count)
         return SubwordTokenizer.from_file(name)
@@ -66,7 +64,7 @@ def make_tokenizer(
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """The tokenizer that `save` wrote into `folder`."""
+    """Load the tokenizer that `save` wrote to `folder`."""
     path = Path(folder) / "settings.json"
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no saved tokenizer (no settings.json)")
@@ -84,12 +82,12 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     except (KeyError, TypeError):
         name = None
     if not isinstance(name, str):
-        raise ValueError(f"{path} does not describe a tokenizer; save one there with its method `save`")
+        raise ValueError(f"{path} does not describe a tokenizer; write it with the method `save` of one")
     return SubwordTokenizer.from_file(Path(folder) / "tokenizer.json", name)
 
 
 def _load_sides(folder: Path, settings: dict[str, Any]) -> Tokenizer:
-    """A `PairTokenizer` or `LabelTokenizer`, which are made of these here."""
+    """Load a `PairTokenizer` or `LabelTokenizer`."""
     if settings["name"] == LabelTokenizer.name:
         return LabelTokenizer(Vocabulary.load(folder / "vocabulary.json"))
     try:

@@ -1,4 +1,4 @@
-"""What a tokenizer must offer."""
+"""The protocol of tokenizers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Tokenizer(Protocol):
     """Text to token ids and back.
 
     Attributes:
-        name: what it is called in a configuration.
+        name: its name in a configuration.
         vocabulary: its tokens.
     """
 
@@ -22,13 +22,13 @@ class Tokenizer(Protocol):
     vocabulary: Vocabulary
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a cleaned text, `<unk>` for what the vocabulary does not hold; no other special token."""
+        """Ids of a cleaned text, with `<unk>` for words outside the vocabulary and no other special token."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; special tokens are not shown."""
+        """The text of ids, without special tokens."""
         ...
 
     def save(self, folder: str | Path) -> None:
-        """Write all that `load_tokenizer` needs into a folder, as JSON."""
+        """Save to a folder as JSON, for `load_tokenizer`."""
         ...

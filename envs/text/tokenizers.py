@@ -1,4 +1,4 @@
-"""Tokenizers that cut a text into words, and that of a Markov chain's symbols."""
+"""Word tokenizers, and the tokenizer of the symbols of a Markov chain."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .words import SPLITS, Split
 
 
 class WordTokenizer:
-    """Cuts text into words, which a vocabulary numbers.
+    """A tokenizer that splits text into words.
 
     Args:
-        name: how to cut: "jieba", "char", "word" or "nltk".
+        name: the way to split: "jieba", "char", "word" or "nltk".
         vocabulary: the words.
-        stop_words: words that are left out.
-        own_words: words of the user that "jieba" shall know, with their frequencies.
+        stop_words: words to leave out.
+        own_words: words of the user for "jieba", with their frequencies.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class WordTokenizer:
         stop_words: frozenset[str] = frozenset(),
         own_words: OwnWords = (),
     ) -> WordTokenizer:
-        """A tokenizer whose vocabulary is that of the documents."""
+        """A tokenizer with the vocabulary of the documents."""
         split = _split(name, own_words)
         kept = ([w for w in split(text) if w not in stop_words] for text in documents)
         return cls(name, Vocabulary.build(kept, max_vocab_size, min_count), stop_words, own_words)
@@ -59,7 +59,7 @@ class WordTokenizer:
         return self.vocabulary.encode(words)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """See `Tokenizer`; exact for "char", readable for the others."""
+        """See `Tokenizer`; exact for "char", with plausible blanks for the others."""
         words = [self.vocabulary.token(int(i)) for i in ids if i >= Vocabulary.FIRST_WORD]
         return "".join(words) if self.name == "char" else join_words(words)
 
@@ -75,7 +75,7 @@ def _split(name: str, own_words: OwnWords) -> Split:
 
 
 class SymbolTokenizer:
-    """The tokens of a `markov` target: numbers, written with blanks between them.
+    """The tokenizer of a `markov` target: numbers separated by blanks.
 
     Args:
         vocab_size: V, the five special tokens included.
