@@ -1,16 +1,17 @@
-"""The world: text generation as a decision process. Knows nothing of agents."""
+"""Text generation as a Markov decision process: environments, target distributions, and their exact optimum."""
 
 from typing import TYPE_CHECKING, Any
 
-from .config import EnvConfig, Split
+from .arguments import nearest
+from .config import EnvConfig, Split, env_config_from, env_config_of
 from .episodes import Episodes
 from .forced import Forced, force
 from .oracle import NotExact, Oracle
 from .phrase_actions import PhraseActions
 from .phrases import Phrases, mine_phrases
 from .single import NotRunning, TokenLMEnv
-from .suggestions import nearest
 from .targets import ConditionedTarget
+from .targets.making import register_model_folder
 from .text import Vocabulary
 from .vector import TokenLMVectorEnv
 from .world import World, encode_prompt, encode_target, valid_actions
@@ -36,15 +37,18 @@ __all__ = [
     "World",
     "encode_prompt",
     "encode_target",
+    "env_config_from",
+    "env_config_of",
     "force",
     "mine_phrases",
     "nearest",
+    "register_model_folder",
     "valid_actions",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "TokenLMDeviceEnv":  # the only environment that needs torch, which takes a second to import
+    if name == "TokenLMDeviceEnv":  # torch takes a second to import
         from .device import TokenLMDeviceEnv
 
         return TokenLMDeviceEnv

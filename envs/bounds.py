@@ -1,4 +1,4 @@
-"""Bounds on the best return where the target's (state, token) table is too large for exact dynamic programming."""
+"""Bounds of the optimal return, for targets too large for exact dynamic programming."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import Floats, Ints
 from .config import EnvConfig
 from .text import Vocabulary
 from .world import World
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-MAX_TABLE = 400_000_000  # (last token, token) pairs that the relaxation may hold: 8 bytes each
-_CHUNK = 1 << 22  # (row, token) entries that live at a time
-_SPARE = 4  # candidates per open text, so that enough are left once those in the same state are merged
+MAX_TABLE = 400_000_000  # (last token, token) pairs of the relaxation, 8 bytes each
+_CHUNK = 1 << 22  # (row, token) entries in memory at a time
+_SPARE = 4  # candidates per kept hypothesis, so that enough remain after merging equal states
 
 
 class BeamResult(NamedTuple):
     """The best text that a beam search found after each prefix.
 
     Args:
-        log_probs: (B,) log p*(text | prefix), nats, -inf where no text was found.
-        tokens: B lists of ids, `<eos>` included, empty where no text was found.
+        log_probs: (B,) log p*(text | prefix), nats; -inf if none was found.
+        tokens: B lists of ids, `<eos>` included; empty if none was found.
     """
 
     log_probs: Floats
@@ -35,17 +33,14 @@ class BeamResult(NamedTuple):
 def beam_search(world: World, config: EnvConfig, prefixes: npt.NDArray[np.int64], width: int = 64) -> BeamResult:
     """The best text a beam search finds after each prefix: a lower bound of the optimal return.
 
-    Open texts in the same state of the automaton have the same future, so only the best of them is kept, which leaves
-    room for others. A beam wide enough to hold all of them finds the optimum.
+    Hypotheses in the same automaton state have the same continuations, so only the best of them is kept. A beam wide
+    enough to keep all hypotheses finds the optimum.
 
     Args:
-        world: the world; its target is a finite automaton.
-        config: the episode's rules. With the ending "eos" texts end within `max_new_tokens`, with "fixed" they have
-            exactly that many tokens.
-        prefixes: (B, L) observations of episodes that begin.
-        width: open texts kept after every token.
-
-    Returns: log-probabilities in nats, and the texts that have them.
+        world: its target must be a finite automaton.
+        config: with the ending "eos" texts end within `max_new_tokens`, with "fixed" they have exactly that many.
+        prefixes: (B, L) first observations of episodes.
+        width: hypotheses kept after every token.
     """
     if width < 1:
         raise ValueError(f"the width of a beam search must be at least 1, not {width}")
@@ -58,28 +53,28 @@ def beam_search(world: World, config: EnvConfig, prefixes: npt.NDArray[np.int64]
 
 
 def relaxed_optimum(world: World, config: EnvConfig, prefixes: npt.NDArray[np.int64]) -> Floats:
-    """An upper bound of the optimal return: the optimum where every step may choose its context.
+    """An upper bound of the optimal return, from a relaxation over contexts.
 
-    The contexts a step may choose from are those that end in the same last token; the first step has the prefix's
-    own. With contexts of one token nothing is relaxed, and the bound is the optimum.
+    Every step after the first maximises over all contexts with the same last token; the first uses the prefix's own.
+    For contexts of one token the bound is the optimum.
 
     Args:
-        world: the world; its target is a finite automaton whose states know their last token.
-        config: the episode's rules, see `beam_search`.
-        prefixes: (B, L) observations of episodes that begin.
+        world: its target must be a finite automaton with the method `last_tokens`.
+        config: as in `beam_search`.
+        prefixes: (B, L) first observations of episodes.
 
-    Returns: (B,) nats, -inf where no text can end in time. Admissible up to rounding.
+    Returns: (B,) nats, -inf if no text can end in time. A valid bound up to rounding.
     """
     states = _initial_states(world, config, prefixes)
     if world.vocab_size**2 > MAX_TABLE:
         raise ValueError(
             f"the upper bound needs a table of {world.vocab_size**2:,} (last token, token) pairs, at most "
-            f"{MAX_TABLE:,} are held; use a smaller vocabulary"
+            f"{MAX_TABLE:,} are allowed; use a smaller vocabulary"
         )
     ends = config.ending == "eos"
     value = np.full(world.vocab_size, -np.inf if ends else 0.0)
     masked_until = config.min_new_tokens if ends else config.max_new_tokens
-    # Backwards: first the steps that may end the text, then those that may not; one table lives at a time.
+    # Backwards: first the steps at which <eos> is valid, then the others, so that one table is in memory at a time.
     for eos_valid, first, last in ((True, masked_until, config.max_new_tokens), (False, 0, masked_until)):
         steps = last - max(first, 1)
         if steps < 1:
@@ -98,14 +93,14 @@ def relaxed_optimum(world: World, config: EnvConfig, prefixes: npt.NDArray[np.in
 
 
 def _initial_states(world: World, config: EnvConfig, prefixes: npt.NDArray[np.int64]) -> Ints:
-    """(B,) automaton states of (B, L) prefixes, or ValueError where there is nothing to bound."""
+    """(B,) automaton states of (B, L) prefixes; ValueError if the environment has no bounds."""
     if not world.target.tracks_states:
         raise ValueError(
-            f"bounds need a target that looks at the last few tokens, not {config.target!r}, whose "
-            "log-probabilities depend on more than that"
+            f"bounds need a target that looks at the last few tokens only, not {config.target!r}, whose "
+            "log-probabilities depend on more"
         )
     if config.transition == "teacher":
-        raise ValueError('with transition="teacher" actions do not move the state, so a best text does not exist')
+        raise ValueError('with transition="teacher" actions do not influence the text, so there is no best text')
     if np.ndim(prefixes) != 2:
         raise ValueError(f"prefixes must have the shape (B, L), not {np.shape(prefixes)}")
     states: Ints = world.target.track(np.asarray(prefixes, np.int64))
@@ -113,12 +108,12 @@ def _initial_states(world: World, config: EnvConfig, prefixes: npt.NDArray[np.in
 
 
 def _search(world: World, config: EnvConfig, start: Ints, width: int) -> tuple[Floats, list[list[int]]]:
-    """Beam search from (C,) states that are few enough for one chunk; open texts stand best first."""
+    """Beam search from (C,) states, few enough for one chunk; hypotheses are sorted, best first."""
     ends, count = config.ending == "eos", len(start)
     row = np.arange(count)
     states, scores = start[:, None], np.zeros((count, 1))
-    parents: list[Ints] = []  # after t tokens: where each open text stood among those of t - 1 tokens, …
-    written: list[Ints] = []  # … and the token it went on with
+    parents: list[Ints] = []  # per step, the beam index of each hypothesis before the step …
+    written: list[Ints] = []  # … and the token it was extended by
     best, length, place = np.full(count, -np.inf), np.zeros(count, np.int64), np.zeros(count, np.int64)
     for step in range(config.max_new_tokens):
         if ends and step >= config.min_new_tokens:
@@ -126,7 +121,7 @@ def _search(world: World, config: EnvConfig, start: Ints, width: int) -> tuple[F
             chosen = ended.argmax(1)
             better = ended[row, chosen] > best
             best[better], length[better], place[better] = ended[row, chosen][better], step, chosen[better]
-            # Log-probabilities are not positive: what is no better now cannot become so.
+            # Log-probabilities are at most 0, so a hypothesis below the best cannot overtake it.
             scores = np.where(scores > best[:, None], scores, -np.inf)
             if step == config.max_new_tokens - 1 or not np.isfinite(scores).any():
                 break
@@ -146,9 +141,9 @@ def _search(world: World, config: EnvConfig, start: Ints, width: int) -> tuple[F
 
 
 def _extend(world: World, states: Ints, scores: Floats, width: int, eos_valid: bool) -> tuple[Ints, Floats, Ints, Ints]:
-    """The best continuations of (C, K) open texts by one word, one for each state they lead to.
+    """The best extensions of (C, K) hypotheses by one word, at most one per state they lead to.
 
-    Returns: states, scores, parents and words, (C, at most `width`) each, best first, -inf where there are fewer.
+    Returns: states, scores, parents and words, each (C, at most `width`), best first; scores are -inf beyond the last.
     """
     count, size = len(states), world.vocab_size
     row = np.arange(count)[:, None]
@@ -168,7 +163,7 @@ def _extend(world: World, states: Ints, scores: Floats, width: int, eos_valid: b
     parent, token = origin // size, origin % size
     automaton = world.target.automaton
     following = automaton.next_state(states[row, parent].ravel(), token.ravel()).reshape(best.shape)
-    # Of the texts that lead to one state, best first, np.unique finds the first.
+    # Sorted best first, so the first entry that np.unique finds for a state is its best.
     _, first = np.unique(row * automaton.num_states + following, return_index=True)
     merged = np.full_like(best, -np.inf)
     merged.flat[first] = best.flat[first]
@@ -178,10 +173,10 @@ def _extend(world: World, states: Ints, scores: Floats, width: int, eos_valid: b
 
 
 def _best_context(world: World, eos_valid: bool) -> Floats:
-    """(V, V) highest log p*(token | state) over all states that can be reached by writing the row's word, nats."""
+    """(V, V) maximum of log p*(token | state) over all states that writing the row's word can lead to, nats."""
     automaton: Any = world.target.automaton
     words = world.valid & (np.arange(world.vocab_size) != Vocabulary.EOS)
-    # Whether a state remembers the word just written does not depend on what it knew before, so state 0 tells.
+    # Whether the next state has the word as its last token does not depend on the state before; take state 0.
     forgotten = words & (automaton.last_tokens(automaton.next_states(np.zeros(1, np.int64))[0]) < 0)
     last = automaton.last_tokens(np.arange(automaton.num_states))
     wanted = np.where(last < 0, forgotten.any(), words[last])
@@ -196,13 +191,13 @@ def _best_context(world: World, eos_valid: bool) -> Floats:
             np.maximum(unknown, highest[0], out=unknown)
             tokens, highest = tokens[1:], highest[1:]
         table[tokens] = np.maximum(table[tokens], highest)
-    # A state that knows no last token may stand behind any word that is forgotten.
+    # A state without a last token can follow any word that the automaton forgets.
     table[forgotten] = np.maximum(table[forgotten], unknown)
     return table
 
 
 def _backup(table: Floats, value: Floats) -> Floats:
-    """(R,) best of (R, V) log-probabilities and the (V,) values of what they lead to, 0 behind `<eos>`."""
+    """(R,) maximum over tokens of (R, V) log-probabilities plus (V,) values of the next step, 0 after `<eos>`."""
     after = value.copy()
     after[Vocabulary.EOS] = 0.0
     result = np.empty(len(table))
@@ -218,7 +213,7 @@ def _rows(world: World, states: Ints, eos_valid: bool) -> Floats:
 
 
 def _log_eos(world: World, states: Ints) -> Floats:
-    """Log p*(<eos> | state) where it is valid, nats, in the shape of `states`."""
+    """Log p*(<eos> | state) while `<eos>` is valid, nats, in the shape of `states`."""
     flat = states.ravel()
     eos = np.full_like(flat, Vocabulary.EOS)
     result: Floats = world.target.log_prob(flat, eos, np.ones(len(flat), np.bool_)).reshape(states.shape)
@@ -226,6 +221,6 @@ def _log_eos(world: World, states: Ints) -> Floats:
 
 
 def _pieces(count: int, entries: int) -> Iterator[slice]:
-    """Slices of `count` rows of `entries` each that fit a chunk, one row at least."""
+    """Slices of `count` rows with `entries` numbers each that fit into a chunk, at least one row per slice."""
     step = max(1, _CHUNK // entries)
     return (slice(start, min(start + step, count)) for start in range(0, count, step))

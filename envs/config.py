@@ -1,4 +1,4 @@
-"""The arguments of a TokenLM environment, in one typed place."""
+"""`EnvConfig`: the arguments of a TokenLM environment."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import gymnasium as gym
+
+from .arguments import check_types, nearest
 from .sequence_rewards import SCORES
-from .suggestions import nearest
 from .targets.registry import name_of
-from .text import Cleaning
-from .typed import check_types
+from .text import Cleaning, Vocabulary
 
 Task = Literal["generation", "qa", "translation", "classification"]
 Vocabularies = Literal["joint", "separate"]
@@ -25,61 +26,61 @@ InvalidAction = Literal["raise", "random"]
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """What a TokenLM environment is made of.
+    """The arguments of a TokenLM environment.
 
     Args:
-        corpus: "zh" or "en" (built in), a text file (one document a line), a .tsv file, a folder, "hf:NAME", or,
-            in Python, any iterable of strings. The tasks of pairs take .tsv (source<TAB>target) and .jsonl files,
-            folders of these, "hf:NAME?source=COLUMN&target=COLUMN" or an iterable of (source, target); "zh" and "en"
-            are then pairs whose source is in that language. Not used by the target "markov", which samples its own.
+        corpus: "zh" or "en" (built in), a text file (one document per line), a .tsv file, a folder, "hf:NAME", or,
+            in Python, an iterable of strings. Pair tasks take .tsv (source<TAB>target) and .jsonl files, folders of
+            these, "hf:NAME?source=COLUMN&target=COLUMN" or an iterable of (source, target); "zh" and "en" are then
+            pairs whose source is in that language. The target "markov" ignores it and samples its own documents.
         tokenizer: "auto" (jieba for mostly Chinese text, word otherwise), "jieba", "char", "word", "nltk", "bpe",
             or the path of a Hugging Face tokenizer.json.
-        user_dictionary: a file of own words for jieba, one a line, a frequency behind it if wanted.
+        user_dictionary: a file of extra words for jieba, one per line, each optionally followed by its frequency.
         max_vocab_size: largest vocabulary, special tokens included; None for no limit. Rarer words become <unk>.
-        min_count: words seen less often than this in the training documents become <unk>.
-        cleaning: switches for the text cleaning (Unicode NFC and white space always).
-        task: how a document becomes (prompt, target). "generation": its first tokens and the rest; "qa", "translation"
-            and "classification" (one label, in one token: max_new_tokens is 1, the ending "fixed", the vocabularies
-            "separate"): of a pair (source, target) the prompt is `source <sep>`.
-        vocabularies: of a task of pairs. "joint": one for both sides; "separate": the source's words are tokens of
-            their own. Only words of the training targets can be written in either.
-        reverse: swap source and target of every pair: a translation's other direction.
-        split: the documents that episodes start from: "train", "valid" or "test".
-        prompt_length: shortest and longest prompt, in tokens, drawn uniformly at every reset. Not used by the tasks of
-            pairs, whose prompt is the whole source, or as much of its beginning as context_length holds.
-        context_length: tokens in an observation; longer prefixes slide out on the left.
-        max_new_tokens: tokens an episode may write before it ends.
-        min_new_tokens: tokens that must be written before <eos> becomes valid.
-        ending: "eos": writing <eos> terminates and max_new_tokens truncates; "fixed": <eos> is masked and the
+        min_count: words with fewer occurrences in the training documents become <unk>.
+        cleaning: switches of the text cleaning; Unicode NFC and white space are always normalised.
+        task: how a document becomes (prompt, target). "generation": its first tokens and the rest. The pair tasks
+            "qa", "translation" and "classification": the prompt is `source <sep>`. In "classification" the target is
+            one label in one token, so max_new_tokens is 1, ending "fixed" and vocabularies "separate".
+        vocabularies: of a pair task. "joint": one vocabulary for both sides; "separate": source words have ids of
+            their own. Only words of the training targets are valid actions in either.
+        reverse: swap source and target of every pair, for the other direction of a translation.
+        split: documents that episodes start from: "train", "valid" or "test".
+        prompt_length: shortest and longest prompt, in tokens, drawn uniformly at every reset. Pair tasks ignore it:
+            their prompt is the source, cut to its first tokens if context_length is too small.
+        context_length: tokens in an observation; of a longer prefix, the last ones.
+        max_new_tokens: most tokens written in an episode.
+        min_new_tokens: tokens written before <eos> becomes valid.
+        ending: "eos": <eos> terminates an episode and max_new_tokens truncates it; "fixed": <eos> is masked and the
             last token terminates.
-        transition: "free": the action is appended; "teacher": the document's own next token is appended whatever
-            was chosen, which makes the problem a contextual bandit.
-        reward_every: 1: reward with every token; k: the sum at every k-th token; 0: the whole sum at the end. A late
-            reward pays for what was written, and an observation does not show where the prompt ended: with 0 and
-            k > 1 give all prompts one length, best (0, 0), or values depend on what cannot be seen.
-        log_prob_weight: what multiplies the log-likelihood in the reward; 0 leaves it out. The optimum at temperature τ
-            with weight w is that of τ/w with weight 1.
-        sequence_reward: score of the finished text against the document's own, paid with the last token: "" for none,
+        transition: "free": the action is appended; "teacher": the document's next token is appended whatever the
+            action, which makes the problem a contextual bandit.
+        reward_every: 1: a reward for every token; k: the sum at every k-th token; 0: the whole sum at the end. A
+            delayed reward depends on where the prompt ended, which an observation does not show. With 0 or k > 1 give
+            all prompts the same length, best (0, 0); otherwise the process is only partially observed.
+        log_prob_weight: factor of the log-likelihood in the reward; 0 leaves it out. The optimal policy at temperature
+            τ with weight w is that at τ/w with weight 1.
+        sequence_reward: score of the finished text against the reference text, paid with the last token: "" for none,
             "bleu", "chrf", "exact_match", "f1", "accuracy", or "module:function" of your own, which takes
-            (hypothesis, reference) and returns 0 to 1. With one, reaching max_new_tokens terminates: the text is scored
-            as it stands.
-        sequence_weight: what multiplies that score.
+            (hypothesis, reference) and returns a number from 0 to 1. With a score, max_new_tokens terminates an episode
+            instead of truncating it.
+        sequence_weight: factor of that score.
         target: the distribution p* whose log-likelihood is the reward: "ngram" (interpolated modified
-            Kneser-Ney), "markov" (a random Zipfian Markov chain), "reference" (the smoothed target text: with the
-            transition "free" that of the token at the same place), "causal_lm" (a frozen neural language model), a
-            name given to `register_target`, "module:Class" for one of your own; in Python also a `Target` or what
-            makes one of a tokenizer.
-        order: order n of the "ngram" target, or context length + 1 of the "markov" chain.
-        arpa: an ARPA file (KenLM, SRILM) that the "ngram" target is read from in place of being fitted; its order
-            holds.
+            Kneser-Ney), "markov" (a random Zipfian Markov chain), "reference" (the smoothed reference text, compared
+            token by token at the same position), "causal_lm" (a frozen neural language model), a name given to
+            `register_target`, or "module:Class" of your own; in Python also a `Target` or a function from a tokenizer
+            to one.
+        order: order n of the "ngram" target; of the "markov" chain, context length + 1.
+        arpa: an ARPA file (KenLM, SRILM) to read the "ngram" target from instead of fitting it; `order` is then
+            ignored.
         epsilon: smoothing of the "reference" target.
         target_model: the model of "causal_lm": a local folder or hub name of a Hugging Face causal model, or a run
-            folder. The tokenizer "auto" is then the model's own, and no other will do. It reads the window an episode
-            began with and all that was written since, beyond context_length too.
-        vocab_size: number of tokens of the "markov" target, the five special ones included.
+            folder. It needs its own tokenizer, which "auto" gives. It conditions on the first observation and all
+            tokens written since, also beyond context_length.
+        vocab_size: tokens of the "markov" target, the five special ones included.
         target_seed: seed of the "markov" target.
-        invalid_action: "raise": a masked action is an error; "random": it is carried out as a uniformly random
-            valid one (for learners that know no masks; the optimum stays the same).
+        invalid_action: "raise": a masked action raises ValueError; "random": it is replaced by a uniformly random
+            valid one, for learners without action masks. The optimum is the same.
         mask_in_info: put the action mask into info["action_mask"] at every step.
     """
 
@@ -114,11 +115,11 @@ class EnvConfig:
     mask_in_info: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, each with one sentence."""
+        """Raise ValueError for values that cannot work."""
         if isinstance(self.corpus, Path):
             object.__setattr__(self, "corpus", str(self.corpus))
         elif not isinstance(self.corpus, str) and isinstance(self.corpus, Iterable):
-            # YAML has no tuples: its pairs are lists
+            # YAML has no tuples; its pairs are lists.
             items: Iterable[object] = self.corpus
             object.__setattr__(self, "corpus", tuple(tuple(d) if isinstance(d, list) else d for d in items))
         if isinstance(self.prompt_length, list):  # YAML has no tuples
@@ -163,17 +164,17 @@ class EnvConfig:
 
     @property
     def pays_log_likelihood(self) -> bool:
-        """Whether the rewards sum up to the log-likelihood of the text and to nothing else."""
+        """Whether the rewards sum to the log-likelihood of the text, with weight 1 and no sequence reward."""
         return self.log_prob_weight == 1.0 and not self.sequence_reward
 
     def _settle_task(self) -> None:
-        """Give classification the form that one label has, and refuse what its task cannot make sense of."""
+        """Set the fields that classification fixes, and check those that depend on the task."""
         if self.task == "classification":
             defaults = {f.name: f.default for f in dataclasses.fields(self)}
             for name, value in _ONE_LABEL.items():
                 if getattr(self, name) not in (value, defaults[name]):
                     given = getattr(self, name)
-                    raise ValueError(f"a classification has {name} {value!r}, not {given!r}: one token, the label")
+                    raise ValueError(f"the task 'classification' needs {name} {value!r}, not {given!r}")
                 object.__setattr__(self, name, value)
         if self.has_pairs and self.target == "markov":
             raise ValueError(f"the target 'markov' has no pairs for the task {self.task!r}; use 'reference' or 'ngram'")
@@ -183,12 +184,10 @@ class EnvConfig:
                 f"source, <sep>), not {self.context_length}"
             )
         if self.reverse and self.task in ("generation", "classification"):
-            raise ValueError(
-                f"reverse swaps the sides of a translation or of qa; the task {self.task!r} has none to swap"
-            )
+            raise ValueError(f"reverse works for the tasks 'translation' and 'qa', not for {self.task!r}")
 
     def _check_rewards(self) -> None:
-        """Refuse rewards that are none, or that depend on nothing the agent does."""
+        """Raise ValueError for rewards that are always 0 or do not depend on the actions."""
         name = self.sequence_reward
         if name and name not in SCORES and ":" not in name:
             raise ValueError(
@@ -201,16 +200,16 @@ class EnvConfig:
                 f"not {self.log_prob_weight} and {self.sequence_weight}"
             )
         if self.log_prob_weight == 0.0 and not name:
-            raise ValueError("with log_prob_weight 0 and no sequence_reward nothing is paid; name a sequence_reward")
+            raise ValueError("with log_prob_weight 0 and no sequence_reward every reward is 0; set one of them")
         if name and self.transition == "teacher":
             raise ValueError(
-                'with transition="teacher" the document is appended whatever is chosen, so no sequence_reward can tell '
-                f"one policy from another; use transition='free' or leave out {name!r}"
+                f'with transition="teacher" the finished text is always the document, so sequence_reward {name!r} is '
+                "the same for every policy; use transition='free' or no sequence_reward"
             )
 
     @classmethod
     def of(cls, config: EnvConfig | None, settings: dict[str, Any]) -> EnvConfig:
-        """`config` with `settings` over it; an unknown setting raises ValueError naming the nearest field."""
+        """`config` with the fields in `settings` replaced; ValueError for an unknown field."""
         names = [f.name for f in dataclasses.fields(cls)]
         for name in settings:
             if name not in names:
@@ -218,6 +217,28 @@ class EnvConfig:
         if isinstance(settings.get("cleaning"), dict):
             settings = {**settings, "cleaning": Cleaning(**settings["cleaning"])}
         return dataclasses.replace(config or cls(), **settings)
+
+
+def env_config_from(env: str | EnvConfig | gym.Env | gym.vector.VectorEnv) -> EnvConfig:
+    """The `EnvConfig` of a registered id, of an environment that was made, or of itself.
+
+    Raises ValueError for an environment of another kind.
+    """
+    if isinstance(env, EnvConfig):
+        return env
+    if isinstance(env, str):
+        env = gym.make(env)
+    config = getattr(env.unwrapped, "config", None)
+    if not isinstance(config, EnvConfig):
+        raise ValueError(
+            f"the agents learn on TokenLM environments, not on {env}; make it with gym.make('TokenLM-v0', …)"
+        )
+    return config
+
+
+def env_config_of(values: dict[str, Any]) -> EnvConfig:
+    """The `EnvConfig` whose `dataclasses.asdict` is `values`."""
+    return EnvConfig(**{**values, "cleaning": Cleaning(**values["cleaning"])})
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -236,7 +257,7 @@ _LEAST = {
     "min_new_tokens": 0,
     "reward_every": 0,
     "order": 1,
-    "vocab_size": 6,
+    "vocab_size": Vocabulary.FIRST_WORD + 1,
     "min_count": 1,
-    "max_vocab_size": 6,
+    "max_vocab_size": Vocabulary.FIRST_WORD + 1,
 }

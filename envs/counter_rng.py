@@ -1,8 +1,7 @@
 """Random numbers as a pure function of (seed, episode, stream), the same on every backend.
 
-Every environment of a batch needs a stream of its own that does not depend on how many others
-there are. A counter-based generator (Salmon et al. 2011, "Parallel random numbers: as easy as
-1, 2, 3") gives that without a generator object for each: its whole state is two integers.
+Each environment of a batch has its own stream, independent of the batch size. A counter-based generator (Salmon et al.
+2011, "Parallel random numbers: as easy as 1, 2, 3") needs only two integers of state for it.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ def _mix(x: Any) -> Any:
 
 
 def uniform(seed: Any, counter: Any, stream: int) -> Any:
-    """Independent uniform numbers in [0, 1), one for each (seed, counter, stream).
+    """Independent uniform numbers in [0, 1), one per (seed, counter, stream).
 
     Args:
         seed: (B,) int64, non-negative, NumPy or torch.
-        counter: (B,) int64, non-negative; here the number of the episode.
-        stream: which of the independent numbers of one (seed, counter) is wanted.
+        counter: (B,) int64, non-negative; here the episode number.
+        stream: index of the random number within one (seed, counter).
 
     Returns: (B,) float64.
     """

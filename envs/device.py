@@ -1,13 +1,10 @@
-"""`TokenLM-v0` as torch tensors on one device: thousands of episodes, and nothing of them ever on the host."""
+"""`TokenLMDeviceEnv`: TokenLM environments as torch tensors that stay on one device."""
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
-import numpy as np
 import torch
-from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
@@ -15,26 +12,26 @@ from torch import Tensor
 from .config import EnvConfig
 from .episodes import Episodes
 from .oracle import Oracle
-from .single import NotRunning, TokenLMEnv, always_valid, start_episodes
-from .spaces import TokenSpace
+from .single import NotRunning, TokenLMEnv, always_valid, row_seeds, start_episodes
+from .spaces import token_spaces
 from .world import World
 
 
 class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
-    """Many TokenLM episodes as tensors on a GPU, or on the CPU; the manual is that of `TokenLMEnv`.
+    """A batch of TokenLM environments as tensors on a GPU or the CPU; see `TokenLMEnv` for the manual.
 
-    Its episodes are those of `TokenLMVectorEnv` with autoreset SAME_STEP, number for number. On a GPU a step launches
-    the same kernels whatever happens and never waits for the device, so it can run ahead of it and be captured in a
-    CUDA graph. That has two consequences. `infos["final_obs"]` is a plain (B, L) tensor, the last observation of every
-    row whether its episode is over (`infos["_final_obs"]`) or not. And actions are not looked at: a masked one earns
-    -inf, one out of range is an error of the device; `check_actions=True` checks them first and waits for that.
+    Its episodes are exactly those of `TokenLMVectorEnv` with autoreset SAME_STEP. On a GPU every step launches the same
+    kernels and never synchronises, so it runs asynchronously and can be captured in a CUDA graph. This has two
+    consequences. `infos["final_obs"]` is a (B, L) tensor with the last observation of every row, and
+    `infos["_final_obs"]` says which episodes are over. Actions are not checked: a masked action has reward -inf, and
+    one out of range is a device-side error. `check_actions=True` checks them and synchronises.
 
     Args:
-        num_envs: B, episodes side by side.
-        config: the environment's arguments, or
-        settings: the same as keywords.
-        device: "cpu", "cuda", "cuda:1", or "auto" for the GPU where there is one. MPS has no float64.
-        check_actions: raise ValueError for a masked action or one out of range, as the other environments do.
+        num_envs: B, the number of environments.
+        config: the environment's arguments.
+        settings: arguments that replace those of `config`.
+        device: "cpu", "cuda", "cuda:1", or "auto" for the GPU if there is one, else the CPU. MPS has no float64.
+        check_actions: raise ValueError for an invalid action, like the other environments.
     """
 
     def __init__(
@@ -56,47 +53,44 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
         self.check_actions = check_actions
         self.autoreset_mode = AutoresetMode.SAME_STEP
         self.metadata = {**TokenLMEnv.metadata, "render_modes": [], "autoreset_mode": self.autoreset_mode}
-        size = self.world.vocab_size
-        self.single_observation_space = Box(0, size - 1, (self.config.context_length,), np.int64)
-        self.single_action_space = TokenSpace(always_valid(self.world, self.config))
+        self.single_observation_space, self.single_action_space = token_spaces(
+            always_valid(self.world, self.config), self.config.context_length
+        )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.oracle = Oracle(self.world, self.config)
         self._episodes = Episodes(self.world, self.config, num_envs, like=torch.zeros(0, device=device))
         self.device: torch.device = self._episodes.device
         self._rows = torch.arange(num_envs, device=self.device)
-        # Which episodes are over is known to the host at once where the device is the host: only those start anew.
+        # On the CPU only the rows whose episode is over are started again; on a GPU finding them would synchronise.
         self._runs_ahead = self.device.type != "cpu"
         self._begun = False
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Start an episode in every row; may wait for the device.
+        """Start an episode in every row; may synchronise.
 
         Args:
             seed: row i is seeded with seed + i, or with seed[i].
-            options: may hold "prompt" (and "target"): one text, or one for each row.
+            options: "prompt" (and "target") with one text, or one per row.
 
-        Returns: observations (B, L) int64 and no infos.
+        Returns: observations (B, L) int64 and empty infos.
         """
         if seed is not None:
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else list(seed)
-            if len(seeds) != self.num_envs:
-                raise ValueError(f"seed must be one number or {self.num_envs} of them, not {len(seeds)}")
-            self._episodes.seed_all([secrets.randbits(62) if s is None else int(s) for s in seeds])
+            self._episodes.seed_all(row_seeds(seed, self.num_envs))
         if options and "reset_mask" in options:
-            raise ValueError("reset_mask has no use here: an episode that ends is followed by the next one in the step")
+            raise ValueError("reset_mask is not supported: the step that ends an episode also starts the next one")
         start_episodes(self._episodes, self._rows, options)
         self._begun = True
         return self._episodes.observe(), {}
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
-        """Write one token, `actions` (B,) int64 on the device, in every row; never waits for the device.
+        """Write one token, `actions` (B,) int64 on the device, in every row, without synchronisation on a GPU.
 
-        Returns: observations (B, L) int64, of the next episode where one is over; rewards (B,) float64, nats;
-        terminated and truncated (B,) bool; infos "log_prob" (B,) log p*(action | s), "final_obs" (B, L) the observation
-        before the next episode began, "_final_obs" (B,) bool where one did.
+        Returns: observations (B, L) int64, of the new episode if the old one is over; rewards (B,) float64, nats;
+        terminated and truncated (B,) bool; infos "log_prob" (B,) log p*(action | s) in nats, "final_obs" (B, L) the
+        observation before any new episode, "_final_obs" (B,) bool, True if there is a new episode.
         """
         if not self._begun:
             raise NotRunning("no episode has begun; call reset() before step()")
@@ -117,12 +111,12 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
         return observations, rewards, terminated, truncated, infos
 
     def action_masks(self) -> Tensor:
-        """(B, V) bool, True where the action may be chosen now."""
+        """(B, V) bool, the actions that are valid now."""
         masks: Tensor = self._episodes.action_masks()
         return masks
 
     def target_log_probs(self) -> Tensor:
-        """(B, V) float64 log p*(· | s) over the valid actions, in nats, -inf elsewhere; may wait for the device."""
+        """(B, V) float64 log p*(· | s) over the valid actions, in nats, -inf elsewhere; may synchronise."""
         log_probs: Tensor = self._episodes.target_log_probs()
         return log_probs
 
@@ -132,14 +126,14 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
         return [self.world.tokenizer.decode(self._episodes.tokens(row)) for row in range(self.num_envs)]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes while the environment runs, on the CPU; `load_state_dict` continues exactly there."""
+        """The state of the environment on the CPU, for `load_state_dict`."""
         return {
             "episodes": {name: value.cpu() for name, value in self._episodes.state_dict().items()},
             "begun": self._begun,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken."""
+        """Restore `state_dict`; the environment then continues exactly from there."""
         self._episodes.load_state_dict(state["episodes"])
         self._begun = bool(state["begun"])
 

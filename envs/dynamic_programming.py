@@ -1,4 +1,4 @@
-"""Backward induction on a target's finite automaton: what the oracle's answers are read from."""
+"""Dynamic programming on a target's finite automaton, for the oracle."""
 
 from __future__ import annotations
 
@@ -7,38 +7,36 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy.typing as npt
 
+from .arrays import Floats, Ints
 from .text import Vocabulary
 from .world import World
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-_BLOCK = 1 << 17  # entries of a block of rows: small enough for the processor's cache
-_TOLERANCE = 1e-12  # nats, of a stationary value
+_BLOCK = 1 << 17  # entries of a block of rows, so that it fits the processor's cache
+_TOLERANCE = 1e-12  # nats, on the fixed point of `stationary`
 _MAX_SWEEPS = 100_000
 
 
-class Automaton:
-    """Every state's log p*(token | state) and successor, as dense tables over the words.
+class TabularMDP:
+    """Rewards and transitions of all automaton states, as dense tables over the words.
 
     Args:
-        world: one whose target is a finite automaton.
+        world: its target must be a finite automaton.
 
     Attributes:
-        words: (W,) ids of the tokens that may be written, `<eos>` left out.
-        log_probs: (S, W) log p*(word | state) where `<eos>` is valid too (where it ever is), nats.
-        following: (S, W) int32, state after each word.
-        log_eos: (S,) log p*(<eos> | state), -inf where the ending is "fixed".
-        without_eos: (S,) what a word's log-probability gains where `<eos>` is masked.
+        words: (W,) ids of the valid actions except `<eos>`.
+        log_probs: (S, W) log p*(word | state), nats, given that the action is valid; `<eos>` is one of the valid
+            actions unless the ending is "fixed".
+        next_states: (S, W) int32, state after each word.
+        log_eos: (S,) log p*(<eos> | state), nats; -inf with the ending "fixed".
+        without_eos: (S,) increase of each of these while `<eos>` is masked, nats.
     """
 
     def __init__(self, world: World) -> None:
         target, size = world.target, world.target.automaton.num_states
         self.words = world.words
         self.log_probs = np.empty((size, len(self.words)))
-        self.following = np.empty((size, len(self.words)), np.int32)
+        self.next_states = np.empty((size, len(self.words)), np.int32)
         self.log_eos = np.full(size, -np.inf)
         rows = max(1, _BLOCK // world.vocab_size)
         for start in range(0, size, rows):
@@ -46,7 +44,7 @@ class Automaton:
             every = target.log_probs(states, np.ones(len(states), np.bool_))
             self.log_probs[states] = every[:, self.words]
             self.log_eos[states] = every[:, Vocabulary.EOS]
-            self.following[states] = target.automaton.next_states(states)[:, self.words]
+            self.next_states[states] = target.automaton.next_states(states)[:, self.words]
         self.without_eos = -np.log1p(-np.exp(self.log_eos))
 
     def __len__(self) -> int:
@@ -55,28 +53,28 @@ class Automaton:
     def q_values(
         self, states: Ints, value: Floats, gamma: float, eos_valid: bool, weight: float = 1.0
     ) -> tuple[Floats, Floats]:
-        """One-step look-ahead.
+        """Action values by one-step look-ahead.
 
         Args:
             states: (B,) automaton states.
-            value: (S,) of the states after the step, nats.
+            value: (S,) values of the states after the step, nats.
             gamma: discount of `value`.
-            eos_valid: whether `<eos>` may be written now.
-            weight: of the step's reward.
+            eos_valid: whether `<eos>` is a valid action now.
+            weight: factor of the step's reward.
 
-        Returns: (B, W) action values of the words and (B,) that of `<eos>`, -inf where it is masked.
+        Returns: (B, W) action values of the words and (B,) of `<eos>`, -inf where it is masked.
         """
         words = self.log_probs[states]
         if not eos_valid:
             words = words + self.without_eos[states, None]
         if weight != 1.0:
             words = weight * words
-        words = words + _discounted(value, gamma)[self.following[states]]
+        words = words + _discounted(value, gamma)[self.next_states[states]]
         eos = weight * self.log_eos[states] if eos_valid else np.full(len(states), -np.inf)
         return words, eos
 
     def backup(self, value: Floats, temperature: float, gamma: float, eos_valid: bool, weight: float = 1.0) -> Floats:
-        """(S,) soft Bellman backup of (S,) values: τ log Σ exp(Q/τ) over the valid actions, the maximum at τ = 0."""
+        """(S,) soft Bellman backup of (S,) values: τ·log Σ exp(Q/τ) over the valid actions, the maximum at τ = 0."""
 
         def block(states: Ints) -> Floats:
             return soft_maximum(*self.q_values(states, value, gamma, eos_valid, weight), temperature)
@@ -84,11 +82,11 @@ class Automaton:
         return self._in_blocks(block)
 
     def expectation(self, value: Floats, policy: str, eos_valid: bool) -> Floats:
-        """(S,) return to come of a fixed policy, "random" (uniform over valid actions) or "target" (p* itself)."""
+        """(S,) Bellman backup under a fixed policy: "random" (uniform over valid actions) or "target" (p* itself)."""
 
         def block(states: Ints) -> Floats:
             words, eos = self.q_values(states, np.zeros_like(value), 0.0, eos_valid)
-            later = value[self.following[states]]
+            later = value[self.next_states[states]]
             if policy == "random":
                 total: Floats = (words + later).sum(1) + (eos if eos_valid else 0.0)
                 return total / (len(self.words) + eos_valid)
@@ -99,17 +97,17 @@ class Automaton:
         return self._in_blocks(block)
 
     def stationary(self, temperature: float, gamma: float) -> Floats:
-        """(S,) fixed point of the backup with `<eos>` valid: soft value iteration, at τ = 0 and γ = 1 shortest path.
+        """(S,) fixed point of the backup with `<eos>` valid: soft value iteration, a shortest path at τ = 0, γ = 1.
 
-        Every tenth sweep the error's slowest part is extrapolated away (Lyusternik's acceleration), as texts that
-        end late otherwise take hundreds of sweeps.
+        Every tenth sweep extrapolates along the slowest mode of the error (Lyusternik's acceleration); without it,
+        long texts take hundreds of sweeps.
 
-        Raises ValueError where there is no finite fixed point, as can happen with τ > 1 and γ = 1.
+        Raises ValueError if there is no finite fixed point, as can happen with τ > 1 and γ = 1.
         """
         shortest_path = temperature == 0.0 and gamma == 1.0
-        # From below, the k-th sweep of the shortest path has found all best texts of up to k tokens.
+        # From -inf, sweep k of the shortest path has the best texts of up to k tokens.
         value = np.full(len(self), -np.inf if shortest_path else 0.0)
-        last = np.zeros(len(self))  # the change of the sweep before, zero where it says nothing about the next
+        last = np.zeros(len(self))  # previous change, zero after an extrapolation
         for sweep in range(1, _MAX_SWEEPS):
             new = self.backup(value, temperature, gamma, True)
             if np.array_equal(new, value):
@@ -129,12 +127,12 @@ class Automaton:
             if sweep % 10 == 0 and 0.0 < rate < 1.0 - 1e-6:
                 value, last = new + change * (rate / (1.0 - rate)), np.zeros(len(self))
         raise ValueError(
-            f"at temperature {temperature:g} and discount {gamma:g} texts multiply faster than they end, so values "
-            'have no finite fixed point; use horizon="episode" or a lower temperature'
+            f"at temperature {temperature:g} and discount {gamma:g} the values have no finite fixed point, because the "
+            'number of texts grows faster than their weights fall; use horizon="episode" or a lower temperature'
         )
 
     def _in_blocks(self, block: Callable[[Ints], Floats]) -> Floats:
-        """`block` over all states, a few rows at a time, on all processors (NumPy works outside Python's lock)."""
+        """Apply `block` to all states in blocks of rows, one thread per processor (NumPy releases the GIL)."""
         rows = max(1, _BLOCK // max(1, len(self.words)))
         parts = [np.arange(s, min(s + rows, len(self))) for s in range(0, len(self), rows)]
         if len(parts) == 1:
@@ -144,12 +142,12 @@ class Automaton:
 
 
 def _discounted(value: Floats, gamma: float) -> Floats:
-    """γ · value, where what is impossible stays so at γ = 0."""
+    """γ·value; -inf stays -inf at γ = 0."""
     return np.where(np.isneginf(value), -np.inf, gamma * np.maximum(value, np.finfo(np.float64).min))
 
 
 def soft_maximum(words: Floats, eos: Floats, temperature: float) -> Floats:
-    """τ log Σ exp(Q/τ) over (B, W) words and (B,) `<eos>`, the plain maximum at τ = 0; -inf where all are."""
+    """(B,) τ·log Σ exp(Q/τ) over (B, W) words and (B,) `<eos>`; the maximum at τ = 0, -inf if all are -inf."""
     top = np.maximum(words.max(1), eos)
     if temperature == 0.0:
         return top

@@ -1,7 +1,7 @@
-"""The dynamics, once, for any number of episodes side by side and for NumPy and torch alike.
+"""The dynamics of all TokenLM environments, batched, for NumPy and torch.
 
-The single environment runs one episode, the vector environment many; both are thin interfaces over this class, so
-they cannot disagree. Arrays come from the namespace `xp` (the Python array API), in place where it matters.
+The single, the vector and the device environment are interfaces to this class. Its arrays are those of the Python
+array API namespace `xp`.
 """
 
 from __future__ import annotations
@@ -19,24 +19,28 @@ from .sequence_rewards import sequence_score
 from .text import Vocabulary
 from .world import World
 
-_DOCUMENT, _PROMPT, _REPLACEMENT = range(3)  # streams of random numbers of one episode
+_SEED_BITS = 2**63 - 1
+_DOCUMENT, _PROMPT, _REPLACEMENT = range(3)  # streams of `uniform`
 
 
 class Episodes:
-    """`num_envs` episodes of a TokenLM environment.
+    """A batch of `num_envs` episodes of a TokenLM environment.
 
     Args:
-        world: what stays the same from episode to episode.
-        config: the rules of an episode.
-        num_envs: B, episodes side by side.
-        like: an array of the namespace and device to compute in; NumPy's if None.
+        world: tokenizer, documents, target and valid actions.
+        config: the environment's arguments.
+        num_envs: B, the batch size.
+        like: an array of the namespace and device to compute in; None for NumPy.
 
     Attributes:
-        history: (B, L + T + 1) int64. The first L = context_length columns are the prompt's window, newest token
-            last; written token t stands in column L + t. An observation is therefore a window of L columns. The last
-            column takes what is written to episodes that are over.
+        history: (B, L + T + 1) int64. The first L = context_length columns are the first observation, newest token
+            last; written token t is in column L + t. An observation is a window of L columns. Actions of finished
+            episodes of T tokens go to the last column.
         written: (B,) int64, tokens written so far.
-        prompt_lengths: (B,) int64, tokens of the document each prompt had (more than the window may show).
+        unpaid: (B,) float64, log-probabilities not yet paid as reward.
+        reference: (B, ·) int64, the rest of the document after the prompt, filled up with `<eos>`; None if neither
+            reward nor transition depends on it.
+        prompt_lengths: (B,) int64, tokens of the document in the prompt, which may be more than L.
     """
 
     def __init__(self, world: World, config: EnvConfig, num_envs: int, like: Any = None) -> None:
@@ -58,7 +62,7 @@ class Episodes:
         self._needs_reference = (
             config.transition == "teacher" or config.target == "reference" or self._score is not None
         )
-        # Whether <eos> may be written, where that is the same in every state.
+        # Whether <eos> is valid, or None if that depends on the state.
         self._eos_valid = False if config.ending == "fixed" else True if config.min_new_tokens == 0 else None
         if self._eos_valid is not None:
             self._valid_now = self._valid & (self._eos_valid | ~self._is_eos)
@@ -66,10 +70,10 @@ class Episodes:
         xp, length, horizon = self.xp, config.context_length, config.max_new_tokens
         self._columns = xp.arange(length, device=self.device)
         self.history = self._zeros((num_envs, length + horizon + 1))
-        self._windows = sliding_windows(self.history, length)  # a view: every observation there can be
+        self._windows = sliding_windows(self.history, length)  # a view of all possible observations
         self.written = self._zeros((num_envs,))
         self.unpaid = self._zeros((num_envs,), xp.float64)
-        # What is expected next stands within the horizon; what a text is scored against may be longer.
+        # Next tokens are needed up to the horizon only, but a score needs the whole reference text.
         ahead = (
             horizon if self._score is None else max(horizon, int((documents.lengths - documents.shortest_prompt).max()))
         )
@@ -86,7 +90,7 @@ class Episodes:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._windows = sliding_windows(self.history, self.config.context_length)  # a copy would be no view
+        self._windows = sliding_windows(self.history, self.config.context_length)  # a pickled view would be a copy
         self._remember()
 
     @property
@@ -96,7 +100,7 @@ class Episodes:
 
     @property
     def device(self) -> Any:
-        """Where the arrays live."""
+        """The device of the arrays."""
         return device(self._rows)
 
     def _array(self, values: Any) -> Any:
@@ -106,20 +110,20 @@ class Episodes:
         return self.xp.zeros(shape, dtype=dtype or self.xp.int64, device=self.device)
 
     def seed_all(self, seeds: list[int]) -> None:
-        """Give every episode its own stream; two episodes with one seed go through the same starts."""
-        self.seed[...] = self._array(np.array([s & 0x7FFFFFFFFFFFFFFF for s in seeds], np.int64))
+        """Seed all rows. Rows with equal seeds get the same sequence of documents and prompts."""
+        self.seed[...] = self._array(np.array([s & _SEED_BITS for s in seeds], np.int64))
         self.episode[...] = 0
 
     def seed_row(self, row: int, seed: int) -> None:
-        """As `seed_all`, for one of them."""
-        self.seed[row] = seed & 0x7FFFFFFFFFFFFFFF
+        """Seed one row; see `seed_all`."""
+        self.seed[row] = seed & _SEED_BITS
         self.episode[row] = 0
 
     def start(self, rows: Any, where: Any = None) -> None:
-        """Start new episodes in `rows` (R,): draw a document and how much of it is the prompt.
+        """Start new episodes in `rows` (R,), each with a random document and prompt length.
 
-        With `where` (B,) bool, `rows` must be all of them; only those where it is True begin anew, without the host
-        having to know which.
+        With `where` (B,) bool, `rows` must be all rows, and an episode starts where it is True. This needs no
+        synchronisation with the device.
         """
         xp = self.xp
         seed, episode = self.seed[rows], self.episode[rows]
@@ -130,15 +134,15 @@ class Episodes:
         self.start_from(rows, self._tokens, self._offsets[document], self._offsets[document + 1], prompt, where)
 
     def start_from_prompts(self, rows: Any, prompts: list[list[int]], targets: list[list[int]] | None) -> None:
-        """Start in `rows` from given prompt ids, with the target's ids where the reward or transition needs them."""
+        """Start in `rows` from prompt ids; target ids are required if reward or transition depend on them."""
         if targets is None and self._needs_reference:
             raise ValueError(
-                "a prompt alone is not enough here: the target text decides the reward or the transition; "
+                "a prompt alone is not enough, because reward or transition depend on the target text; "
                 'pass options={"prompt": …, "target": …}'
             )
         if targets and self._score is not None and self.reference is not None:
             more = max(map(len, targets)) + 1 - self.reference.shape[1]
-            if more > 0:  # longer than any of the corpus; behind the end of a text stands <eos>
+            if more > 0:  # longer than all references of the corpus
                 shape = (self.num_envs, more)
                 ends = self.xp.full(shape, Vocabulary.EOS, dtype=self.xp.int64, device=self.device)
                 self.reference = self.xp.concat([self.reference, ends], axis=1)
@@ -152,7 +156,7 @@ class Episodes:
         """Start in `rows` from the first `prompt` (R,) tokens of tokens[begin:end]; `where` as in `start`."""
         xp = self.xp
         length = self.config.context_length
-        place = prompt[:, None] - length + self._columns[None, :]  # index in the document, -1 for <bos>
+        place = prompt[:, None] - length + self._columns[None, :]  # position in the document, -1 for <bos>
         last = tokens.shape[0] - 1
         window = tokens[xp.clip(begin[:, None] + place, 0, last)]
         window = xp.where(place >= 0, window, xp.where(place == -1, Vocabulary.BOS, Vocabulary.PAD))
@@ -175,25 +179,25 @@ class Episodes:
         if self.world.target.tracks_states:
             put(self._states, self.world.target.track(window))
         elif self._memory is not None:
-            if where is not None:  # reading costs more than the host's learning which episodes begin
+            if where is not None:  # encoding prompts costs more than a synchronisation
                 (begun,) = xp.nonzero(where)
                 rows, window = rows[begun], window[begun]
             self._memory.begin(rows, window)
 
     def observe(self) -> Any:
-        """(B, L) int64, the last L tokens of every prefix, newest last; a fresh array."""
+        """(B, L) int64, the last L tokens of every prefix, newest last, as a copy."""
         return self._windows[self._rows, self.written]
 
     def first_observation(self) -> Any:
-        """(B, L) int64, what `observe` gave when the episodes began; not a copy."""
+        """(B, L) int64, the first observation of every episode, as a view."""
         return self.history[:, : self.config.context_length]
 
     def eos_valid(self) -> Any:
-        """Whether <eos> may be written now: a bool where that is always the same, else (B,) bool."""
+        """Whether <eos> is valid now: a bool if that is the same in every state, else (B,) bool."""
         return self.written >= self.config.min_new_tokens if self._eos_valid is None else self._eos_valid
 
     def action_masks(self) -> Any:
-        """(B, V) bool, the actions that may be chosen now."""
+        """(B, V) bool, the actions that are valid now."""
         masks = self.xp.tile(self._valid, (self.num_envs, 1))
         masks[:, Vocabulary.EOS] = self.eos_valid()
         return masks
@@ -203,16 +207,16 @@ class Episodes:
         return self.world.target.log_probs(self._track(), self.eos_valid(), self.expected())
 
     def expected(self) -> Any:
-        """(B,) the document's own next token, <eos> past its end; None where nothing depends on it."""
+        """(B,) next token of the document, <eos> after its end; None if nothing depends on it."""
         return None if self.reference is None else self.reference[self._rows, self.written]
 
     def tokens(self, row: int) -> list[int]:
-        """Ids of the window the episode began with and of all that was written since, without padding."""
+        """Ids of the first observation and of all tokens written since, without padding."""
         ids = self.history[row, : self.config.context_length + int(self.written[row])].tolist()
         return [i for i in ids if i != Vocabulary.PAD]
 
     def check(self, actions: Any, active: Any = None) -> None:
-        """Raise ValueError for the first action of `active` rows (all if None) that is out of range or masked."""
+        """Raise ValueError for the first action of the `active` rows (None: all) that is out of range or masked."""
         if active is not None:
             actions = self.xp.where(active, actions, self._valid_ids[0])
         size = self.world.vocab_size
@@ -231,12 +235,10 @@ class Episodes:
             )
 
     def step(self, actions: Any, active: Any = None) -> tuple[Any, Any, Any, Any]:
-        """Carry out `actions` (B,), valid ones, in the `active` (B,) rows, all of them if None.
+        """Take the valid `actions` (B,) in the `active` (B,) bool rows (None: all); other rows stay, with reward 0.
 
-        The other rows keep still with reward 0.
-
-        Returns: (rewards, terminated, truncated, log_probs), each (B,); log_probs are log p*(action | s) in nats,
-        whatever of them is paid. With a sequence reward the host has to wait for the device, to score what is over.
+        Returns: (rewards, terminated, truncated, log_probs), each (B,). log_probs are log p*(action | s) in nats, paid
+        or not. A sequence reward is computed on the host, so it synchronises with the device.
         """
         xp, config, target = self.xp, self.config, self.world.target
         if active is not None:
@@ -252,14 +254,14 @@ class Episodes:
             states = target.automaton.next_state(self._states, appended) if target.tracks_states else None
         if target.tracks_states:
             self._states[...] = states if active is None else xp.where(active, states, self._states)
-        # What an inactive row is given lies behind its last token, where nobody looks.
+        # In an inactive row this column is behind its last token and is never read.
         self.history[self._rows, config.context_length + self.written] = appended
         self.written += 1 if active is None else xp.astype(active, xp.int64)
 
         full = self.written >= config.max_new_tokens
         if config.ending == "fixed":
             terminated, truncated = full, xp.zeros_like(full)
-        elif self._score is not None:  # a text that was scored has nothing left to come
+        elif self._score is not None:  # a score covers the whole text, so nothing follows it
             terminated, truncated = full | (appended == Vocabulary.EOS), xp.zeros_like(full)
         else:
             terminated = appended == Vocabulary.EOS
@@ -282,7 +284,7 @@ class Episodes:
         return self._with_scores(rewards, terminated), terminated, truncated, log_probs
 
     def _with_scores(self, rewards: Any, over: Any) -> Any:
-        """(B,) rewards with the sequence reward where the episode is `over` (B,) bool."""
+        """(B,) rewards plus the sequence reward of the episodes that are `over` (B,) bool."""
         if self._score is None:
             return rewards
         xp, bonus = self.xp, np.zeros(self.num_envs)
@@ -292,12 +294,12 @@ class Episodes:
         return rewards + xp.asarray(bonus, device=self.device) if len(ended) else rewards
 
     def hypothesis(self, row: int) -> str:
-        """What the episode has written so far, as text, without the prompt."""
+        """The text written so far in a row, without the prompt."""
         first = self.config.context_length
         return self.world.tokenizer.decode(self.history[row, first : first + int(self.written[row])].tolist())
 
     def reference_text(self, row: int) -> str:
-        """The document's own continuation, as text in the vocabulary's words; "" where nothing depends on it."""
+        """The document after the prompt, encoded and decoded; "" if nothing depends on it."""
         if self.reference is None:
             return ""
         ids = self.reference[row].tolist()
@@ -313,7 +315,7 @@ class Episodes:
         return target.recurrent.memory(self.num_envs, self._rows) if target.remembers else None
 
     def _remember(self) -> None:
-        """Let a new memory read what the history holds."""
+        """Give a new memory the texts in the history."""
         self._memory = self._new_memory()
         if self._memory is not None:
             longest = int(self.xp.max(self.written))
@@ -323,7 +325,7 @@ class Episodes:
             self._memory.begin(self._rows, self.xp.where(place >= 0, read, Vocabulary.PAD))
 
     def is_valid(self, actions: Any) -> Any:
-        """(B,) bool, whether each episode may take its action, a token id, now."""
+        """(B,) bool, whether each of the `actions` (B,) is valid now."""
         if self._eos_valid is not None:
             return self._valid_now[actions]
         return self._valid[actions] & ((actions != Vocabulary.EOS) | self.eos_valid())
@@ -331,15 +333,15 @@ class Episodes:
     _KEPT = ("history", "written", "unpaid", "reference", "seed", "episode", "prompt_lengths")
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes from step to step, as arrays."""
+        """Copies of all arrays that change from step to step."""
         xp = self.xp
         return {name: xp.asarray(value, copy=True) for name in self._KEPT if (value := getattr(self, name)) is not None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken; shapes that do not fit raise ValueError.
+        """Restore `state_dict`; ValueError for other shapes.
 
-        The arrays may have become tensors on the CPU on their way through a file. A neural target reads the texts
-        again, all tokens at once, which may round its log-probabilities differently in the last digits.
+        The values may be arrays or CPU tensors. A neural target encodes the texts again in one pass, so its
+        log-probabilities may differ in the last digits.
         """
         for name, value in state.items():
             own = getattr(self, name)

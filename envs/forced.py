@@ -1,4 +1,4 @@
-"""Running the environment along given documents, many at a time."""
+"""Episodes along given documents (teacher forcing), batched."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import Ints
 from .config import EnvConfig, Split
 from .episodes import Episodes
 from .text import Vocabulary
 from .world import World
 
-Ints = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Forced:
-    """Episodes in which every action is the document's own next token.
+    """Episodes in which every action is the next token of a document.
 
     Args:
-        tokens: (R, P + T) int64: the prompt's window with `<bos>`, then what was appended, right-padded.
-        prompt_lengths: (R,) tokens of that window, `<bos>` included.
+        tokens: (R, P + T) int64: the first observation without padding, then the appended tokens, right-padded.
+        prompt_lengths: (R,) tokens of that observation, `<bos>` included.
         actions: (R, T) the tokens written.
-        rewards: (R, T) as the environment pays them, nats.
-        log_probs: (R, T) log p*(action | s), nats; 0 where not `scored`.
-        scored: (R, T) bool, actions that could be chosen. Only with `skip_invalid` may others lie between them.
-        lengths: (R,) actions.
+        rewards: (R, T) rewards of the environment.
+        log_probs: (R, T) log p*(action | s), nats; 0 if not `scored`.
+        scored: (R, T) bool, valid actions. With `skip_invalid`, invalid ones may lie between them.
+        lengths: (R,) number of actions.
         terminated: (R,) bool.
     """
 
@@ -45,20 +44,20 @@ class Forced:
 def force(
     world: World, config: EnvConfig, split: Split, rows: Ints, starts: Ints, *, skip_invalid: bool = False
 ) -> Forced:
-    """Write the documents `rows` of `split` from token `starts` on, until they end or the episode does.
+    """Write the documents `rows` of `split` from token `starts` on, until document or episode end.
 
     Args:
-        world: the world.
-        config: the episode's rules.
-        split: whose documents.
-        rows: (R,) documents; one may occur several times.
-        starts: (R,) tokens of each that are the prompt.
-        skip_invalid: append a token that may not be chosen (`<unk>`) unscored and go on, as scoring a text wants;
-            otherwise it ends the episode as a truncation, as replay wants.
+        world: tokenizer, documents and target.
+        config: the environment's arguments; `split` replaces its own.
+        split: the split of the documents.
+        rows: (R,) indices of documents, with repetition allowed.
+        starts: (R,) tokens of each document that are the prompt.
+        skip_invalid: append invalid tokens such as `<unk>` without a score and continue, to score a text; otherwise
+            they truncate the episode, for replay.
     """
     documents = world.documents[split]
     config = dataclasses.replace(config, split=split)
-    if skip_invalid:  # the document's own token is then appended whatever is chosen
+    if skip_invalid:  # with "teacher" the document's token is appended, valid or not
         config = dataclasses.replace(
             config, transition="teacher", reward_every=1, min_new_tokens=0, log_prob_weight=1.0, sequence_reward=""
         )
@@ -85,7 +84,7 @@ def force(
         lengths += active
         ended |= terminated
         active = active & ~(terminated | truncated)
-    # An episode cut short by an invalid token still owes what it has not paid; its last action pays it.
+    # The environment has not paid the pending rewards of an episode cut at an invalid token; the last action gets them.
     owing = np.flatnonzero((episodes.unpaid != 0.0) & (lengths > 0))
     arrays["rewards"][owing, lengths[owing] - 1] += episodes.unpaid[owing]
 

@@ -1,7 +1,7 @@
-"""How close a text is to the one asked for: exact match, token F1, BLEU, chrF, accuracy. All on plain texts.
+"""Scores of a text against a reference: exact match, token F1, BLEU, chrF, accuracy.
 
-`*_bleu` and `*_chrf` are sacreBLEU's (Post 2018), BLEU with its tokenisation "zh" where the reference is Chinese and
-"13a" elsewhere. A score of one pair lies between 0 and 1, that of a corpus between 0 and 100, as papers print it.
+BLEU and chrF are sacreBLEU's (Post 2018), BLEU with the tokenisation "zh" if the reference has Chinese characters, else
+"13a". Scores of one text lie between 0 and 1, those of a corpus between 0 and 100, as in papers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-# Chinese characters and Japanese kana, one by one; whatever else is a letter, a number or an accent, by words.
+# Tokens: single Chinese characters and Japanese kana, and runs of other letters, digits and accents.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _TOKEN = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
 _CHINESE = re.compile(rf"[{_CJK}]")
@@ -21,23 +21,23 @@ _ARTICLES = frozenset(("a", "an", "the"))
 
 
 def answer_tokens(text: str) -> list[str]:
-    """What F1 and exact match compare: lower case, no punctuation, Chinese characters one by one, no English articles.
+    """Tokens for F1 and exact match: lower case, no punctuation, no English articles, single Chinese characters.
 
-    SQuAD's normalisation (Rajpurkar et al. 2016) without its rule that a mark inside a word joins the parts. Articles
-    are English ones, so a Chinese text loses nothing; a text of articles alone keeps them.
+    SQuAD's normalisation (Rajpurkar et al. 2016), except that punctuation within a word separates its parts. A text of
+    articles alone keeps them.
     """
     tokens: list[str] = _TOKEN.findall(unicodedata.normalize("NFKC", text).lower())
     return [t for t in tokens if t not in _ARTICLES] or tokens
 
 
 def exact_match(hypothesis: str, reference: str) -> float:
-    """1 where both have the same `answer_tokens`, else 0 (texts of marks alone must be equal as they are)."""
+    """1 if both have the same `answer_tokens`, else 0; texts of punctuation alone are compared as they are."""
     own, other = answer_tokens(hypothesis), answer_tokens(reference)
     return float(own == other) if own or other else accuracy(hypothesis, reference)
 
 
 def token_f1(hypothesis: str, reference: str) -> float:
-    """Harmonic mean of precision and recall of the `answer_tokens`, as often as each occurs, 0 to 1.
+    """Harmonic mean of precision and recall of the `answer_tokens`, counted with multiplicity, 0 to 1.
 
     Source: Rajpurkar et al. 2016, "SQuAD", sec. 6.1.
     """
@@ -49,12 +49,12 @@ def token_f1(hypothesis: str, reference: str) -> float:
 
 
 def accuracy(hypothesis: str, reference: str) -> float:
-    """1 where the texts are equal but for white space around them, else 0: for labels."""
+    """1 if the texts are equal after stripping white space, else 0; for labels."""
     return float(hypothesis.strip() == reference.strip())
 
 
 def sentence_bleu(hypothesis: str, reference: str) -> float:
-    """BLEU of one sentence, 0 to 1, with exponential smoothing and no longer n-grams than the hypothesis has."""
+    """BLEU of one sentence, 0 to 1, with exponential smoothing and effective order."""
     return _bounded(_bleu(_is_chinese(reference), True).sentence_score(hypothesis, [reference]).score)
 
 
@@ -64,14 +64,14 @@ def sentence_chrf(hypothesis: str, reference: str) -> float:
 
 
 def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """BLEU of a corpus, 0 to 100, one reference a hypothesis; ValueError for lists that are empty or do not match."""
+    """BLEU of a corpus, 0 to 100, with one reference each; ValueError for empty lists or unequal lengths."""
     _check(hypotheses, references)
     chinese = 2 * sum(map(_is_chinese, references)) > len(references)
     return float(_bleu(chinese, False).corpus_score(list(hypotheses), [list(references)]).score)
 
 
 def corpus_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """ChrF2 of a corpus, 0 to 100; as `corpus_bleu`."""
+    """ChrF2 of a corpus, 0 to 100; see `corpus_bleu`."""
     _check(hypotheses, references)
     return float(_chrf().corpus_score(list(hypotheses), [list(references)]).score)
 
@@ -79,12 +79,12 @@ def corpus_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
 def _check(hypotheses: Sequence[str], references: Sequence[str]) -> None:
     if not references or len(hypotheses) != len(references):
         raise ValueError(
-            f"every hypothesis needs one reference, and there must be some; got {len(hypotheses)} and {len(references)}"
+            f"there must be as many hypotheses as references, at least one; got {len(hypotheses)} and {len(references)}"
         )
 
 
 def _bounded(percent: float) -> float:
-    return min(1.0, max(0.0, float(percent) / 100.0))  # rounding makes a perfect score 100.00000000000004
+    return min(1.0, max(0.0, float(percent) / 100.0))  # sacreBLEU may round a perfect score to 100.00000000000004
 
 
 def _is_chinese(text: str) -> bool:
@@ -93,7 +93,7 @@ def _is_chinese(text: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _bleu(chinese: bool, sentence: bool) -> Any:
-    from sacrebleu.metrics import BLEU  # takes a while to import, and most environments never score a text
+    from sacrebleu.metrics import BLEU  # slow to import, and most environments do not need it
 
     return BLEU(tokenize="zh" if chinese else "13a", effective_order=sentence)
 

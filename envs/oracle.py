@@ -1,4 +1,4 @@
-"""The optimum, exactly: values, policies and texts by dynamic programming on the target's automaton."""
+"""Exact optimal values, policies and texts, by dynamic programming on the target's automaton."""
 
 from __future__ import annotations
 
@@ -8,25 +8,23 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import Floats, Ints
 from .bounds import beam_search, relaxed_optimum
 from .config import EnvConfig
-from .dynamic_programming import Automaton
+from .dynamic_programming import TabularMDP
 from .text import Vocabulary
 from .world import World, encode_prompt
 
 MAX_ENTRIES = 130_000_000  # (state, token) pairs that the dense tables may hold: 12 bytes each
 Horizon = Literal["episode", "unlimited"]
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
 
 class NotExact(ValueError):
-    """The exact optimum was asked for where it cannot be computed."""
+    """The exact optimum cannot be computed for this environment."""
 
 
 class Text(NamedTuple):
-    """A text of the oracle's.
+    """A text and its log-probability.
 
     Args:
         text: prompt and continuation.
@@ -49,17 +47,17 @@ class Bounds(NamedTuple):
 class Oracle:
     """Optimal values of an environment whose target looks at the last n - 1 tokens.
 
-    The state of the dynamic programme is (automaton state, tokens written). An answer's table is computed at the
-    first question for its temperature and discount and kept; V = 10,000 at order 2 takes 1.3 GB.
+    The state of the dynamic programme is (automaton state, tokens written). The value table of a temperature and
+    discount is computed at the first call and cached; V = 10,000 at order 2 takes 1.3 GB.
 
-    With the ending "eos" two horizons make sense. "unlimited": reaching `max_new_tokens` only truncates, values go
-    on beyond it, as an agent that bootstraps there learns them. "episode": a text must end within
-    `max_new_tokens`, others count as impossible; this is what a best text or a sample of whole texts means. With the
+    With the ending "eos" there are two horizons. "unlimited": reaching `max_new_tokens` is a truncation, and values
+    continue beyond it, like those of an agent that bootstraps there. "episode": a text must end within
+    `max_new_tokens`, and all others have probability 0; the most likely text and samples of texts use it. With the
     ending "fixed" both are the same.
 
     Args:
-        world: the world.
-        config: the episode's rules.
+        world: tokenizer, documents and target.
+        config: the environment's arguments.
     """
 
     def __init__(self, world: World, config: EnvConfig) -> None:
@@ -69,25 +67,25 @@ class Oracle:
 
     @property
     def why_not(self) -> str | None:
-        """One sentence that says why there is no exact optimum here, None where there is."""
+        """The reason why the exact optimum cannot be computed, None if it can."""
         target, config = self.world.target, self.config
         if config.sequence_reward:
             return (
-                f"the exact optimum is that of log-likelihood, and the sequence reward {config.sequence_reward!r} "
-                "depends on the whole text at once"
+                f"the exact optimum is that of log-likelihood alone, and the sequence reward "
+                f"{config.sequence_reward!r} depends on the whole text"
             )
         if config.log_prob_weight == 0.0:
             return "the exact optimum needs a log_prob_weight above 0, not 0"
         if not target.tracks_states:
             return (
-                f"the exact optimum needs a target that looks at the last few tokens, not {config.target!r}, "
-                "whose log-probabilities depend on more than that"
+                f"the exact optimum needs a target that looks at the last few tokens only, not {config.target!r}, "
+                "whose log-probabilities depend on more"
             )
         entries = target.automaton.num_states * self.world.vocab_size
         if entries > MAX_ENTRIES:
             return (
-                f"the exact optimum needs a table of {entries:,} (state, token) pairs, at most {MAX_ENTRIES:,} are "
-                "held; bounds() gives a lower and an upper bound, a lower order or a smaller vocabulary the optimum"
+                f"the exact optimum needs a table of {entries:,} (state, token) pairs, more than the limit of "
+                f"{MAX_ENTRIES:,}; use bounds(), a lower order or a smaller vocabulary"
             )
         return None
 
@@ -113,13 +111,13 @@ class Oracle:
             written: () or (B,) tokens the episode has written.
             temperature: τ >= 0.
             gamma: discount, 0 to 1.
-            unpaid: () or (B,) log-probabilities earned but not yet paid (`reward_every` other than 1), nats.
+            unpaid: () or (B,) log-probabilities not yet paid as reward (`reward_every` other than 1), nats.
             horizon: see the class.
 
         Returns: () or (B,).
         """
         states, wrote = self._states(prefixes, written)
-        weight = self._weight()  # Q/τ is that of weight 1 and temperature τ/w
+        weight = self._weight()  # Q/τ is the same with weight 1 and temperature τ/w
         solution = self._solve(temperature / weight, gamma, horizon)
         value = np.empty(len(states))
         for count in np.unique(wrote):
@@ -137,7 +135,7 @@ class Oracle:
         unpaid: npt.ArrayLike = 0.0,
         horizon: Horizon = "unlimited",
     ) -> Floats:
-        """Q*(s, ·), (V,) or (B, V), nats, -inf where an action is not valid; arguments as `optimal_value`."""
+        """Q*(s, ·), (V,) or (B, V), nats, -inf for invalid actions; arguments as in `optimal_value`."""
         states, wrote = self._states(prefixes, written)
         weight = self._weight()
         solution = self._solve(temperature / weight, gamma, horizon)
@@ -145,7 +143,7 @@ class Oracle:
         for count in np.unique(wrote):
             rows = np.flatnonzero(wrote == count)
             words, eos = self._look_ahead(states[rows], int(count), solution, gamma)
-            q_values[np.ix_(rows, self._automaton.words)] = words
+            q_values[np.ix_(rows, self._mdp.words)] = words
             q_values[rows, Vocabulary.EOS] = eos
         return self._shaped(weight * q_values + self._owed(wrote, unpaid, gamma)[:, None], prefixes)
 
@@ -158,7 +156,7 @@ class Oracle:
         gamma: float = 1.0,
         horizon: Horizon = "unlimited",
     ) -> Floats:
-        """π*(· | s) ∝ exp(Q*/τ), (V,) or (B, V); at τ = 0 all on one of the best actions."""
+        """π*(· | s) ∝ exp(Q*/τ), (V,) or (B, V); at τ = 0 a single best action has probability 1."""
         q_values = self.optimal_q(prefixes, written, temperature=temperature, gamma=gamma, horizon=horizon)
         best = q_values.max(-1, keepdims=True)
         if temperature == 0.0:
@@ -169,84 +167,79 @@ class Oracle:
         return policy
 
     def optimal_return(self, prefixes: npt.ArrayLike) -> Floats:
-        """The return of the best text after each prefix, (B, L) -> (B,), nats, at τ = 0 and γ = 1: its log-probability.
+        """(B, L) prefixes to (B,) returns of the most likely text after each, nats, at τ = 0 and γ = 1.
 
-        A `log_prob_weight` multiplies it, as it does all values here.
+        This is its log-probability times `log_prob_weight`, which scales all values here.
         """
         return self.optimal_value(prefixes, temperature=0.0, horizon="episode")
 
     def expected_return(self, policy: Literal["random", "target"], prefixes: npt.ArrayLike) -> Floats:
-        """(B,) exact undiscounted return of a uniformly random valid policy or of p* itself, truncation included."""
+        """(B,) exact undiscounted return of the uniformly random policy or of p* itself, with truncation."""
         self._refuse(1.0)
         states, _ = self._states(prefixes, 0)
-        value = np.zeros(len(self._automaton))
+        value = np.zeros(len(self._mdp))
         for count in reversed(range(self.config.max_new_tokens)):
-            value = self._automaton.expectation(value, policy, self._eos_valid(count))
+            value = self._mdp.expectation(value, policy, self._eos_valid(count))
         return self._shaped(self._weight() * value[states], prefixes)
 
     def most_likely_text(self, prompt: str = "") -> Text:
-        """The most likely text after `prompt` that ends within the episode: Viterbi, exactly."""
+        """The most likely text after `prompt` that ends within the episode (Viterbi algorithm)."""
         return self._write(prompt, 0.0, 1, None)[0]
 
     def sample_power(self, prompt: str = "", temperature: float = 0.5, count: int = 1, seed: int = 0) -> list[Text]:
-        """Exact samples from p*(text | prompt)^{1/τ}, normalised over the whole texts that end within the episode.
+        """Exact samples from p*(text | prompt)^{1/τ}, normalised over all texts that end within the episode.
 
         Args:
-            prompt: how the texts begin.
-            temperature: τ > 0; 1 samples p* itself (given that the text ends in time).
-            count: number of texts, independent.
-            seed: of the sampling.
+            prompt: beginning of the texts.
+            temperature: τ > 0; 1 samples p* itself, given that the text ends in time.
+            count: number of independent texts.
+            seed: seed of the samples.
         """
         if not temperature > 0:
-            raise ValueError(f"sampling needs a temperature above 0, not {temperature}; most_likely_text is its limit")
+            raise ValueError(f"temperature must be above 0, not {temperature}; for its limit use most_likely_text")
         return self._write(prompt, temperature, count, np.random.default_rng(seed))
 
     def bounds(self, prefixes: npt.ArrayLike, width: int = 64) -> Bounds:
-        """Bounds of `optimal_return` where the target is too large for it: beam search below, a relaxation above.
+        """Bounds of `optimal_return` for targets too large for it: beam search below, a relaxation above.
 
-        The relaxation lets every step choose the best context that ends in the same last token.
+        The relaxation maximises, at every step, over all contexts with the same last token.
         """
         if not self.world.target.tracks_states or not self.config.pays_log_likelihood:
-            raise NotExact(
-                self.why_not
-                or f"bounds are those of log-likelihood alone, not with weight {self.config.log_prob_weight}"
-            )
+            raise NotExact(self.why_not or f"bounds need log_prob_weight 1, not {self.config.log_prob_weight}")
         windows = np.atleast_2d(np.asarray(prefixes, np.int64))
         lower = beam_search(self.world, self.config, windows, width).log_probs
         return Bounds(lower, relaxed_optimum(self.world, self.config, windows))
 
     @cached_property
-    def _automaton(self) -> Automaton:
-        return Automaton(self.world)
+    def _mdp(self) -> TabularMDP:
+        return TabularMDP(self.world)
 
     def _weight(self) -> float:
-        """What multiplies the log-likelihood in the reward; raises where there is no exact optimum for it."""
+        """`log_prob_weight`; raises NotExact if there is no exact optimum."""
         if (reason := self.why_not) is not None:
             raise NotExact(reason)
         return self.config.log_prob_weight
 
     def _solve(self, temperature: float, gamma: float, horizon: Horizon) -> list[Floats]:
-        """(S,) values after 0, 1, … written tokens; the last one holds for all later ones."""
+        """(S,) values after 0, 1, … written tokens; the last entry holds for all later ones."""
         self._refuse(gamma)
         if temperature < 0 or not 0.0 <= gamma <= 1.0:
             raise ValueError(
-                f"temperature must not be negative and gamma lie between 0 and 1, not {temperature} and {gamma}"
+                f"temperature must not be negative and gamma must lie between 0 and 1, not {temperature} and {gamma}"
             )
         if horizon not in ("episode", "unlimited"):
             raise ValueError(f"horizon {horizon!r} is unknown; use 'episode' or 'unlimited'")
         key = (float(temperature), float(gamma), horizon)
         if key not in self._values:
-            automaton, config = self._automaton, self.config
+            mdp, config = self._mdp, self.config
             if config.ending == "eos" and horizon == "unlimited":
-                steps, value = config.min_new_tokens, automaton.stationary(temperature, gamma)
+                steps, value = config.min_new_tokens, mdp.stationary(temperature, gamma)
             else:
                 steps = config.max_new_tokens
-                value = np.full(len(automaton), -np.inf if config.ending == "eos" else 0.0)
+                value = np.full(len(mdp), -np.inf if config.ending == "eos" else 0.0)
             values = [value]
             for count in reversed(range(steps)):
-                value = automaton.backup(
-                    value, temperature, gamma, self._eos_valid(count), self._reward_weight(count, gamma)
-                )
+                value = mdp.backup(value, temperature, gamma, self._eos_valid(count), self._reward_weight(count, gamma))
                 values.insert(0, value)
             self._values[key] = values
         return self._values[key]
@@ -254,29 +247,29 @@ class Oracle:
     def _look_ahead(self, states: Ints, written: int, solution: list[Floats], gamma: float) -> tuple[Floats, Floats]:
         after = solution[min(written + 1, len(solution) - 1)]
         weight = self._reward_weight(written, gamma)
-        return self._automaton.q_values(states, after, gamma, self._eos_valid(written), weight)
+        return self._mdp.q_values(states, after, gamma, self._eos_valid(written), weight)
 
     def _refuse(self, gamma: float) -> None:
-        """Raise where no exact optimum of the kind asked for exists."""
+        """Raise NotExact if there is no exact optimum at discount `gamma`."""
         if (reason := self.why_not) is not None:
             raise NotExact(reason)
         config = self.config
         if config.transition == "teacher" and gamma > 0:
             raise NotExact(
-                'with transition="teacher" actions do not move the state: the problem is a contextual bandit, '
-                "whose optimum is that of gamma=0"
+                'with transition="teacher" actions do not influence the next state: the problem is a contextual '
+                "bandit; use gamma=0"
             )
         if config.reward_every != 1 and gamma < 1 and config.ending == "eos":
             raise NotExact(
-                f"with reward_every={config.reward_every}, gamma={gamma:g} and texts that end early the optimum "
-                'depends on all that is still unpaid; use gamma=1, reward_every=1 or ending="fixed"'
+                f"with reward_every={config.reward_every}, gamma={gamma:g} and ending='eos' the optimum depends on the "
+                'rewards still unpaid; use gamma=1, reward_every=1 or ending="fixed"'
             )
 
     def _eos_valid(self, written: int) -> bool:
         return self.config.ending == "eos" and written >= self.config.min_new_tokens
 
     def _reward_weight(self, written: Any, gamma: float) -> Any:
-        """Discount between a token and the step that pays for it."""
+        """Discount from a token to the step that pays its reward."""
         every, horizon = self.config.reward_every, self.config.max_new_tokens
         if every == 1 or gamma == 1.0:
             return 1.0
@@ -299,21 +292,23 @@ class Oracle:
         return array if np.ndim(prefixes) > 1 else array[0]
 
     def _write(self, prompt: str, temperature: float, count: int, rng: np.random.Generator | None) -> list[Text]:
-        """Texts by the optimal policy: the best actions without `rng`, samples with it."""
+        """Texts of the optimal policy: greedy if `rng` is None, else sampled."""
         solution = self._solve(temperature, 1.0, "episode")
         ids = encode_prompt(prompt, self.world.tokenizer, self.config)
         prefix = [Vocabulary.BOS, *ids][-self.config.context_length :]
         window = np.array([[Vocabulary.PAD] * (self.config.context_length - len(prefix)) + prefix])
         states = np.repeat(self.world.target.track(window), count)
         if not np.isfinite(solution[0][states[0]]):
-            raise NotExact(f"no text after {prompt!r} ends within {self.config.max_new_tokens} tokens")
+            raise NotExact(
+                f"no text after {prompt!r} ends within max_new_tokens={self.config.max_new_tokens}; raise it"
+            )
         tokens = np.zeros((count, self.config.max_new_tokens), np.int64)
         log_probs, active = np.zeros(count), np.ones(count, np.bool_)
-        choices = np.append(self._automaton.words, Vocabulary.EOS)
+        choices = np.append(self._mdp.words, Vocabulary.EOS)
         for step in range(self.config.max_new_tokens):
             words, eos = self._look_ahead(states, step, solution, 1.0)
             q_values = np.concatenate([words, eos[:, None]], axis=1)
-            if rng is not None:  # the maximum of values with Gumbel noise is a sample of their softmax
+            if rng is not None:  # Gumbel-max: the argmax is a sample of the softmax
                 q_values = q_values + temperature * rng.gumbel(size=q_values.shape)
             chosen = np.where(active, choices[q_values.argmax(1)], Vocabulary.PAD)
             eos_valid = np.full(count, self._eos_valid(step))

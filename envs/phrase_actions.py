@@ -14,20 +14,20 @@ from .spaces import TokenSpace
 
 
 class PhraseActions(gym.Wrapper[Observation, np.int64, Observation, np.int64], gym.utils.RecordConstructorArgs):
-    """`TokenLM-v0` as a semi-Markov decision process: `Discrete(V + P)`, action V + p writes phrase number p.
+    """`TokenLM-v0` as a semi-Markov decision process: `Discrete(V + P)`, action V + p writes phrase p.
 
-    A phrase's tokens are written one after the other; where the episode ends first, the rest is dropped. Its reward is
-    Σ γ^i r_i over the k tokens written and `info["duration"]` is k, so a learner discounts what follows by γ^k
-    (Sutton, Precup & Singh 1999, eq. 10). `info["log_prob"]` is the log-likelihood of what was written. At γ = 1 the
-    greatest return is that of the single tokens: phrases only add ways to write the same texts.
+    The tokens of a phrase are written in order; if the episode ends first, the rest is dropped. The reward is
+    Σ γ^i r_i over the k tokens written, and `info["duration"]` is k, so a learner discounts the next value by γ^k
+    (Sutton, Precup & Singh 1999, eq. 10). `info["log_prob"]` is the log-likelihood of the tokens written. At γ = 1 the
+    optimal return is the same as without phrases.
 
     For several environments: `gym.make_vec(id, num_envs=N, vectorization_mode="sync", wrappers=[PhraseActions])`.
 
     Args:
         env: a `TokenLMEnv`, wrapped or not, with the transition "free".
-        phrases: the phrases, or how many to mine from the training documents.
+        phrases: the phrases, or the number to mine from the training documents.
         longest: most tokens in a mined phrase.
-        gamma: γ inside a phrase.
+        gamma: discount γ within a phrase.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class PhraseActions(gym.Wrapper[Observation, np.int64, Observation, np.int64], g
             )
         if inner.config.transition != "free":
             raise ValueError(
-                f"phrases need the transition 'free', not {inner.config.transition!r}, which writes the document's "
-                "own tokens"
+                f"phrases need the transition 'free', not {inner.config.transition!r}, which appends the document's "
+                "tokens"
             )
         self._inner = inner
         self.gamma = gamma
@@ -56,12 +56,12 @@ class PhraseActions(gym.Wrapper[Observation, np.int64, Observation, np.int64], g
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode, as the environment does."""
+        """Start an episode; see the environment."""
         observation, info = self.env.reset(seed=seed, options=options)
         return observation, self._with_mask(info)
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Write one token or one phrase; an action that is not valid now raises ValueError before anything is."""
+        """Write one token or phrase; ValueError for an invalid action, before any token is written."""
         number = int(token_ids(action, 1)[0])
         phrases = self.phrases
         if not 0 <= number < phrases.num_actions:
@@ -82,7 +82,7 @@ class PhraseActions(gym.Wrapper[Observation, np.int64, Observation, np.int64], g
         return observation, total, terminated, truncated, self._with_mask(info)
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """(V + P,) bool; a phrase is valid where its first token is and, if it ends in `<eos>`, that is by then."""
+        """(V + P,) bool; a phrase is valid if its first token is, and its final `<eos>` will be by then."""
         config, written = self._inner.config, self._inner.written
         return self.phrases.mask(self._inner.action_masks(), written, config.min_new_tokens)
 

@@ -1,4 +1,4 @@
-"""Phrases: sequences of tokens that are written by one decision."""
+"""Phrases: sequences of tokens as single actions."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import Ints
 from .config import EnvConfig
 from .text import Vocabulary
 from .world import World
 
-Ints = npt.NDArray[np.int64]
-LEAST_COUNT = 2  # times a phrase must occur in the training documents
+LEAST_COUNT = 2  # fewest occurrences of a phrase in the training documents
 
 
 @dataclass(frozen=True)
 class Phrases:
-    """P phrases beside the V tokens: action a < V writes token a, action V + p writes phrase p.
+    """P phrases in addition to the V tokens: action a < V writes token a, action V + p writes phrase p.
 
-    As options (Sutton, Precup & Singh 1999, "Between MDPs and semi-MDPs") they may begin in every state where their
-    first token is valid, write their tokens one after the other, and end behind the last one or with the episode.
+    A phrase is an option (Sutton, Precup & Singh 1999, "Between MDPs and semi-MDPs"): it can start where its first
+    token is valid, writes its tokens in order, and ends after the last one or with the episode.
 
     Args:
-        ids: the tokens of each phrase, at least two; `<eos>` may only be the last of them.
+        ids: at least two token ids per phrase; `<eos>` only as the last.
         vocab_size: V.
     """
 
@@ -34,14 +34,14 @@ class Phrases:
     vocab_size: int
 
     def __post_init__(self) -> None:
-        """Refuse what no episode could write."""
+        """Raise ValueError for a phrase that no episode could write."""
         object.__setattr__(self, "ids", tuple(tuple(int(i) for i in phrase) for phrase in self.ids))
         for phrase in self.ids:
             if len(phrase) < 2:
                 raise ValueError(f"a phrase has at least 2 tokens, not {len(phrase)}: {phrase}")
             if not all(0 <= i < self.vocab_size for i in phrase) or Vocabulary.EOS in phrase[:-1]:
                 raise ValueError(
-                    f"the phrase {phrase} is not made of the {self.vocab_size} tokens with <eos> at most at its end"
+                    f"the phrase {phrase} must consist of ids below {self.vocab_size}, with <eos> only as the last"
                 )
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class Phrases:
 
     @cached_property
     def table(self) -> Ints:
-        """(V + P, K) the tokens that each action writes, `<pad>` behind the last."""
+        """(V + P, K) tokens of each action, right-padded with `<pad>`."""
         table = np.full((self.num_actions, max((len(p) for p in self.ids), default=1)), Vocabulary.PAD)
         table[: self.vocab_size, 0] = np.arange(self.vocab_size)
         for number, phrase in enumerate(self.ids, self.vocab_size):
@@ -63,22 +63,22 @@ class Phrases:
 
     @cached_property
     def lengths(self) -> Ints:
-        """(V + P,) how many tokens each action writes."""
+        """(V + P,) number of tokens of each action."""
         return np.array([1] * self.vocab_size + [len(p) for p in self.ids])
 
     @cached_property
     def ends(self) -> npt.NDArray[np.bool_]:
-        """(V + P,) bool, the actions whose last token is `<eos>`."""
+        """(V + P,) bool, actions whose last token is `<eos>`."""
         ends: npt.NDArray[np.bool_] = self.table[np.arange(self.num_actions), self.lengths - 1] == Vocabulary.EOS
         return ends
 
     def mask(self, tokens: npt.NDArray[np.bool_], written: Any, min_new_tokens: int) -> npt.NDArray[np.bool_]:
-        """(..., V + P) bool, the actions that may be chosen now.
+        """(..., V + P) bool, the valid actions.
 
         Args:
-            tokens: (..., V) bool, the tokens that may be written now.
+            tokens: (..., V) bool, the valid tokens.
             written: (...) tokens written so far.
-            min_new_tokens: tokens before `<eos>` may be written.
+            min_new_tokens: tokens written before `<eos>` becomes valid.
         """
         mask = tokens[..., self.table[:, 0]]
         late = np.asarray(written)[..., None] + self.lengths - 1 >= min_new_tokens
@@ -86,7 +86,7 @@ class Phrases:
         return mask
 
     def matches(self, tokens: Ints) -> Ints:
-        """(R, T, K + 1) the number of the phrase of k tokens that begins at each place of (R, T) texts, -1 for none."""
+        """(R, T, K + 1) action of the phrase of k tokens that begins at each position of (R, T) texts, -1 for none."""
         rows, width = tokens.shape
         found = np.full((rows, width, self.table.shape[1] + 1), -1)
         for number, phrase in enumerate(self.ids, self.vocab_size):
@@ -100,11 +100,11 @@ class Phrases:
 
 
 def mine_phrases(world: World, config: EnvConfig, count: int, longest: int) -> Phrases:
-    """The `count` phrases of 2 to `longest` tokens that save most decisions in the training documents.
+    """The `count` phrases of 2 to `longest` tokens that save the most actions in the training documents.
 
-    A phrase of k tokens that occurs n times saves n·(k - 1) decisions. Phrases consist of tokens that are valid
-    actions, lie in one document, behind its last `<sep>`, and may end in the `<eos>` behind it where the environment
-    has the ending "eos". Those that occur once are left out, so fewer than `count` may be found; ValueError for none.
+    A phrase of k tokens with n occurrences saves n·(k - 1) actions. Phrases consist of valid actions within one
+    document, after its last `<sep>`. With the ending "eos" they may include the `<eos>` that follows the document.
+    A phrase needs at least 2 occurrences, so fewer than `count` may be found; ValueError if there is none.
     """
     tokens, valid = _with_ends(world, config)
     scores: list[tuple[int, tuple[int, ...]]] = []
@@ -130,7 +130,7 @@ def mine_phrases(world: World, config: EnvConfig, count: int, longest: int) -> P
 
 
 def _with_ends(world: World, config: EnvConfig) -> tuple[Ints, npt.NDArray[np.bool_]]:
-    """All training documents, each with `<eos>` behind it and `<pad>` behind that, and which tokens can be chosen."""
+    """All training documents, each followed by `<eos> <pad>`, and which of their tokens are valid actions."""
     documents = world.documents["train"]
     places = np.arange(len(documents.tokens)) + 2 * np.repeat(np.arange(len(documents)), documents.lengths)
     tokens = np.full(len(documents.tokens) + 2 * len(documents), Vocabulary.PAD)
@@ -138,7 +138,7 @@ def _with_ends(world: World, config: EnvConfig) -> tuple[Ints, npt.NDArray[np.bo
     tokens[ends] = Vocabulary.EOS
     tokens[places] = documents.tokens
     valid = world.valid[tokens] & (tokens != Vocabulary.PAD)
-    # What lies before the last <sep> of a document is its source, which nobody writes.
+    # The tokens up to the last <sep> of a document are its source, which is not written.
     for end, length in zip(ends, documents.lengths, strict=True):
         source = np.flatnonzero(tokens[end - length : end] == Vocabulary.SEP)
         if len(source):
@@ -147,9 +147,9 @@ def _with_ends(world: World, config: EnvConfig) -> tuple[Ints, npt.NDArray[np.bo
 
 
 def phrases_of(texts: Sequence[str], world: World) -> Phrases:
-    """Phrases given as texts; a word outside the vocabulary raises ValueError."""
+    """Phrases from texts; ValueError for a word that is not a valid action."""
     ids = [tuple(world.tokenizer.encode(text)) for text in texts]
     for text, phrase in zip(texts, ids, strict=True):
         if not all(world.valid[i] for i in phrase):
-            raise ValueError(f"the phrase {text!r} has tokens that no action writes; use words of the corpus")
+            raise ValueError(f"the phrase {text!r} has tokens that are never valid actions; use words of the corpus")
     return Phrases(tuple(ids), world.vocab_size)

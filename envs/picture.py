@@ -1,4 +1,4 @@
-"""The text so far as a picture, each token tinted by its log-likelihood, for videos."""
+"""Text as an image, each token coloured by its log-likelihood, for videos."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .world import World
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
-WIDTH, HEIGHT = 640, 360  # even, as video codecs want them
+WIDTH, HEIGHT = 640, 360  # even, as video codecs require
 _MARGIN, _SIZE, _LINE = 20, 22, 32  # pixels
 _BACKGROUND: Colour = (24, 24, 24)
 _PROMPT: Colour = (200, 200, 200)
@@ -28,11 +28,11 @@ _CHINESE = (
 
 
 class Painter:
-    """Paints texts of one world in a font of the system that can show them.
+    """Draws texts of one world as images.
 
     Args:
-        tokenizer: turns ids into text.
-        font: file of a TrueType or OpenType font.
+        tokenizer: the tokenizer of the world.
+        font: a TrueType or OpenType file.
     """
 
     def __init__(self, tokenizer: Tokenizer, font: Path) -> None:
@@ -41,19 +41,19 @@ class Painter:
 
     @classmethod
     def of(cls, world: World) -> Painter:
-        """A painter with a font that can show the words of `world`; where there is none, ValueError."""
+        """A painter with a system font for the words of `world`; ValueError if there is none."""
         text = "".join(world.tokenizer.decode([i]) for i in range(Vocabulary.SEP, world.vocab_size))
         return cls(world.tokenizer, font_for(frozenset(text)))
 
     def paint(self, prompt: Sequence[int], written: Sequence[int], log_probs: Sequence[float]) -> npt.NDArray[np.uint8]:
-        """The prompt in grey, then every written token in the colour of its log-likelihood.
+        """The prompt in grey, then every written token in the `colour` of its log-likelihood.
 
         Args:
-            prompt: ids the text began with.
-            written: ids written after them.
+            prompt: ids of the prompt.
+            written: ids written after it.
             log_probs: log-likelihood of each written id, nats.
 
-        Returns: (HEIGHT, WIDTH, 3) uint8; of a text too long for it, the last lines.
+        Returns: (HEIGHT, WIDTH, 3) uint8; of a long text, the last lines.
         """
         from PIL import Image, ImageDraw
 
@@ -71,9 +71,9 @@ class Painter:
 
 @lru_cache(maxsize=16)
 def font_for(characters: frozenset[str]) -> Path:
-    """The font of the system that shows most of `characters`, the one that comes with Matplotlib if it shows all.
+    """The first font with glyphs for all `characters`, else the one with the most; Matplotlib's own comes first.
 
-    Raises ValueError where no font shows half of them.
+    Raises ValueError if no font has glyphs for half of them.
     """
     wanted = {ord(c) for c in characters if not c.isspace() and c != "\ufffd"}
     best, most = Path(), -1
@@ -86,14 +86,14 @@ def font_for(characters: frozenset[str]) -> Path:
     if 2 * most < len(wanted):
         missing = "".join(sorted(chr(c) for c in wanted - _shown(best))[:5])
         raise ValueError(
-            f"no font on this system shows {missing!r}, so there can be no picture; install one with Chinese "
+            f"no font on this system shows {missing!r}, so no image can be drawn; install one with Chinese "
             'characters, such as Noto Sans CJK, or use render_mode="ansi"'
         )
     return best
 
 
 def _candidates() -> Iterator[Path]:
-    """Matplotlib's own font, then the system's Chinese ones, best known first."""
+    """Matplotlib's own font, then the system's Chinese fonts in the order of `_CHINESE`."""
     import matplotlib
     from matplotlib.font_manager import fontManager
 
@@ -104,7 +104,7 @@ def _candidates() -> Iterator[Path]:
 
 @lru_cache(maxsize=64)
 def _shown(font: Path) -> frozenset[int]:
-    """Code points a font has glyphs for."""
+    """Code points for which a font has glyphs."""
     from matplotlib.ft2font import FT2Font
 
     return frozenset(FT2Font(str(font)).get_charmap())
@@ -118,7 +118,7 @@ def _load(font: Path) -> FreeTypeFont:
 
 
 def _lines(parts: list[str], colours: list[Colour], font: Any) -> Iterator[list[tuple[float, str, Colour]]]:
-    """Characters with their place and colour, line by line; a token that fits a line is not broken."""
+    """Lines of (x, character, colour); a token that fits into a line is not broken."""
     line: list[tuple[float, str, Colour]] = []
     x, limit = 0.0, WIDTH - 2 * _MARGIN
     for part, fill in zip(parts, colours, strict=True):

@@ -1,4 +1,4 @@
-"""Scores of whole texts as rewards: paid once, with the last token of an episode."""
+"""Scores of whole texts, paid as reward with the last token of an episode."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from . import metrics
-from .named import load_named
-from .suggestions import nearest
+from .arguments import load_named, nearest
 
 Score = Callable[[str, str], float]
 
-# Each takes (hypothesis, reference) and gives 0 to 1, so that a value has a bound; see `metrics`.
+# From (hypothesis, reference) to a number from 0 to 1, so that values are bounded.
 SCORES: dict[str, Score] = {
     "bleu": metrics.sentence_bleu,
     "chrf": metrics.sentence_chrf,
@@ -23,11 +22,11 @@ SCORES: dict[str, Score] = {
 
 @lru_cache(maxsize=16)
 def sequence_score(name: str) -> Score:
-    """The score called `name`: one of `SCORES`, or a function "module:function" of (hypothesis, reference) texts.
+    """The score called `name`: one of `SCORES`, or "module:function" of (hypothesis, reference) texts.
 
-    A function of the user's is held to the range 0 to 1 at every call.
+    A user's function raises ValueError when it returns a number outside 0 to 1.
 
-    Raises ValueError for an unknown name, a missing module or function, and something that cannot be called.
+    Raises ValueError for an unknown name, a missing module or function, or an object that is not callable.
     """
     if name in SCORES:
         return SCORES[name]
@@ -38,12 +37,12 @@ def sequence_score(name: str) -> Score:
         )
     own = load_named(name, "sequence_reward")
     if not callable(own):
-        raise ValueError(f"sequence_reward {name!r} cannot be called; name a function of (hypothesis, reference)")
+        raise ValueError(f"sequence_reward {name!r} is not callable; name a function of (hypothesis, reference)")
 
     def checked(hypothesis: str, reference: str) -> float:
         score = float(own(hypothesis, reference))
         if not 0.0 <= score <= 1.0:
-            raise ValueError(f"sequence_reward {name!r} gave {score}; a score lies between 0 and 1")
+            raise ValueError(f"sequence_reward {name!r} returned {score}; a score must lie between 0 and 1")
         return score
 
     return checked

@@ -1,7 +1,8 @@
-"""`TokenLM-v0`: one episode at a time."""
+"""`TokenLMEnv`: a single TokenLM environment."""
 
 from __future__ import annotations
 
+import secrets
 import sys
 from typing import Any, ClassVar
 
@@ -9,14 +10,13 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Box
 
 from .config import EnvConfig
 from .episodes import Episodes
 from .oracle import Oracle
 from .picture import Painter
 from .rendering import render_ansi
-from .spaces import TokenSpace
+from .spaces import token_spaces
 from .text import Vocabulary
 from .world import World, encode_prompt, encode_target
 
@@ -24,83 +24,83 @@ Observation = npt.NDArray[np.int64]
 
 
 class NotRunning(ResetNeeded, ValueError):
-    """`step` was called where no episode is running."""
+    """`step` was called while no episode is running."""
 
 
 class TokenLMEnv(gym.Env[Observation, np.int64]):
     """Text generation as a Markov decision process whose optimum is known exactly.
 
     ## Description
-    A corpus gives documents; a document becomes a prompt and a target text. With the tasks "qa", "translation" and
-    "classification" documents are pairs, and the prompt is the source with `<sep>` behind it. The agent writes tokens
-    after the prompt, one an action, and is paid the log-likelihood of each under a target distribution p*, by default
-    a Kneser-Ney trigram model fitted on the training documents. With r = log p*(a | s) and discount 1 the best
-    policy at temperature 1 is p* itself (V* = 0, Q* = log p*), and at temperature 0 it writes the most likely text.
+    A document of a corpus is split into a prompt and a target text. In the pair tasks "qa", "translation" and
+    "classification" a document is a pair, and the prompt is `source <sep>`. The agent writes one token per action after
+    the prompt. The reward is its log-likelihood under a target distribution p*, by default a Kneser-Ney trigram model
+    fitted on the training documents. With r = log p*(a | s) and discount 1 the optimal policy at temperature 1 is p*
+    itself (V* = 0, Q* = log p*), and at temperature 0 it writes the most likely text.
 
     ## Action Space
-    `Discrete(V)`: the id of the next token. Ids 0 to 4 are `<pad> <unk> <bos> <eos> <sep>`; of these only `<eos>`
-    is ever valid, and in a task of pairs only words of the training targets. `action_masks()` gives the valid actions
-    as a (V,) bool array; `info["action_mask"]` too with `mask_in_info=True`. `action_space.sample()` draws valid tokens
-    only.
+    `Discrete(V)`: the id of the next token. Ids 0 to 4 are `<pad> <unk> <bos> <eos> <sep>`; only `<eos>` among them can
+    be valid. In a pair task only words of the training targets are valid. `action_masks()` returns the valid actions as
+    a (V,) bool array, and so does `info["action_mask"]` with `mask_in_info=True`. `action_space.sample()` draws valid
+    tokens only.
 
     ## Observation Space
     `Box(0, V - 1, (context_length,), int64)`: the last `context_length` tokens of the prefix, newest last,
     left-padded with `<pad>` = 0. The prefix begins with `<bos>`, then the prompt.
 
     ## Rewards
-    log p*(a | s) in nats, p* conditioned on the valid actions, so that it sums to 1 over them in every state.
-    `reward_every` = k pays the sum at every k-th token, 0 pays everything with the last token; what is left is
-    paid when the episode ends. The optimal policy is the same for all (discount 1). An observation does not show
-    where the prompt ended, so with late rewards all prompts should have one length, best none (`<sep>` shows it in
-    a task of pairs). `log_prob_weight` multiplies the log-likelihood; `sequence_reward` adds `sequence_weight` times
-    a score of the finished text against the document's own ("bleu", "chrf", "exact_match", "f1", "accuracy" or
+    log p*(a | s) in nats, with p* conditioned on the valid actions, so that it sums to 1 over them in every state.
+    `reward_every=k` pays the sum at every k-th token and `reward_every=0` with the last token; the remainder is paid at
+    the end of the episode. At discount 1 the optimal policy is the same for all k. An observation does not show where
+    the prompt ended, so with delayed rewards all prompts should have the same length, best 0 (in a pair task `<sep>`
+    shows it). `log_prob_weight` multiplies the log-likelihood. `sequence_reward` adds `sequence_weight` times a score
+    of the finished text against the reference text ("bleu", "chrf", "exact_match", "f1", "accuracy" or
     "module:function"), paid with the last token.
 
     ## Starting State
-    A document is drawn uniformly from `split`, its first k tokens are the prompt, k drawn uniformly from
-    `prompt_length`; a pair's prompt is the whole source. `reset(options={"prompt": "今天"})` starts from a prompt of
-    your own (add `"target": "…"` where the target text decides the reward or the transition).
+    A document is drawn uniformly from `split`. Its first k tokens are the prompt, with k drawn uniformly from
+    `prompt_length`; the prompt of a pair is the source. `reset(options={"prompt": "今天"})` starts from a prompt of
+    your own; add `"target": "…"` if reward or transition depend on the target text.
 
     ## Episode End
-    `ending="eos"`: writing `<eos>` terminates, and reaching `max_new_tokens` truncates (an agent must bootstrap).
-    `ending="fixed"`: `<eos>` is masked and token number `max_new_tokens` terminates. With a sequence reward it
-    terminates in either case.
+    `ending="eos"`: `<eos>` terminates, and `max_new_tokens` truncates, so an agent must bootstrap there.
+    `ending="fixed"`: `<eos>` is masked and token number `max_new_tokens` terminates. With a sequence reward,
+    `max_new_tokens` terminates in either case.
 
     ## Arguments
     Those of `EnvConfig`, as keywords: `corpus, tokenizer, user_dictionary, max_vocab_size, min_count, cleaning, task,
     vocabularies, reverse, split, prompt_length, context_length, max_new_tokens, min_new_tokens, ending, transition,
     reward_every, log_prob_weight, sequence_reward, sequence_weight, target, order, arpa, epsilon, target_model,
     vocab_size, target_seed, invalid_action, mask_in_info`; and `render_mode`: "ansi" (`render()` returns the text so
-    far, each token tinted by its log-likelihood), "rgb_array" (the same as a picture, for `RecordVideo`) or "human"
-    (prints it as it grows).
+    far, each token coloured by its log-likelihood), "rgb_array" (the same as an image, for `RecordVideo`) or "human"
+    (prints the text at every step).
 
     `target` is the distribution p*: "ngram", fitted on the training documents or read from the ARPA file `arpa`;
-    "markov", a random chain; "reference", the smoothed target text, compared with what stands at the same place
-    (`transition="teacher"` keeps both in step); "causal_lm", the frozen neural model `target_model`, a Hugging Face
-    folder or hub name or a run folder; or one of your own, by a name given to `register_target`, as "module:Class" or
-    as an object (see `tokenlm.envs.targets.ScoringTarget`). A neural model reads the window that the episode began
-    with and all tokens appended since; beyond `context_length` it knows what the observation no longer shows.
+    "markov", a random Markov chain; "reference", the smoothed reference text, compared token by token at the same
+    position (`transition="teacher"` keeps both aligned); "causal_lm", the frozen neural model `target_model`, a Hugging
+    Face folder or hub name or a run folder; or one of your own: a name given to `register_target`, "module:Class" or an
+    object (see `tokenlm.envs.targets.ScoringTarget`). A neural model conditions on the first observation and all tokens
+    appended since, also those that the observation no longer shows.
 
-    With `transition="teacher"` the document's own token is appended whatever was chosen: actions do not influence
-    states, the problem is a contextual bandit and shows nothing about sequential decisions.
+    With `transition="teacher"` the document's token is appended whatever the action. Actions do not influence states,
+    so the problem is a contextual bandit and says nothing about sequential decisions.
 
     ```python
     import gymnasium as gym, tokenlm
     env = gym.make("TokenLM-v0", corpus="zh", reward_every=0)
     observation, info = env.reset(seed=0)
     observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
-    info["log_prob"]  # log p*(a | s) of the token just written, whether or not it was paid
+    info["log_prob"]  # log p*(a | s) of this token, paid yet or not
     ```
 
     ## Optimum
-    `env.unwrapped.oracle` answers for any temperature and discount: optimal values, action values and policies, the
-    most likely text, exact samples of p*^{1/τ} over whole texts; `env.unwrapped.optimal_q(temperature)` for the
-    present state. At temperature 1 with a reward for every token V* = 0 for any discount, so a good score there says
-    nothing about credit assignment; `reward_every=0` needs it.
+    `env.unwrapped.oracle` computes, for any temperature and discount, optimal values, action values and policies, the
+    most likely text, and exact samples of p*^{1/τ} over whole texts. `env.unwrapped.optimal_q(temperature)` is Q* of
+    the current state. At temperature 1 with a reward for every token V* = 0 for any discount, so a good score there
+    says nothing about credit assignment; `reward_every=0` tests it.
 
     ## Vectorized environment
-    `gym.make_vec("TokenLM-v0", num_envs=N)` gives `TokenLMVectorEnv`, which steps N episodes as arrays. Under
-    `reset(seed=s)` its environment i goes through the same episodes as a single one under seed s + i.
+    `gym.make_vec("TokenLM-v0", num_envs=N)` makes a `TokenLMVectorEnv`, which steps N episodes as arrays. After
+    `reset(seed=s)`, environment i has the same episodes as a single environment with seed s + i.
 
     ## Version History
     * v0: first version.
@@ -120,9 +120,9 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         self.world = World.of(self.config)
         self.render_mode = render_mode
         self._painter = Painter.of(self.world) if render_mode == "rgb_array" else None
-        size = self.world.vocab_size
-        self.observation_space = Box(0, size - 1, (self.config.context_length,), np.int64)
-        self.action_space = TokenSpace(always_valid(self.world, self.config))
+        self.observation_space, self.action_space = token_spaces(
+            always_valid(self.world, self.config), self.config.context_length
+        )
         self.oracle = Oracle(self.world, self.config)
         self._episodes = Episodes(self.world, self.config, 1)
         self._running = False
@@ -160,15 +160,15 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         return self._episodes.observe()[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """(V,) bool, True where the action may be chosen now."""
+        """(V,) bool, the actions that are valid now."""
         return self._episodes.action_masks()[0]
 
     def target_log_probs(self) -> npt.NDArray[np.float64]:
-        """(V,) log p*(· | s) of the present state over the valid actions, in nats, -inf elsewhere."""
+        """(V,) log p*(· | s) of the current state over the valid actions, in nats, -inf elsewhere."""
         return self._episodes.target_log_probs()[0]
 
     def optimal_q(self, temperature: float = 1.0, gamma: float = 1.0) -> npt.NDArray[np.float64]:
-        """(V,) Q*(s, ·) of the present state in nats, -inf for invalid actions; see `Oracle.optimal_q`."""
+        """(V,) Q*(s, ·) of the current state in nats, -inf for invalid actions; see `Oracle.optimal_q`."""
         episodes = self._episodes
         return self.oracle.optimal_q(
             episodes.observe()[0],
@@ -189,13 +189,13 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         return self.world.tokenizer.decode(self._episodes.tokens(0))
 
     def render(self) -> str | npt.NDArray[np.uint8] | None:
-        """The tinted text so far: "ansi" as text, "rgb_array" as a picture; "human" prints as it goes, returns None."""
+        """The text so far, coloured by log-likelihood: a string ("ansi"), an image ("rgb_array"), or None ("human")."""
         if self._painter is not None:
             return self._painter.paint(*self._written())
-        return self._tinted() if self.render_mode == "ansi" else None
+        return self._coloured() if self.render_mode == "ansi" else None
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes while the environment runs; `load_state_dict` continues exactly there."""
+        """The state of the environment, for `load_state_dict`."""
         return {
             "episodes": self._episodes.state_dict(),
             "running": self._running,
@@ -204,7 +204,7 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken."""
+        """Restore `state_dict`; the environment then continues exactly from there."""
         self._episodes.load_state_dict(state["episodes"])
         self._running, self._seeded = state["running"], state["seeded"]
         self._log_probs = list(state["log_probs"])
@@ -212,7 +212,7 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     def _info(self) -> dict[str, Any]:
         return {"action_mask": self.action_masks().astype(np.int8)} if self.config.mask_in_info else {}
 
-    def _tinted(self) -> str:
+    def _coloured(self) -> str:
         return render_ansi(self.world.tokenizer, *self._written())
 
     def _written(self) -> tuple[list[int], list[int], list[float]]:
@@ -223,27 +223,38 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
 
     def _print(self) -> None:
         end = "" if self._running else "\n"
-        sys.stdout.write(f"\r\x1b[K{self._tinted()}{end}")
+        sys.stdout.write(f"\r\x1b[K{self._coloured()}{end}")
         sys.stdout.flush()
 
 
 def always_valid(world: World, config: EnvConfig) -> npt.NDArray[np.bool_]:
-    """(V,) bool, the actions that are valid in every state of the environment."""
+    """(V,) bool, the actions that are valid in every state."""
     valid = world.valid.copy()
     valid[Vocabulary.EOS] &= config.min_new_tokens == 0
     return valid
 
 
 def token_ids(actions: Any, count: int) -> npt.NDArray[np.int64]:
-    """`actions` as (count,) int64; anything but whole numbers raises ValueError."""
+    """`actions` as (count,) int64; ValueError if they are not whole numbers."""
     array = np.asarray(actions)
     if array.size != count or array.dtype.kind not in "iu":
         raise ValueError(f"expected {count} whole-number action(s), the ids of tokens, not {actions!r}")
     return array.reshape(count).astype(np.int64)
 
 
+def row_seeds(seed: int | list[int | None], count: int) -> list[int]:
+    """Seeds of `count` environments: seed + i, or seed[i] with None for a random one.
+
+    Raises ValueError for a list of another length.
+    """
+    seeds = [seed + i for i in range(count)] if isinstance(seed, (int, np.integer)) else list(seed)
+    if len(seeds) != count:
+        raise ValueError(f"seed must be one number or {count} of them, not {len(seeds)}")
+    return [secrets.randbits(62) if s is None else int(s) for s in seeds]
+
+
 def start_episodes(episodes: Episodes, rows: Any, options: dict[str, Any] | None) -> None:
-    """Start episodes in `rows`, from `options["prompt"]` (one text, or one for each row) where given."""
+    """Start episodes in `rows`, from `options["prompt"]` (one text, or one per row) if given."""
     prompt = (options or {}).get("prompt")
     if prompt is None:
         episodes.start(rows)

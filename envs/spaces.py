@@ -1,4 +1,4 @@
-"""Action spaces whose samples are valid: the special tokens are in the space but never sampled."""
+"""Spaces of observations and actions; samples of an action space are valid tokens."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from gymnasium.vector.utils import batch_space
 
 
 class TokenSpace(Discrete):
-    """`Discrete(V)` that samples only tokens that are valid in every state unless a mask says otherwise.
+    """`Discrete(V)` that, without a mask, samples only tokens that are valid in every state.
 
     Args:
         valid: (V,) bool, the tokens to sample from.
@@ -23,14 +23,14 @@ class TokenSpace(Discrete):
         self.valid = valid.astype(np.int8)
 
     def sample(self, mask: Any = None, probability: Any = None) -> Any:
-        """A random valid token, or one that `mask` or `probability` allows."""
+        """A uniformly random valid token; with `mask` or `probability`, as `Discrete.sample`."""
         if mask is None and probability is None:
             mask = self.valid
         return super().sample(mask=mask, probability=probability)
 
 
 class MultiTokenSpace(MultiDiscrete):
-    """`num_envs` token spaces side by side."""
+    """A batch of `num_envs` token spaces."""
 
     def __init__(
         self,
@@ -42,10 +42,20 @@ class MultiTokenSpace(MultiDiscrete):
         self.valid = valid
 
     def sample(self, mask: Any = None, probability: Any = None) -> Any:
-        """(num_envs,) random valid tokens, or ones that `mask` or `probability` allows."""
+        """(num_envs,) uniformly random valid tokens; with `mask` or `probability`, as `MultiDiscrete.sample`."""
         if mask is None and probability is None:
             return self.np_random.choice(np.flatnonzero(self.valid), size=self.shape).astype(self.dtype)
         return super().sample(mask=mask, probability=probability)
+
+
+def token_spaces(valid: npt.NDArray[np.bool_], context_length: int) -> tuple[Box, TokenSpace]:
+    """The observation and action space of one environment.
+
+    Args:
+        valid: (V,) bool, the tokens to sample from.
+        context_length: tokens in an observation.
+    """
+    return Box(0, len(valid) - 1, (context_length,), np.int64), TokenSpace(valid)
 
 
 @batch_space.register(TokenSpace)

@@ -1,13 +1,11 @@
-"""`TokenLM-v0` with many episodes side by side, as arrays."""
+"""`TokenLMVectorEnv`: TokenLM environments stepped as NumPy arrays."""
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -16,23 +14,25 @@ from .episodes import Episodes
 from .oracle import Oracle
 from .picture import Painter
 from .rendering import render_ansi
-from .single import NotRunning, TokenLMEnv, always_valid, start_episodes, token_ids
-from .spaces import TokenSpace
+from .single import NotRunning, TokenLMEnv, always_valid, row_seeds, start_episodes, token_ids
+from .spaces import token_spaces
 from .world import World
 
 Array = npt.NDArray[Any]
 
 
 class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
-    """Many TokenLM episodes stepped as arrays; the manual is that of `TokenLMEnv`.
+    """A batch of TokenLM environments stepped as arrays; see `TokenLMEnv` for the manual.
 
     Args:
-        num_envs: number of episodes side by side.
-        autoreset_mode: what happens after an episode's end. NEXT_STEP: the next step ignores the action, starts a
-            new episode and pays 0. SAME_STEP: the new episode's first observation is returned at once, the old
-            one's last stands in `infos["final_obs"]`. DISABLED: call `reset(options={"reset_mask": mask})`.
-        config: the environment's arguments, or
-        settings: the same as keywords.
+        num_envs: number of environments.
+        autoreset_mode: what follows the end of an episode. NEXT_STEP: the next step ignores the action, starts a new
+            episode and has reward 0. SAME_STEP: the step returns the first observation of the new episode, and
+            `infos["final_obs"]` has the last one of the old. DISABLED: call `reset(options={"reset_mask": mask})`.
+        render_mode: "ansi", "rgb_array" or None.
+        max_episode_steps: replaces `max_new_tokens`; Gymnasium passes a time limit this way.
+        config: the environment's arguments.
+        settings: arguments that replace those of `config`.
     """
 
     def __init__(
@@ -48,10 +48,8 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
         if render_mode not in (None, "ansi", "rgb_array"):
-            raise ValueError(
-                f"render_mode {render_mode!r} is unknown; the vector environment knows 'ansi', 'rgb_array' and None"
-            )
-        if max_episode_steps is not None:  # how gymnasium.make_vec hands over a registered or given time limit
+            raise ValueError(f"render_mode {render_mode!r} is unknown; use 'ansi', 'rgb_array' or None")
+        if max_episode_steps is not None:
             settings["max_new_tokens"] = max_episode_steps
         self.config = EnvConfig.of(config, settings)
         self.world = World.of(self.config)
@@ -60,9 +58,9 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         self._painter = Painter.of(self.world) if render_mode == "rgb_array" else None
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**TokenLMEnv.metadata, "autoreset_mode": self.autoreset_mode}
-        size = self.world.vocab_size
-        self.single_observation_space = Box(0, size - 1, (self.config.context_length,), np.int64)
-        self.single_action_space = TokenSpace(always_valid(self.world, self.config))
+        self.single_observation_space, self.single_action_space = token_spaces(
+            always_valid(self.world, self.config), self.config.context_length
+        )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.oracle = Oracle(self.world, self.config)
@@ -78,16 +76,13 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
 
         Args:
             seed: environment i is seeded with seed + i, or with seed[i].
-            options: may hold "reset_mask", and "prompt" (and "target"): one text, or one for each that is reset.
+            options: "reset_mask", and "prompt" (and "target") with one text, or one per environment to reset.
         """
         rows = np.flatnonzero(self._reset_mask(options))
         if seed is not None:
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, (int, np.integer)) else list(seed)
-            if len(seeds) != self.num_envs:
-                raise ValueError(f"seed must be one number or {self.num_envs} of them, not {len(seeds)}")
+            seeds = row_seeds(seed, self.num_envs)
             for row in rows:
-                own = seeds[row]
-                self._episodes.seed_row(int(row), secrets.randbits(62) if own is None else int(own))
+                self._episodes.seed_row(int(row), seeds[row])
         if not self._begun and len(rows) < self.num_envs:
             raise NotRunning("no episode has begun; call reset() without a reset_mask first")
         start_episodes(self._episodes, rows, options)
@@ -111,7 +106,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         ids = token_ids(actions, self.num_envs)
         self._episodes.check(ids, running)
         rewards, terminated, truncated, log_probs = self._episodes.step(ids, running)
-        log_probs = np.where(active, log_probs, 0.0)  # and never the same array as the rewards
+        log_probs = np.where(active, log_probs, 0.0)  # a copy, since it may be the array of rewards
         if self.render_mode is not None:
             self._log_probs[active, self._episodes.written[active] - 1] = log_probs[active]
         infos: dict[str, Any] = {"log_prob": log_probs, "_log_prob": active}
@@ -127,7 +122,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         return self._episodes.observe(), rewards, terminated, truncated, {**infos, **self._info()}
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """(num_envs, V) bool, True where the action may be chosen now."""
+        """(num_envs, V) bool, the actions that are valid now."""
         return self._episodes.action_masks()
 
     def target_log_probs(self) -> npt.NDArray[np.float64]:
@@ -136,7 +131,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
 
     @property
     def prompts(self) -> list[list[int]]:
-        """Ids each running episode began with, `<bos>` included."""
+        """Ids of the first observation of each episode, `<bos>` included, without padding."""
         written = self._episodes.written
         return [self._episodes.tokens(row)[: -int(n) or None] for row, n in enumerate(written)]
 
@@ -146,7 +141,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         return [self.world.tokenizer.decode(self._episodes.tokens(row)) for row in range(self.num_envs)]
 
     def render(self) -> tuple[str | npt.NDArray[np.uint8], ...] | None:
-        """The tinted text so far of every environment: "ansi" as texts, "rgb_array" as pictures."""
+        """The texts so far, coloured by log-likelihood: strings ("ansi") or images ("rgb_array")."""
         if self.render_mode is None:
             return None
         frames: list[str | npt.NDArray[np.uint8]] = []
@@ -158,7 +153,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         return tuple(frames)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes while the environment runs; `load_state_dict` continues exactly there."""
+        """The state of the environment, for `load_state_dict`."""
         return {
             "episodes": self._episodes.state_dict(),
             "log_probs": self._log_probs.copy(),
@@ -167,7 +162,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken."""
+        """Restore `state_dict`; the environment then continues exactly from there."""
         self._episodes.load_state_dict(state["episodes"])
         self._log_probs[...] = np.from_dlpack(state["log_probs"])
         self._over[...] = np.from_dlpack(state["over"])
@@ -184,7 +179,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
             or not mask.any()
         ):
             raise ValueError(
-                f'options["reset_mask"] must be a ({self.num_envs},) bool array with a True in it, not {mask!r}'
+                f'options["reset_mask"] must be a ({self.num_envs},) bool array with at least one True, not {mask!r}'
             )
         return mask
 
@@ -195,7 +190,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         return {"action_mask": masks, "_action_mask": np.ones(self.num_envs, np.bool_)}
 
     def _final(self, infos: dict[str, Any], over: npt.NDArray[np.bool_]) -> dict[str, Any]:
-        """Infos with the last observation and info of the episodes that are `over`, as Gymnasium lays them out."""
+        """Infos plus the final observation and info of the episodes that are `over`, in Gymnasium's format."""
         final_obs = np.full(self.num_envs, None, object)
         final_obs[over] = np.fromiter(self._episodes.observe()[over], object, np.count_nonzero(over))
         final_info = {**infos, **self._info()}

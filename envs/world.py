@@ -1,4 +1,4 @@
-"""Everything of a TokenLM environment that stays the same from episode to episode."""
+"""`World`: the parts of a TokenLM environment that all its episodes share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import EnvConfig, Split
-from .targets import ConditionedTarget, MarkovTarget, make_target, target_tokenizer
+from .targets import ConditionedTarget, MarkovTarget
+from .targets.making import make_target, target_tokenizer
 from .tasks import Documents, encode_generation, encode_pairs, pair_tokenizer, source_prompt
 from .text import (
     BUILT_IN_CORPORA,
@@ -26,21 +27,21 @@ from .text import (
 from .text.pairs import Place
 
 MARKOV_DOCUMENTS = 2_000
-_SAMPLE = 100  # texts of each side that say which tokenizer suits
+_SAMPLE = 100  # texts of each side that decide the tokenizer "auto"
 
 
 class World:
-    """Tokenizer, documents, target distribution and rules, shared by all episodes of an environment.
+    """Tokenizer, documents, target distribution and valid actions, shared by all episodes of an environment.
 
-    Immutable: copies of an environment share it. Build it with `World.of(config)`, which remembers the last few.
+    Immutable: copies of an environment share it. Make it with `World.of(config)`, which caches the last four.
 
     Attributes:
-        config: the arguments it was made from; those that only steer episodes stand at their defaults.
+        config: the arguments it was made from; those that concern single episodes have their default values.
         tokenizer: text to ids and back.
         documents: encoded documents of each split.
-        pairs: cleaned (source, target) texts of each split in the order of `documents`, empty for generation.
+        pairs: cleaned (source, target) texts of each split in the order of `documents`; empty for generation.
         target: p*, conditioned on the valid actions.
-        valid: (V,) bool, the tokens that may ever be chosen.
+        valid: (V,) bool, the tokens that are valid actions in some state.
     """
 
     def __init__(self, config: EnvConfig) -> None:
@@ -60,7 +61,7 @@ class World:
 
     @classmethod
     def of(cls, config: EnvConfig) -> World:
-        """The world of `config`, built once for equal arguments (and an unchanged file)."""
+        """The world of `config`, from the cache if an equal one was made and its files are unchanged."""
         plain = dataclasses.replace(
             config,
             split="train",
@@ -83,7 +84,7 @@ class World:
 
     @property
     def words(self) -> npt.NDArray[np.int64]:
-        """(W,) ids that may be written, `<eos>` left out."""
+        """(W,) ids of the valid actions except `<eos>`."""
         return np.flatnonzero(self.valid & (np.arange(self.vocab_size) != Vocabulary.EOS))
 
     @property
@@ -98,9 +99,7 @@ class World:
             self._read_texts(config)
         for split, documents in self.documents.items():
             if not len(documents):
-                raise ValueError(
-                    f"no {split} document has a token left after cleaning and tokenising; check the corpus"
-                )
+                raise ValueError(f"all {split} documents are empty after cleaning and tokenising; check the corpus")
         train = self.documents["train"]
         target = make_target(config, self.tokenizer, [train[i] for i in range(len(train))])
         self.valid = valid_actions(self.vocab_size, config, self.tokenizer)
@@ -171,10 +170,9 @@ class World:
 
 
 def encode_prompt(prompt: str, tokenizer: Tokenizer, config: EnvConfig) -> list[int]:
-    """Ids of a prompt given as text; in a task of pairs it is the source, and `<sep>` follows.
+    """Ids of a prompt given as text; in a pair task, of `prompt <sep>`.
 
-    Only a source may hold words outside the vocabulary, as those that are held out do; any other prompt with one
-    raises ValueError.
+    Words outside the vocabulary raise ValueError. In a pair task they become `<unk>`, as in held-out sources.
     """
     if isinstance(tokenizer, PairTokenizer):
         return source_prompt(config.cleaning(prompt), tokenizer, config.context_length)
@@ -182,7 +180,7 @@ def encode_prompt(prompt: str, tokenizer: Tokenizer, config: EnvConfig) -> list[
 
 
 def encode_target(target: str, tokenizer: Tokenizer, config: EnvConfig) -> list[int]:
-    """Ids of a target given as text; one with a word outside the vocabulary raises ValueError."""
+    """Ids of a target given as text; ValueError for a word outside the vocabulary."""
     return _encode_known(target, tokenizer, config, "target")
 
 
@@ -191,29 +189,29 @@ def _encode_known(text: str, tokenizer: Tokenizer, config: EnvConfig, name: str)
     if Vocabulary.UNK in ids:
         raise ValueError(
             f"the {name} {text!r} has words outside the vocabulary "
-            f"(it reads {tokenizer.decode(ids)!r} without them); use words of the corpus"
+            f"(without them it is {tokenizer.decode(ids)!r}); use words of the corpus"
         )
     return ids
 
 
 def valid_actions(vocab_size: int, config: EnvConfig, tokenizer: Tokenizer | None = None) -> npt.NDArray[np.bool_]:
-    """(V,) bool, the tokens that may ever be chosen: all words, and `<eos>` where it ends a text.
+    """(V,) bool, the tokens that are valid actions in some state: all words, and `<eos>` with the ending "eos".
 
-    In a task of pairs they are the words of the training targets, which the `tokenizer` knows.
+    In a pair task the words are those of the training targets; the `tokenizer` is then required.
     """
     if isinstance(tokenizer, PairTokenizer):
         valid = tokenizer.writable.copy()
     elif config.has_pairs:
-        raise ValueError(f"which tokens the task {config.task!r} may write is known to its tokenizer; pass it")
+        raise ValueError(f"the valid actions of the task {config.task!r} depend on its tokenizer; pass the tokenizer")
     else:
         valid = np.ones(vocab_size, np.bool_)
-        valid[: len(Vocabulary.SPECIAL_TOKENS)] = False
+        valid[: Vocabulary.FIRST_WORD] = False
     valid[Vocabulary.EOS] = config.ending == "eos"
     return valid
 
 
 def _tokenizer_for(texts: list[str]) -> str:
-    """Jieba where at least a third of the letters of a sample are Chinese, word otherwise."""
+    """The tokenizer "jieba" if at least a third of the letters of a sample are Chinese, else "word"."""
     sample = "".join(texts[: 2 * _SAMPLE])
     letters = [c for c in sample if c.isalpha()]
     chinese = sum("\u3400" <= c <= "\u9fff" for c in letters)
@@ -221,7 +219,7 @@ def _tokenizer_for(texts: list[str]) -> str:
 
 
 def _fingerprint(corpus: str | tuple[Any, ...] | None) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and time of the files read, so that an edited corpus is read again."""
+    """Name, size and modification time of the files, so that an edited corpus is read again."""
     if not isinstance(corpus, str) or corpus in BUILT_IN_CORPORA:
         return ()
     if not Path(corpus).exists() and corpus.startswith("hf:"):

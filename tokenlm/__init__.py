@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from gymnasium.envs.registration import register
 
+from tokenlm.envs import EnvConfig, register_model_folder
+
 if TYPE_CHECKING:
     from tokenlm.agents import DQN, MaximumLikelihood
-    from tokenlm.envs import EnvConfig
 
 __all__ = ["DQN", "EnvConfig", "MaximumLikelihood"]
 __version__ = version("tokenlm")
@@ -44,6 +45,8 @@ for _id, _settings in _IDS.items():
         vector_entry_point="tokenlm.envs:TokenLMVectorEnv",
         kwargs=_settings,
     )
+# A trained agent can be the target "causal_lm" of another environment.
+register_model_folder("agent.json", "tokenlm.agents.dqn.language_model:load_target")
 
 
 def __getattr__(name: str) -> Any:
@@ -52,8 +55,4 @@ def __getattr__(name: str) -> Any:
         import tokenlm.agents as agents
 
         return getattr(agents, name)
-    if name == "EnvConfig":
-        from tokenlm.envs import EnvConfig
-
-        return EnvConfig
     raise AttributeError(f"module 'tokenlm' has no attribute {name!r}")

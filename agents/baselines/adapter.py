@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -14,14 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ...envs import EnvConfig, World, nearest
-from ...envs.text import write_atomically
+from ...envs import EnvConfig, World, env_config_from, nearest
+from ...envs.text import write_atomically, write_json
 from ..acting.choosing import choose_actions
-from ..protocol import BaseAgent, Callback
 from ..devices import resolve_device
 from ..networks import NetworkConfig, network_config
-from ...envs import env_config_from
-from ...envs.text import write_json
+from ..protocol import BaseAgent, Callback
 from ..replay.demonstrations import Demonstrations, demonstrations
 
 Self = TypeVar("Self", bound="Adapter")

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...envs import EnvConfig, Vocabulary, World
-from ...envs import env_config_from
+from ...envs import EnvConfig, Vocabulary, World, env_config_from
 from ..protocol import BaseAgent, Callback
 
 

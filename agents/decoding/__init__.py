@@ -1,8 +1,8 @@
 """Writing texts with a policy: greedy, sampled, by beam search, in batches, as a stream."""
 
+from ..networks.prefixes import Prefixes
 from .beams import Hypothesis, beam_search
 from .options import Decoding
-from ..networks.prefixes import Prefixes
 from .readers import ByToken, MakeReader, NetworkReader, PhraseReader, Reader, WindowReader
 from .sampling import filter_values, sample, uniform_numbers
 from .transcript import Transcript

@@ -100,9 +100,7 @@ class NetworkReader(ByToken):
     """
 
     @torch.no_grad()
-    def __init__(
-        self, network: QNetwork, valid_actions: ValidActions, prefixes: Prefixes, context_length: int
-    ) -> None:
+    def __init__(self, network: QNetwork, valid_actions: ValidActions, prefixes: Prefixes, context_length: int) -> None:
         network.eval()
         self._network = network
         self._valid_actions = valid_actions
@@ -216,7 +214,7 @@ class WindowReader(ByToken):
 def window_values(
     agent: WindowPolicy, windows: npt.NDArray[np.int64], masks: npt.NDArray[np.bool_], greedy: bool = False
 ) -> npt.NDArray[np.float64]:
-    """(B, V) log π after windows (B, L) under masks (B, V), nats; greedy: 0 for the agent's action and -inf elsewhere."""
+    """(B, V) log π after windows (B, L) under masks (B, V), nats; greedy: 0 for the agent's action, else -inf."""
     if greedy:
         actions, _ = agent.predict(windows, deterministic=True, action_masks=masks)
         return np.where(np.arange(masks.shape[1]) == np.asarray(actions)[:, None], 0.0, -np.inf)

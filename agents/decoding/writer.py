@@ -8,9 +8,9 @@ import torch
 
 from ...envs import EnvConfig, Vocabulary, encode_prompt
 from ...envs.text import Tokenizer
+from ..networks.prefixes import Prefixes
 from .beams import beam_search
 from .options import Decoding
-from ..networks.prefixes import Prefixes
 from .readers import MakeReader, Reader
 from .sampling import sample, uniform_numbers
 from .transcript import Transcript

@@ -331,7 +331,9 @@ class DQN(QPolicy):
         if corpus is None:  # made for this alone, and kept no longer
             corpus = corpus_replay(self._learned_world, self.env_config, self.seed, self.device)
         generator = torch.Generator().manual_seed(self.seed + 2)
-        pretrain(self.learner, self.config, corpus, generator, lambda: deadline is None or time.perf_counter() < deadline)
+        pretrain(
+            self.learner, self.config, corpus, generator, lambda: deadline is None or time.perf_counter() < deadline
+        )
 
     def _act(self) -> None:
         if self.collector is not None:

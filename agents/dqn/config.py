@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...envs import nearest
-from ...envs.settings import changed, check_settings, make_settings, names_of, number
+from ...envs.arguments import changed, check_settings, make_settings, names_of, number
 from ..acting.exploration import Exploration
 from ..networks.making import network_config
 from ..networks.precision import ProductPrecision

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...envs.settings import names_of
+from ...envs.arguments import names_of
 from ..networks import NETWORKS
 from .optimizer import OptimizerConfig
 from .rules import RULES

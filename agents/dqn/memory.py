@@ -32,9 +32,7 @@ def memory_figures(
     }
 
 
-def memory_text(
-    learner: Learner, moments: int, replay: EpisodeReplay | None, corpus: EpisodeReplay | None
-) -> str:
+def memory_text(learner: Learner, moments: int, replay: EpisodeReplay | None, corpus: EpisodeReplay | None) -> str:
     """The figures in one line."""
     figures = memory_figures(learner, moments, replay, corpus)
     parts = [f"{name} {_readable(size)}" for name, size in figures.items() if size]

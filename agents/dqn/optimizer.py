@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ...envs.settings import check_settings, number
+from ...envs.arguments import check_settings, number
 from ..networks import QNetwork
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...envs.settings import check_settings
+from ...envs.arguments import check_settings
 from ..networks import Heads
 from .update import Update
 

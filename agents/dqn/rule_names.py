@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...envs import nearest
-from ...envs.named import load_named
-from ...envs.settings import changed, make_settings
+from ...envs.arguments import changed, load_named, make_settings
 from .rule import Rule
 from .rules import RULES
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...envs.settings import number
+from ...envs.arguments import number
 from ..networks import Heads, QNetwork
 from . import losses
 from .rule import Outcome, Rule

@@ -178,9 +178,7 @@ class States:
         env, temperature = self.valid_actions.env, self.backup.temperature
         steps_left = (env.max_new_tokens - self.written).clamp(min=0)
         largest_score = max(0.0, env.sequence_weight) if env.sequence_reward else 0.0
-        bound = losses.value_bound(
-            temperature, steps_left, self.network.vocab_size, env.log_prob_weight, largest_score
-        )
+        bound = losses.value_bound(temperature, steps_left, self.network.vocab_size, env.log_prob_weight, largest_score)
         # Phrases add ways to write a text, never texts: log N(text) <= steps left · log ways.
         return bound + temperature * math.log(self.valid_actions.ways) * steps_left
 

@@ -16,8 +16,8 @@ from ..acting.choosing import choose_actions
 from ..protocol import Agent, BaseAgent, complete
 from .claims import supported_claims
 from .exact import MAX_TEXTS, exact_score
-from .scores import normalized_score
 from .policies import acting_in, log_likelihood, world_of
+from .scores import normalized_score
 from .tasks import task_figures
 
 _BLOCK = 256  # texts scored at a time

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...envs.metrics import corpus_bleu, corpus_chrf, exact_match, token_f1
 from ...envs import EnvConfig, Split, Vocabulary, World
+from ...envs.metrics import corpus_bleu, corpus_chrf, exact_match, token_f1
 from ..decoding import Decoding
 from ..protocol import Agent, complete
 from .confusion import Confusion

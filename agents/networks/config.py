@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...envs import EnvConfig
-from ...envs.settings import check_settings, number
+from ...envs.arguments import check_settings, number
 from ...envs.text import Tokenizer
 from .base import QNetwork
 from .heads import Heads
@@ -106,5 +106,5 @@ class AttentionConfig(EmbeddingConfig):
 
 
 def longest_text(env: EnvConfig) -> int:
-    """Most tokens of a text: corpus episodes and full windows must both fit, and one more for the last token written."""
+    """Most tokens of a text: corpus episodes and full windows must both fit, and one token more."""
     return env.context_length + env.max_new_tokens + 1

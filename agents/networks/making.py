@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ...envs import EnvConfig, Phrases, nearest
-from ...envs.settings import make_settings
+from ...envs.arguments import make_settings
 from ...envs.text import Tokenizer
 from .base import QNetwork
 from .config import NetworkConfig, longest_text

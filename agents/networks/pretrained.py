@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ...envs.settings import number
+from ...envs.arguments import number
 from ...envs.text import Tokenizer, write_text_atomically
 from .base import QNetwork
 from .config import NetworkConfig

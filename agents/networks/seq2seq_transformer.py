@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import Block, angles, causal_attention, each, initialise, refuse_odd_heads, split_heads
 from ...envs import EnvConfig
 from ...envs.text import Tokenizer
+from .attention import Block, angles, causal_attention, each, initialise, refuse_odd_heads, split_heads
 from .base import QNetwork, State
 from .config import AttentionConfig, longest_text
 from .heads import Heads

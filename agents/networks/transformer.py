@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import Block, angles, causal_attention, each, initialise, refuse_odd_heads
 from ...envs import EnvConfig
+from ...envs.arguments import number
 from ...envs.text import Tokenizer
-from ...envs.settings import number
+from .attention import Block, angles, causal_attention, each, initialise, refuse_odd_heads
 from .base import QNetwork, State
 from .config import AttentionConfig, longest_text
 from .heads import Heads

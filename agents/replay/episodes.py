@@ -98,7 +98,9 @@ class EpisodeReplay:
     ) -> None:
         ids = torch.int16 if vocab_size <= 1 << 15 else torch.int32
         columns = (prompt_size + max_new_tokens) + max_new_tokens * (keeps_actions + keeps_durations)
-        needed = capacity * (columns * ids.itemsize + max_new_tokens * 4 * (1 + keeps_log_probs) + 17 + 8 * keeps_durations)
+        needed = capacity * (
+            columns * ids.itemsize + max_new_tokens * 4 * (1 + keeps_log_probs) + 17 + 8 * keeps_durations
+        )
         require_free(needed, f"a replay of {capacity:,} episodes", "lower replay_capacity", device)
         self.capacity = capacity
         self.prompt_size = prompt_size

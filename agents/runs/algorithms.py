@@ -92,7 +92,9 @@ def make_learner(env: EnvConfig, config: AgentConfig, seed: int, device: str = "
     return _learner(config)(env, config, seed=seed, device=device)
 
 
-def load(name: str, folder: Path, env: EnvConfig | None, device: str = "auto", config: AgentConfig | None = None) -> Any:
+def load(
+    name: str, folder: Path, env: EnvConfig | None, device: str = "auto", config: AgentConfig | None = None
+) -> Any:
     """The agent of the algorithm `name` that `save` wrote.
 
     Args:

@@ -79,7 +79,9 @@ class Run:
         held_out = dataclasses.replace(self.config.env, split="valid")
         if not self.quiet and (messages := self.agent.messages()):
             print(*messages, sep="\n")
-        self.references = reference_returns(World.of(self.config.env), held_out, self.config.evaluation_episodes, self.config.seed)
+        self.references = reference_returns(
+            World.of(self.config.env), held_out, self.config.evaluation_episodes, self.config.seed
+        )
         self.before = self._samples()
 
     def _learn(self) -> None:

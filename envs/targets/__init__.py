@@ -1,4 +1,4 @@
-"""p*: whose log-likelihood is the reward."""
+"""Target distributions p*, whose log-likelihood is the reward."""
 
 from .checking import check_target
 from .conditioned import ConditionedTarget
@@ -6,7 +6,7 @@ from .markov import MarkovTarget
 from .ngram import NGramTarget
 from .protocol import FiniteStateTarget, Memory, RecurrentTarget, Target
 from .reference import ReferenceTarget
-from .registry import make_target, register_model_folder, register_target, target_tokenizer
+from .registry import register_target
 from .scoring import ScoringTarget
 
 __all__ = [
@@ -20,8 +20,5 @@ __all__ = [
     "ScoringTarget",
     "Target",
     "check_target",
-    "make_target",
-    "register_model_folder",
     "register_target",
-    "target_tokenizer",
 ]

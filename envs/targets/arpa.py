@@ -1,7 +1,7 @@
-"""ARPA files, the text form of n-gram models that KenLM, SRILM and others write: reading and writing.
+"""Reading and writing ARPA files, the text format of back-off n-gram models (KenLM, SRILM).
 
-A file lists n-grams with the base-10 logarithm of their probability and, where they are contexts, of their back-off
-weight. Katz 1987, "Estimation of probabilities from sparse data", for what these mean.
+A file lists n-grams with the base-10 logarithms of their probabilities and, for contexts, of their back-off weights
+(Katz 1987, "Estimation of probabilities from sparse data").
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Floats, Ints
 from ..text.files import write_text_atomically
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
-LOG_ZERO = -99.0  # how the format writes log10 of 0
+LOG_ZERO = -99.0  # log10 of 0 in the format
 _LN10 = float(np.log(10.0))
 _COUNT = re.compile(r"ngram +([0-9]+) *= *([0-9]+)")
-_BLANKS = re.compile(r"[ \t]+")  # str.split would also cut at the ideographic space, which is a word like any other
+_BLANKS = re.compile(r"[ \t]+")  # str.split would also split at the ideographic space, which can be a word
 
 
 class Ngrams(NamedTuple):
@@ -32,8 +30,8 @@ class Ngrams(NamedTuple):
     Args:
         words: (N, k) int64, oldest word first.
         log_prob: (N,) log p(last word | the words before it), nats.
-        log_backoff: (N,) log back-off weight, nats, 0 where none was written.
-        lines: (N,) int64, the lines of the file they stand in, from 1.
+        log_backoff: (N,) log back-off weight, nats; 0 if the file has none.
+        lines: (N,) int64, line numbers in the file, from 1.
     """
 
     words: Ints
@@ -42,17 +40,17 @@ class Ngrams(NamedTuple):
     lines: Ints
 
     def take(self, rows: npt.NDArray[Any]) -> Ngrams:
-        """Those of `rows`: places, or (N,) bool."""
+        """The n-grams of `rows`, indices or (N,) bool."""
         return Ngrams(self.words[rows], self.log_prob[rows], self.log_backoff[rows], self.lines[rows])
 
 
 @dataclass(frozen=True)
 class ArpaFile:
-    """What an ARPA file holds.
+    """The contents of an ARPA file.
 
     Args:
-        path: where it stands.
-        words: the words of its unigrams; n-grams are numbers of these.
+        path: the file.
+        words: the words of its unigrams; n-grams are indices into these.
         levels: the n-grams of length 1, 2, ….
     """
 
@@ -62,7 +60,7 @@ class ArpaFile:
 
 
 def read_arpa(path: str | Path) -> ArpaFile:
-    """Read a file in UTF-8; FileNotFoundError where there is none, ValueError naming the line that is wrong."""
+    """Read a UTF-8 file; FileNotFoundError if it is missing, ValueError with the line of a mistake."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no ARPA file {str(path)!r}")
@@ -71,12 +69,12 @@ def read_arpa(path: str | Path) -> ArpaFile:
             lines = ((number, line.strip(" \t\r\n")) for number, line in enumerate(handle, 1))
             return _parse(path, iter((n, line) for n, line in lines if line))
     except UnicodeDecodeError as problem:
-        raise ValueError(f"{path} is not a text in UTF-8: {problem}") from None
+        raise ValueError(f"{path} is not UTF-8: {problem}") from None
 
 
 def _parse(path: Path, lines: Iterator[tuple[int, str]]) -> ArpaFile:
-    if not any(line == "\\data\\" for _, line in lines):  # what stands before it is a comment
-        raise ValueError(f"{path} is no ARPA file: it has no line \\data\\")
+    if not any(line == "\\data\\" for _, line in lines):  # lines before it are comments
+        raise ValueError(f"{path} is not an ARPA file: it has no line \\data\\")
     counts: list[int] = []
     number, line = _next(path, lines)
     while (match := _COUNT.fullmatch(line)) is not None:
@@ -114,26 +112,26 @@ def _next(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[int, str]:
     try:
         return next(lines)
     except StopIteration:
-        raise ValueError(f"{path} breaks off: it has no line \\end\\") from None
+        raise ValueError(f"{path} is incomplete: it has no line \\end\\") from None
 
 
 def _entry(
     where: str, fields: list[str], k: int, is_longest: bool, words: dict[str, int]
 ) -> tuple[list[int], float, float]:
-    """Words, log-probability and log back-off weight, nats, of one line; new words are added at k = 1."""
+    """Word indices, log-probability and log back-off weight, nats, of one line; k = 1 adds to `words`."""
     if not k + 1 <= len(fields) <= k + 2:
-        raise ValueError(f"{where}: expected a number, {k} word(s) and perhaps a number, not {' '.join(fields)!r}")
+        raise ValueError(f"{where}: expected a number, {k} word(s) and optionally a number, not {' '.join(fields)!r}")
     gram = fields[1 : k + 1]
     if k == 1:
         if gram[0] in words:
-            raise ValueError(f"{where}: the word {gram[0]!r} stands there twice")
+            raise ValueError(f"{where}: the word {gram[0]!r} is listed twice")
         words[gram[0]] = len(words)
     unknown = [w for w in gram if w not in words]
     if unknown:
         raise ValueError(f"{where}: the word {unknown[0]!r} is not among the unigrams")
     log_prob = _number(where, fields[0])
     log_backoff = _number(where, fields[k + 1]) if len(fields) == k + 2 and not is_longest else 0.0
-    if gram[-1] == "<s>":  # never predicted, whatever is written there: KenLM writes 0, SRILM -99
+    if gram[-1] == "<s>":  # never predicted; KenLM writes 0, SRILM -99
         log_prob = -np.inf
     if log_prob > 0.0:
         raise ValueError(f"{where}: a log-probability must not be above 0, not {fields[0]}")
@@ -141,7 +139,7 @@ def _entry(
 
 
 def _number(where: str, text: str) -> float:
-    """Nats from a base-10 logarithm, -inf from what stands for log 0."""
+    """Nats from a base-10 logarithm; -inf for `LOG_ZERO` and below."""
     try:
         value = float(text)
     except ValueError:
@@ -152,10 +150,10 @@ def _number(where: str, text: str) -> float:
 
 
 def write_arpa(path: str | Path, words: Sequence[str], levels: Iterable[Ngrams]) -> None:
-    """Write n-grams of length 1, 2, … (numbers of `words`) in UTF-8; a word that has white space raises ValueError."""
+    """Write n-grams of length 1, 2, … (indices into `words`) in UTF-8; ValueError for a word with white space."""
     for word in words:
         if not word or set(word) & set(" \t\n\r\v\f\0"):
-            raise ValueError(f"the token {word!r} has white space in it, which an ARPA file cannot hold")
+            raise ValueError(f"the token {word!r} is empty or has white space, which an ARPA file cannot hold")
     levels = list(levels)
     lines = ["\\data\\", *(f"ngram {k}={len(level.words)}" for k, level in enumerate(levels, 1)), ""]
     for k, level in enumerate(levels, 1):

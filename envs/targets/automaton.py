@@ -1,4 +1,4 @@
-"""What all targets that look at the last n - 1 tokens share: reading a prefix into a state."""
+"""The base class of targets that look at the last n - 1 tokens."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..arrays import namespace
 
 
 class Automaton:
-    """Base of the targets that are finite automata; see `FiniteStateTarget` for their methods.
+    """Base class of targets that are finite automata; see `FiniteStateTarget` for the methods.
 
     Attributes:
-        order: n; the state after any prefix depends on its last n - 1 tokens, and state 0 knows none.
+        order: n; the state of a prefix depends on its last n - 1 tokens. State 0 is the empty context.
     """
 
     order: int
 
     @property
     def context_size(self) -> int:
-        """How many last tokens matter, n - 1."""
+        """Number of last tokens that matter, n - 1."""
         return self.order - 1
 
     def log_prob(self, prefixes: Any, tokens: Any, expected: Any = None) -> Any:
@@ -32,7 +32,7 @@ class Automaton:
         return self.state_log_probs(self.state_of(prefixes))
 
     def state_of(self, prefixes: Any) -> Any:
-        """(B, L) prefixes to (B,) states, by reading the last n - 1 tokens."""
+        """(B, L) prefixes to (B,) states."""
         xp = namespace(prefixes)
         states = xp.zeros(prefixes.shape[0], dtype=xp.int64, device=device(prefixes))
         for column in range(max(0, prefixes.shape[1] - self.context_size), prefixes.shape[1]):
@@ -40,7 +40,7 @@ class Automaton:
         return states
 
     def advance(self, states: Any, tokens: Any) -> tuple[Any, Any]:
-        """Both (B,) log p*(token | state) and the (B,) states after the tokens."""
+        """(B,) log p*(token | state), nats, and the (B,) states after the tokens."""
         return self.state_log_prob(states, tokens), self.next_state(states, tokens)
 
     def next_state(self, states: Any, tokens: Any) -> Any:

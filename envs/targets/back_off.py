@@ -1,17 +1,21 @@
-"""From the n-grams of an ARPA file to the trie of a model over an environment's vocabulary."""
+"""Reading a back-off model from an ARPA file into a trie over a given vocabulary, and writing one."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Floats, Ints
 from ..text.vocabulary import Vocabulary
-from .arpa import ArpaFile, Ngrams
+from .arpa import ArpaFile, Ngrams, read_arpa, write_arpa
+from .automaton import Automaton
 from .kneser_ney import Trie
-from .ngram import NGramTarget
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+Model = TypeVar("Model", bound=Automaton)
 
 SPECIAL = {
     "<s>": Vocabulary.BOS,
@@ -20,14 +24,19 @@ SPECIAL = {
     "<UNK>": Vocabulary.UNK,
     "<sep>": Vocabulary.SEP,
 }
-_FIRST_WORD = len(Vocabulary.SPECIAL_TOKENS)
-_TOLERANCE = 0.01  # how far the probabilities of a context may be from 1 in sum
-_MOST_SHARES = 20_000_000
+_TOLERANCE = 0.01  # largest deviation from 1 of the sum of a context's probabilities
+_MOST_SHARES = 20_000_000  # n-grams added for words that the file lacks
 
 
-def target_of(file: ArpaFile, vocabulary: Vocabulary) -> NGramTarget:
-    """The model of `file` over `vocabulary`; see `NGramTarget.from_arpa` for the rules and errors."""
-    size = len(vocabulary)
+def read_model(path: str | Path, vocabulary: Vocabulary, make: Callable[[Trie, int], Model]) -> Model:
+    """The model of an ARPA file over `vocabulary`; see `NGramTarget.from_arpa`.
+
+    Args:
+        path: the file.
+        vocabulary: V tokens.
+        make: from a trie and its vocabulary size to a model whose states are the trie's nodes.
+    """
+    file, size = read_arpa(path), len(vocabulary)
     foreign = 0
     ids = np.empty(len(file.words), np.int64)
     for i, word in enumerate(file.words):
@@ -39,28 +48,28 @@ def target_of(file: ArpaFile, vocabulary: Vocabulary) -> NGramTarget:
             ids[i] = size + foreign
             foreign += 1
     if Vocabulary.EOS not in ids:
-        raise ValueError(f"{file.path} has no </s> among its unigrams, so its texts would never end")
-    missing = np.setdiff1d(np.arange(_FIRST_WORD, size), ids)
+        raise ValueError(f"{file.path} has no </s> among its unigrams, so no text would end; add it")
+    missing = np.setdiff1d(np.arange(Vocabulary.FIRST_WORD, size), ids)
     if len(missing) and Vocabulary.UNK not in ids:
         raise ValueError(
-            f"{file.path} has no probability for {len(missing)} word(s) of the vocabulary, "
-            f"{vocabulary.token(int(missing[0]))!r} among them, and no <unk> whose probability they could share"
+            f"{file.path} lacks {len(missing)} word(s) of the vocabulary, such as "
+            f"{vocabulary.token(int(missing[0]))!r}, and has no <unk> whose probability they could share"
         )
-    wide = size + foreign  # words of the file outside the vocabulary have ids behind it for the moment
+    wide = size + foreign  # words outside the vocabulary have ids from V on until `_within`
     names = {int(i): word for i, word in zip(ids, file.words, strict=True)}
     trie, levels = make_trie([level._replace(words=ids[level.words]) for level in file.levels], wide, file, names)
-    model = _model(trie, wide)
+    model = make(trie, wide)
     mass = _listed_mass(trie, model, wide, np.ones(wide, np.bool_))
     wrong = np.flatnonzero(np.abs(mass - 1.0) > _TOLERANCE)
     if len(wrong):
         raise ValueError(
-            f"{file.path}: the probabilities after {_name(int(wrong[0]), levels, trie, names)!r} add up to "
+            f"{file.path}: the probabilities after {_name(int(wrong[0]), levels, trie, names)!r} sum to "
             f"{mass[wrong[0]]:.4g}, not to 1"
         )
     if foreign or len(missing):
         levels = _within(trie, levels, model, size, wide, missing)
         trie, _ = make_trie(levels, size, file, names)
-    return _model(trie, size)
+    return make(trie, size)
 
 
 def make_trie(
@@ -68,7 +77,7 @@ def make_trie(
 ) -> tuple[Trie, list[Ngrams]]:
     """The trie of n-grams over ids below `vocab_size`, and the n-grams in the order of its nodes.
 
-    Raises ValueError, with the line, for an n-gram that stands there twice or whose own context is missing.
+    Raises ValueError, with the line, for a repeated n-gram or one whose context is not listed.
     """
     if sum(len(level.words) + 1 for level in levels) * vocab_size >= 2**63:
         raise ValueError(f"{file.path} holds too many n-grams over {vocab_size} tokens for 64-bit keys")
@@ -79,8 +88,7 @@ def make_trie(
         if len(lost):
             gram = " ".join(names[int(w)] for w in grams.words[lost[0]])
             raise ValueError(
-                f"{file.path}, line {grams.lines[lost[0]]}: {gram!r} continues an n-gram that is not among "
-                f"the {k - 1}-grams"
+                f"{file.path}, line {grams.lines[lost[0]]}: the context of {gram!r} is not among the {k - 1}-grams"
             )
         own = parent * vocab_size + grams.words[:, -1]
         place = np.argsort(own, kind="stable")
@@ -88,11 +96,11 @@ def make_trie(
         if len(again):
             row = place[again[0] + 1]
             gram = " ".join(names[int(w)] for w in grams.words[row])
-            raise ValueError(f"{file.path}, line {grams.lines[row]}: {gram!r} stands there twice")
+            raise ValueError(f"{file.path}, line {grams.lines[row]}: {gram!r} is listed twice")
         grams = grams.take(place)
         keys = np.concatenate([keys, own[place]])
         shorter = np.zeros(len(place), np.int64)
-        for start in range(k - 1, 0, -1):  # the longest end that is there comes last and stays
+        for start in range(k - 1, 0, -1):  # the last match is the longest suffix
             end = _walk(keys, grams.words[:, start:], vocab_size)
             shorter = np.where(end >= 0, end, shorter)
         link.append(shorter)
@@ -105,13 +113,12 @@ def make_trie(
         log_backoff=np.concatenate([zero, *(grams.log_backoff for grams in ordered)]),
         link=np.concatenate(link),
         level=np.array(level_ends),
-        discounts=np.zeros((0, 3)),
     )
     return trie, ordered
 
 
 def _walk(keys: Ints, words: Ints, vocab_size: int) -> Ints:
-    """(N, k) n-grams to their nodes, -1 where there is none."""
+    """(N, k) n-grams to their nodes, -1 for none."""
     node = np.zeros(len(words), np.int64)
     for column in words.T:
         wanted = node * vocab_size + column
@@ -121,14 +128,10 @@ def _walk(keys: Ints, words: Ints, vocab_size: int) -> Ints:
     return node
 
 
-def _model(trie: Trie, vocab_size: int) -> NGramTarget:
-    return NGramTarget(trie, vocab_size, np.full(vocab_size, -np.inf))
+def _listed_mass(trie: Trie, model: Automaton, vocab_size: int, counted: npt.NDArray[np.bool_]) -> Floats:
+    """(S,) Σ p(w | context) over the `counted` (V,) bool words, from the listed n-grams only.
 
-
-def _listed_mass(trie: Trie, model: NGramTarget, vocab_size: int, counted: npt.NDArray[np.bool_]) -> Floats:
-    """(S,) Σ p(w | context) over the `counted` (V,) words, from what is listed alone.
-
-    Σ_w p(w | h) = Σ_listed p(w | h) + b(h)·(Σ_w p(w | h′) - Σ_listed p(w | h′)), h′ the context one word shorter.
+    Σ_w p(w | h) = Σ_listed p(w | h) + b(h)·(Σ_w p(w | h′) - Σ_listed p(w | h′)), h′ = h without its oldest word.
     """
     parent, word = np.divmod(trie.keys, vocab_size)
     kept = counted[word]
@@ -145,12 +148,12 @@ def _listed_mass(trie: Trie, model: NGramTarget, vocab_size: int, counted: npt.N
     return mass
 
 
-def _within(trie: Trie, levels: list[Ngrams], model: NGramTarget, size: int, wide: int, missing: Ints) -> list[Ngrams]:
-    """The n-grams of a model over the ids below `size` only, in which foreign words are `<unk>`."""
+def _within(trie: Trie, levels: list[Ngrams], model: Automaton, size: int, wide: int, missing: Ints) -> list[Ngrams]:
+    """The n-grams of the model over ids below `size`, in which the words from there on are `<unk>`."""
     foreign = np.arange(wide) >= size
     outside = _listed_mass(trie, model, wide, foreign)
     parent, word = np.divmod(trie.keys, wide)
-    # Wherever a foreign word or <unk> itself is listed, <unk> has to be: elsewhere it backs off like they do.
+    # A context that lists a foreign word or <unk> must list <unk>; in all others it backs off as they do.
     listed = np.zeros(len(outside), np.bool_)
     listed[parent[foreign[word] | (word == Vocabulary.UNK)]] = True
     shares = len(missing) + 1
@@ -171,8 +174,8 @@ def _within(trie: Trie, levels: list[Ngrams], model: NGramTarget, size: int, wid
         count = np.count_nonzero(explicit)
         if len(missing) * count > _MOST_SHARES:
             raise ValueError(
-                f"{len(missing)} words of the vocabulary are not in the ARPA file and would share the probability of "
-                f"<unk> after {count} contexts, which is too many; use a vocabulary nearer to the file's"
+                f"{len(missing)} words of the vocabulary are not in the ARPA file and need {len(missing) * count:,} "
+                f"more n-grams, above the limit of {_MOST_SHARES:,}; use a vocabulary closer to the file's"
             )
         repeated = np.repeat(before[explicit], len(missing), axis=0)
         words = np.append(repeated, np.tile(missing, count)[:, None], axis=1)
@@ -189,35 +192,45 @@ def _within(trie: Trie, levels: list[Ngrams], model: NGramTarget, size: int, wid
 
 
 def _name(node: int, levels: list[Ngrams], trie: Trie, names: dict[int, str]) -> str:
-    """The words of a node, as an error shows them."""
+    """The words of a node, for an error message."""
     k = int(np.searchsorted(trie.level, node, side="right")) - 1
     return " ".join(names[int(w)] for w in levels[k - 1].words[node - trie.level[k]]) if k else ""
 
 
-def arpa_words(vocabulary: Vocabulary) -> list[str]:
-    """The tokens as an ARPA file names them; ValueError where two would have one name."""
+def write_model(path: str | Path, vocabulary: Vocabulary, trie: Trie, unigrams: Floats) -> None:
+    """Write a model as an ARPA file; see `NGramTarget.to_arpa`.
+
+    Args:
+        path: the file.
+        vocabulary: V tokens.
+        trie: the n-grams.
+        unigrams: (V,) log-probability of every token in the empty context, nats.
+    """
+    write_arpa(path, _arpa_words(vocabulary), _levels(trie, unigrams))
+
+
+def _arpa_words(vocabulary: Vocabulary) -> list[str]:
+    """The names of the tokens in an ARPA file; ValueError if a word has the name of a special token."""
     special = ["<pad>", "<unk>", "<s>", "</s>", "<sep>"]
     for word in vocabulary.words:
         if word in SPECIAL:
-            raise ValueError(f"the vocabulary has a word {word!r}, which means something else in an ARPA file")
+            raise ValueError(f"the vocabulary has the word {word!r}, which is a special token in an ARPA file")
     return [*special, *vocabulary.words]
 
 
-def levels_of(model: NGramTarget) -> list[Ngrams]:
-    """The n-grams of a model as an ARPA file lists them: every token that has a probability is a unigram."""
-    tables, size, level = model.tables, model.vocab_size, model.level
-    keys, log_prob, log_backoff = tables["keys"][:-1], tables["log_prob"], tables["log_backoff"]
-    root = model.state_log_probs(np.zeros(1, np.int64))[0]
-    parent, word = np.divmod(keys, size)
+def _levels(trie: Trie, root: Floats) -> list[Ngrams]:
+    """The n-grams for an ARPA file, with a unigram for every token of non-zero probability."""
+    size, level = len(root), trie.level
+    parent, word = np.divmod(trie.keys, size)
     unigrams = np.flatnonzero(np.isfinite(root) | np.isin(np.arange(size), word[parent == 0]))
-    nodes = _walk(keys, unigrams[:, None], size)
-    result = [_ngrams(unigrams[:, None], root[unigrams], np.where(nodes >= 0, log_backoff[nodes], 0.0))]
+    nodes = _walk(trie.keys, unigrams[:, None], size)
+    result = [_ngrams(unigrams[:, None], root[unigrams], np.where(nodes >= 0, trie.log_backoff[nodes], 0.0))]
     words = word[parent == 0, None]
-    for k in range(2, model.order + 1):
+    for k in range(2, len(level) - 1):
         here = slice(level[k], level[k + 1])
         before = words[parent[level[k] - 1 : level[k + 1] - 1] - level[k - 1]]
         words = np.append(before, word[level[k] - 1 : level[k + 1] - 1, None], axis=1)
-        result.append(_ngrams(words, log_prob[here], log_backoff[here]))
+        result.append(_ngrams(words, trie.log_prob[here], trie.log_backoff[here]))
     return result
 
 

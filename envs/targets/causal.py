@@ -1,4 +1,4 @@
-"""Target `causal_lm`: a frozen neural language model that reads one token after the other."""
+"""Target `causal_lm`: a frozen autoregressive neural language model."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BOS = 2
-_ENTRIES = 1 << 26  # entries of a (prefixes, V) block that is computed at a time
+from ..text.vocabulary import Vocabulary
+
+_ENTRIES = 1 << 26  # entries of a (prefixes, V) block computed at a time
 
 
 class Reader(Protocol):
-    """A neural model that reads ids of the environment, batched, on one device.
+    """A neural language model over the ids of the environment, batched, on one device.
 
     Attributes:
         vocab_size: V, special tokens included.
@@ -22,21 +23,21 @@ class Reader(Protocol):
     vocab_size: int
 
     def read(self, prefixes: Tensor) -> tuple[Tensor, Any]:
-        """Read texts from their beginning.
+        """Encode texts from their beginning.
 
         Args:
-            prefixes: (R, L) int64, left-padded with 0, at least one token each.
+            prefixes: (R, L) int64, left-padded with `<pad>`, at least one token each.
 
-        Returns: (R, V) float64 log-probabilities of the next token in nats, and the state to go on from.
+        Returns: (R, V) float64 log-probabilities of the next token, nats, and the state for `step`.
         """
         ...
 
     def step(self, tokens: Tensor, state: Any, active: Tensor) -> tuple[Tensor, Any]:
-        """Read one of `tokens` (B,) more in the `active` (B,) rows; as `read`, other rows' numbers mean nothing."""
+        """Append `tokens` (B,) to the `active` (B,) rows; as `read`, with undefined results for other rows."""
         ...
 
     def put(self, state: Any, rows: Tensor, new: Any) -> Any:
-        """The state of B rows in which `rows` (R,) are those of `new`; the old one must not be used again."""
+        """`state` of B rows with `rows` (R,) replaced by `new`; `state` itself must not be used again."""
         ...
 
     def on(self, device: torch.device) -> Reader:
@@ -45,10 +46,9 @@ class Reader(Protocol):
 
 
 class CausalTarget:
-    """p* of a neural language model.
+    """p* of a frozen neural language model.
 
-    Everything is computed by the model on the device of the arrays it is asked with; for NumPy arrays that is the GPU
-    where there is one. It never learns.
+    The model computes on the device of its inputs; for NumPy arrays on the GPU if there is one.
 
     Args:
         reader: the model.
@@ -65,7 +65,7 @@ class CausalTarget:
         return rows[np.arange(len(rows)) if isinstance(rows, np.ndarray) else torch.arange(len(rows)), tokens]
 
     def log_probs(self, prefixes: Any, expected: Any = None) -> Any:
-        """(B, V) log p*(· | prefix), reading every prefix from its beginning; see `Target`."""
+        """(B, V) log p*(· | prefix), without a cached state; see `Target`."""
         where = compute_device(prefixes)
         windows = torch.as_tensor(prefixes).to(where)
         size = max(1, _ENTRIES // self.vocab_size)
@@ -78,7 +78,7 @@ class CausalTarget:
         return CausalMemory(self.reader(compute_device(like)), num_rows, like)
 
     def reader(self, where: torch.device) -> Reader:
-        """The model on a device, moved there once."""
+        """The model on a device, copied there at the first call."""
         key = str(where)
         if key not in self._readers:
             self._readers[key] = self._readers[""].on(where)
@@ -89,12 +89,12 @@ class CausalTarget:
 
 
 class CausalMemory:
-    """What a model has read of B rows; see `Memory`.
+    """The state of a `Reader` for B rows; see `Memory`.
 
     Args:
         reader: the model, on the device to compute on.
         num_rows: B.
-        like: an array of the kind and device that arrays come and go in.
+        like: an array of the namespace and device of inputs and outputs.
     """
 
     def __init__(self, reader: Reader, num_rows: int, like: Any) -> None:
@@ -119,11 +119,11 @@ class CausalMemory:
             return
         chosen = torch.as_tensor(rows).to(self._device)
         windows = trimmed(torch.as_tensor(prefixes).to(self._device))
-        everyone = len(chosen) == len(self._rows) and bool((chosen == self._rows).all())
-        if self._log_probs is None and not everyone:  # the others must hold something until they begin
+        all_rows = len(chosen) == len(self._rows) and bool((chosen == self._rows).all())
+        if self._log_probs is None and not all_rows:  # the other rows need some state until they begin
             self._log_probs, self._state = self._reader.read(windows[:1].repeat(len(self._rows), 1))
         log_probs, state = self._reader.read(windows)
-        if everyone or self._log_probs is None:
+        if all_rows or self._log_probs is None:
             self._log_probs, self._state = log_probs, state
         else:
             self._log_probs = self._log_probs.index_copy(0, chosen, log_probs)
@@ -131,30 +131,30 @@ class CausalMemory:
 
     @torch.no_grad()
     def advance(self, tokens: Any, active: Any) -> None:
-        """See `Memory`; costs nothing where no row is active."""
+        """See `Memory`; does nothing if no row is active."""
         goes_on = torch.as_tensor(active).to(self._device)
         if self._log_probs is None or not bool(goes_on.any()):
             return
-        read = torch.where(goes_on, torch.as_tensor(tokens).to(self._device), BOS)
+        read = torch.where(goes_on, torch.as_tensor(tokens).to(self._device), Vocabulary.BOS)
         log_probs, self._state = self._reader.step(read, self._state, goes_on)
         self._log_probs = torch.where(goes_on[:, None], log_probs, self._log_probs)
 
 
 def trimmed(prefixes: Tensor) -> Tensor:
-    """(R, L) left-padded prefixes without columns that are padding in every row; an empty one becomes `<bos>`."""
+    """(R, L) left-padded prefixes without columns of padding alone; an empty prefix becomes `<bos>`."""
     prefixes = prefixes.clone()
-    prefixes[:, -1] = torch.where(prefixes[:, -1] == 0, BOS, prefixes[:, -1])
-    longest = int((prefixes != 0).sum(1).max()) if len(prefixes) else 1
+    prefixes[:, -1] = torch.where(prefixes[:, -1] == Vocabulary.PAD, Vocabulary.BOS, prefixes[:, -1])
+    longest = int((prefixes != Vocabulary.PAD).sum(1).max()) if len(prefixes) else 1
     return prefixes[:, prefixes.shape[1] - longest :]
 
 
 def compute_device(array: Any) -> torch.device:
-    """A tensor's own device; for NumPy arrays the GPU where there is one."""
+    """The device of a tensor; for NumPy arrays the GPU if there is one, else the CPU."""
     if isinstance(array, Tensor):
         return array.device
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def as_given(values: Tensor, like: Any) -> Any:
-    """`values` as the kind of array that `like` is."""
+    """`values` in the namespace and on the device of `like`."""
     return values.to(like.device) if isinstance(like, Tensor) else values.cpu().numpy()

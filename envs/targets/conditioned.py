@@ -1,4 +1,4 @@
-"""p* given that the action is valid, so that it sums to 1 over what an agent may choose."""
+"""p* conditioned on the valid actions, so that it sums to 1 over them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ import numpy.typing as npt
 from array_api_compat import device
 
 from ..arrays import namespace
+from ..text.vocabulary import Vocabulary
 from .protocol import FiniteStateTarget, RecurrentTarget, Target
 
-_EOS = 3
-_CHUNK = 1 << 22  # entries of a (states, V) block that may live in memory at once
+_CHUNK = 1 << 22  # entries of a (states, V) block in memory at a time
 
 
 class ConditionedTarget:
-    """A target distribution conditioned on the valid actions.
+    """A target distribution conditioned on the valid actions, p*(a | s) / Σ_valid p*(· | s).
 
-    Special tokens other than <eos> are never valid, and <eos> itself is not valid before `min_new_tokens` or
-    with the ending "fixed". With p*(a | s) / Σ_valid p* as the model, V*(s) = 0 at temperature 1 holds in every
-    state whatever is masked.
+    Special tokens other than <eos> are never valid. <eos> is invalid before `min_new_tokens` and with the ending
+    "fixed". Because of the conditioning, V*(s) = 0 at temperature 1 in every state, whatever is masked.
 
-    Where the target is a finite automaton the normaliser is a table over its states, computed once; states then
-    take the place of prefixes in every call (`track` says which). Where it has a memory, the rows of log-probabilities
-    that the memory holds do, and the normaliser is their sum.
+    The methods take `states`, which `track` computes from prefixes. Those of a finite automaton are its states, and the
+    normaliser is a table over them. Those of a target with a memory are its rows of log-probabilities, and the
+    normaliser is their sum. Those of other targets are the prefixes.
 
     Args:
         target: the distribution p*.
-        valid: (V,) bool, the tokens that may ever be chosen.
+        valid: (V,) bool, the tokens that are valid actions in some state.
+
+    Attributes:
+        tracks_states: whether the target is a finite automaton.
+        remembers: whether the target has a memory.
     """
 
     def __init__(self, target: Target, valid: npt.NDArray[np.bool_]) -> None:
@@ -44,32 +47,32 @@ class ConditionedTarget:
 
     @property
     def automaton(self) -> FiniteStateTarget:
-        """The target as a finite automaton; only where `tracks_states`."""
+        """The target as a finite automaton, if `tracks_states`."""
         return cast(FiniteStateTarget, self.target)
 
     @property
     def recurrent(self) -> RecurrentTarget:
-        """The target as one with a memory; only where it `remembers`."""
+        """The target as one with a memory, if it `remembers`."""
         return cast(RecurrentTarget, self.target)
 
     def track(self, prefixes: Any) -> Any:
-        """What the other methods call `states`.
+        """(B, L) prefixes to the `states` of the other methods.
 
-        (B,) states of an automaton; (B, V) log p*(· | prefix), nats, not yet conditioned, of a target that remembers;
-        of any other the (B, L) prefixes themselves.
+        (B,) int64 for a finite automaton; (B, V) log p*(· | prefix), nats, not yet conditioned, for a target that
+        remembers; else the prefixes themselves.
         """
         if self.remembers:
             return self.recurrent.log_probs(prefixes)
         return self.automaton.state_of(prefixes) if self.tracks_states else prefixes
 
     def log_prob(self, states: Any, tokens: Any, eos_valid: Any, expected: Any = None) -> Any:
-        """Log p*(token | state, valid), in nats, of one token each.
+        """Log p*(token | state, valid), nats.
 
         Args:
             states: from `track`.
-            tokens: (B,) int64, valid ones.
-            eos_valid: bool or (B,) bool, whether <eos> may be chosen.
-            expected: (B,) int64, the document's own next token.
+            tokens: (B,) int64, valid actions.
+            eos_valid: bool or (B,) bool, whether <eos> is valid.
+            expected: (B,) int64, the next token of the document.
 
         Returns: (B,) float64.
         """
@@ -82,14 +85,14 @@ class ConditionedTarget:
         return self.target.log_prob(states, tokens, expected) - self._mass(states, eos_valid, expected)
 
     def step(self, states: Any, tokens: Any, eos_valid: Any, expected: Any = None) -> tuple[Any, Any]:
-        """`log_prob`, and the (B,) states after the tokens where the target `tracks_states`, else None."""
+        """`log_prob`, and the (B,) states after the tokens if the target `tracks_states`, else None."""
         if not self.tracks_states:
             return self.log_prob(states, tokens, eos_valid, expected), None
         log_prob, following = self.automaton.advance(states, tokens)
         return log_prob - self._mass(states, eos_valid), following
 
     def log_probs(self, states: Any, eos_valid: Any, expected: Any = None) -> Any:
-        """Log p*(· | state, valid), (B, V) in nats, -inf where not valid."""
+        """(B, V) log p*(· | state, valid), nats, -inf for invalid actions."""
         xp = namespace(states)
         if self.tracks_states:
             every = self.automaton.state_log_probs(states)
@@ -98,18 +101,18 @@ class ConditionedTarget:
         else:
             every = self.target.log_probs(states, expected)
         every = every - self._mass(states, eos_valid, expected)[:, None]
-        return xp.where(self._allowed(states, eos_valid), every, -xp.inf)
+        return xp.where(self._valid_now(states, eos_valid), every, -xp.inf)
 
-    def _allowed(self, states: Any, eos_valid: Any) -> Any:
-        """(B or 1, V) bool, the tokens that may be chosen."""
+    def _valid_now(self, states: Any, eos_valid: Any) -> Any:
+        """(B or 1, V) bool, the valid actions."""
         xp = namespace(states)
         valid = xp.asarray(self.valid, device=device(states))
-        is_eos = xp.arange(self.vocab_size, device=device(states)) == _EOS
+        is_eos = xp.arange(self.vocab_size, device=device(states)) == Vocabulary.EOS
         ends = eos_valid if isinstance(eos_valid, bool) else eos_valid[:, None]
         return valid[None, :] & (~is_eos[None, :] | ends)
 
     def _mass(self, states: Any, eos_valid: Any, expected: Any = None) -> Any:
-        """(B,) log of the probability of all valid tokens."""
+        """(B,) log of the total probability of the valid actions."""
         xp = namespace(states)
         if self.tracks_states:
             where = device(states)
@@ -123,24 +126,24 @@ class ConditionedTarget:
                 else table[xp.astype(eos_valid, xp.int64), states]
             )
         if self.remembers:
-            chances = xp.where(self._allowed(states, eos_valid), states, -xp.inf)
+            chances = xp.where(self._valid_now(states, eos_valid), states, -xp.inf)
             highest = xp.max(chances, axis=1, keepdims=True)
             return highest[:, 0] + xp.log(xp.sum(xp.exp(chances - highest), axis=1))
         lost = xp.zeros(states.shape[0], dtype=xp.float64, device=device(states))
         mass = getattr(self.target, "mass", None)
-        if mass is not None:  # in closed form: a source side has thousands of words that may not be written
+        if mass is not None:  # in closed form, because a source vocabulary has thousands of invalid words
             lost = lost + mass(xp.asarray(~self.valid, device=device(states)), expected)
         for token in self._invalid if mass is None else ():
             tokens = xp.full((states.shape[0],), int(token), dtype=xp.int64, device=device(states))
             lost = lost + xp.exp(self.target.log_prob(states, tokens, expected))
-        if self.valid[_EOS] and eos_valid is not True:
-            tokens = xp.full((states.shape[0],), _EOS, dtype=xp.int64, device=device(states))
+        if self.valid[Vocabulary.EOS] and eos_valid is not True:
+            tokens = xp.full((states.shape[0],), Vocabulary.EOS, dtype=xp.int64, device=device(states))
             eos = xp.exp(self.target.log_prob(states, tokens, expected))
             lost = lost + (eos if eos_valid is False else xp.where(eos_valid, 0.0, eos))
         return xp.log1p(-lost)
 
     def _state_tables(self) -> npt.NDArray[np.float64]:
-        """(2, S) log mass of the valid tokens in every state, without and with <eos>."""
+        """(2, S) log of the total probability of the valid actions in every state, without and with <eos>."""
         automaton = self.automaton
         table = np.empty((2, automaton.num_states))
         step = max(1, _CHUNK // max(1, len(self._invalid)))
@@ -150,8 +153,12 @@ class ConditionedTarget:
                 (np.exp(automaton.state_log_prob(states, np.full_like(states, token))) for token in self._invalid),
                 np.zeros(len(states)),
             )
-            eos = np.exp(automaton.state_log_prob(states, np.full_like(states, _EOS))) if self.valid[_EOS] else 0.0
-            with np.errstate(divide="ignore"):  # a state that can only end has no mass once <eos> is masked
+            eos = (
+                np.exp(automaton.state_log_prob(states, np.full_like(states, Vocabulary.EOS)))
+                if self.valid[Vocabulary.EOS]
+                else 0.0
+            )
+            with np.errstate(divide="ignore"):  # 0 in a state where only <eos> has a probability
                 table[0, states] = np.log(np.maximum(1.0 - lost - eos, 0.0))
             table[1, states] = np.log1p(-lost)
         return table

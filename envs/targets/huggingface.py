@@ -1,4 +1,4 @@
-"""A Hugging Face causal language model as a target: its token ids, its cache of keys and values."""
+"""A Hugging Face causal language model as a target."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from ..text.subwords import SubwordTokenizer
 from .causal import CausalTarget
 
 TOKENIZER_FILE = "tokenizer.json"
-_SLACK = 32  # columns that may have gone out of use before the cache is made shorter
+_SLACK = 32  # unused columns at the front of the cache before it is cut
 
 
 def model_tokenizer(name: str) -> SubwordTokenizer:
-    """The tokenizer of a model, a local folder or a hub name; ValueError where it has no tokenizer.json."""
+    """The tokenizer of a model, a local folder or hub name; ValueError if it has no tokenizer.json."""
     return SubwordTokenizer.from_file(_file(name))
 
 
 def load_huggingface(name: str, tokenizer: Tokenizer, longest: int = 0) -> CausalTarget:
     """The frozen causal model `name`, a local folder or a hub name, over the tokens of `tokenizer`.
 
-    `<bos>` is read as the model's own token for it, else as the one that ends its texts; `<eos>` is that; `<sep>` is
-    a line break where that is one token, else the ending; `<unk>` likewise where the model has none. The model computes
-    in float32. Its probabilities are made to add up to 1 over the words of the tokenizer and `<eos>`.
+    Special tokens map to the model's own: `<eos>` to its end-of-text token; `<bos>` and `<unk>` to its tokens for these
+    or else to end-of-text; `<sep>` to a line break if that is a single token, else to end-of-text. The model computes
+    in float32. Its probabilities are normalised over the words of the tokenizer and `<eos>`.
 
     Args:
-        name: of the model.
-        tokenizer: the environment's; it must be the model's own.
-        longest: most tokens that will be read.
+        name: the model.
+        tokenizer: the environment's tokenizer, which must be the model's own.
+        longest: most tokens of a text.
 
-    Raises: FileNotFoundError where there is no such model; ValueError for another tokenizer, for a model with no token
-        that ends a text, with fewer positions than `longest` or without keys and values; ImportError naming the extra.
+    Raises: FileNotFoundError for a missing model; ValueError for another tokenizer, or for a model without end-of-text
+        token, with fewer than `longest` positions, or without a key-value cache; ImportError naming the extra.
     """
     transformers = library()
     own = model_tokenizer(name)
@@ -51,7 +51,7 @@ def load_huggingface(name: str, tokenizer: Tokenizer, longest: int = 0) -> Causa
     except (OSError, ValueError) as problem:
         raise ValueError(f"{name!r} holds no causal language model: {str(problem).splitlines()[0]}") from None
     if getattr(model, "_is_stateful", False):
-        raise ValueError(f"the model {name!r} keeps no keys and values of its tokens; use a Transformer")
+        raise ValueError(f"the model {name!r} has no cache of keys and values; use a Transformer")
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if positions is not None and longest > positions:
         raise ValueError(
@@ -62,14 +62,14 @@ def load_huggingface(name: str, tokenizer: Tokenizer, longest: int = 0) -> Causa
 
 
 @dataclass
-class Read:
-    """What a model has read of B rows.
+class CachedText:
+    """The key-value cache of B rows.
 
-    All rows write into the same column of the cache at a step; which columns are a row's own is in `own`.
+    A step writes all rows into the same column of the cache; `own` masks the columns that do not belong to a row.
 
     Args:
         cache: keys and values (B, heads, S, ·) of every layer.
-        own: (B, S) bool, True where the column holds a token of the row's text.
+        own: (B, S) bool, True if the column holds a token of the row.
     """
 
     cache: Any
@@ -81,7 +81,7 @@ class HuggingFaceReader:
 
     Args:
         model: a `transformers` causal model, frozen.
-        tokenizer: the tokenizer that belongs to it.
+        tokenizer: the model's own tokenizer.
     """
 
     def __init__(self, model: Any, tokenizer: SubwordTokenizer) -> None:
@@ -91,21 +91,21 @@ class HuggingFaceReader:
         ids = _special_ids(model, tokenizer) | tokenizer.own_ids
         rows = model.get_output_embeddings().weight.shape[0]
         if max(ids.values()) >= rows:
-            raise ValueError(f"the tokenizer has tokens beyond the {rows} that the model knows; use the model's own")
+            raise ValueError(f"the tokenizer has ids beyond the {rows} of the model; use the model's own")
         self._to_model = torch.tensor([ids[i] for i in range(self.vocab_size)], device=self.device)
-        predicted = torch.arange(self.vocab_size) >= len(Vocabulary.SPECIAL_TOKENS)
+        predicted = torch.arange(self.vocab_size) >= Vocabulary.FIRST_WORD
         predicted[Vocabulary.EOS] = True
         self._never = ~predicted.to(self.device)
         arguments = inspect.signature(model.forward).parameters
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in arguments else {}
-        self._cache = "cache" if "cache" in arguments else "past_key_values"  # as newer versions call it
+        self._cache = "cache" if "cache" in arguments else "past_key_values"  # its name in newer versions
 
-    def read(self, prefixes: Tensor) -> tuple[Tensor, Read]:
+    def read(self, prefixes: Tensor) -> tuple[Tensor, CachedText]:
         """See `Reader`."""
         own = prefixes != Vocabulary.PAD
-        return self._forward(prefixes, Read(library().DynamicCache(), own[:, :0]), own)
+        return self._forward(prefixes, CachedText(library().DynamicCache(), own[:, :0]), own)
 
-    def step(self, tokens: Tensor, state: Read, active: Tensor) -> tuple[Tensor, Read]:
+    def step(self, tokens: Tensor, state: CachedText, active: Tensor) -> tuple[Tensor, CachedText]:
         """See `Reader`."""
         log_probs, state = self._forward(tokens[:, None], state, torch.ones_like(active)[:, None])
         state.own[:, -1] = active
@@ -116,7 +116,7 @@ class HuggingFaceReader:
             state.own = state.own[:, used:]
         return log_probs, state
 
-    def put(self, state: Read, rows: Tensor, new: Read) -> Read:
+    def put(self, state: CachedText, rows: Tensor, new: CachedText) -> CachedText:
         """See `Reader`."""
         width = new.own.shape[1]
         lacking = max(0, width - state.own.shape[1])
@@ -139,8 +139,8 @@ class HuggingFaceReader:
         moved._to_model, moved._never = self._to_model.to(device), self._never.to(device)
         return moved
 
-    def _forward(self, tokens: Tensor, state: Read, own: Tensor) -> tuple[Tensor, Read]:
-        """Read `tokens` (B, W), where `own`, behind what was read; log-probabilities after the last of them."""
+    def _forward(self, tokens: Tensor, state: CachedText, own: Tensor) -> tuple[Tensor, CachedText]:
+        """Append `tokens` (B, W) where `own` (B, W); log-probabilities after the last one."""
         every = torch.cat([state.own, own], 1)
         place = (every.cumsum(1) - 1).clamp(min=0)[:, state.own.shape[1] :]
         out = self.model(
@@ -152,7 +152,7 @@ class HuggingFaceReader:
             **self._last_only,
         )
         logits = out.logits[:, -1].to(torch.float64)[:, self._to_model]
-        return torch.log_softmax(logits.masked_fill(self._never, -torch.inf), -1), Read(state.cache, every)
+        return torch.log_softmax(logits.masked_fill(self._never, -torch.inf), -1), CachedText(state.cache, every)
 
 
 def library() -> Any:
@@ -183,12 +183,12 @@ def _file(name: str) -> str:
 
 
 def _special_ids(model: Any, tokenizer: SubwordTokenizer) -> dict[int, int]:
-    """What the model reads for each of our special tokens, as ids of its own."""
+    """The model's own id for each of our special tokens."""
     config = model.config.get_text_config()
     eos = config.eos_token_id
     eos = eos[0] if isinstance(eos, (list, tuple)) and eos else eos
     if not isinstance(eos, int):
-        raise ValueError("the model's configuration names no token that ends a text; set eos_token_id in it")
+        raise ValueError("the model's configuration has no eos_token_id, the token that ends a text; set it")
     bos = config.bos_token_id if isinstance(config.bos_token_id, int) else eos
     line_break = tokenizer.encode("\n")
     return {

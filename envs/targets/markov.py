@@ -1,4 +1,4 @@
-"""Target `markov`: a random Zipfian Markov chain, whose optimum is known without any corpus."""
+"""Target `markov`: a random Zipfian Markov chain, which needs no corpus."""
 
 from __future__ import annotations
 
@@ -8,41 +8,40 @@ import numpy as np
 from array_api_compat import device
 
 from ..arrays import namespace
+from ..text.vocabulary import Vocabulary
 from .automaton import Automaton
-from .kneser_ney import EOS
 from .tables import Tables
 
-SPECIAL = 5
 MAX_BYTES = 2 << 30
 EXPONENTS = (0.5, 2.5)
-_BLOCK = 1 << 20  # entries of the table made at a time
+_BLOCK = 1 << 20  # entries of the table computed at a time
 
 
 class MarkovTarget(Automaton):
     """p*(a | last n - 1 tokens) ∝ rank^-s, with the ranks a random permutation and s drawn anew in every context.
 
-    With s uniform between 0.5 and 2.5 some contexts are almost flat and some have one nearly certain successor, so
-    that the best text is neither greedy nor short-sighted.
+    With s uniform between 0.5 and 2.5 some contexts are almost uniform and some nearly deterministic, so that greedy
+    writing is not optimal.
 
     Args:
         vocab_size: V, the five special tokens included; words are the ids from 5 on.
         order: n; the chain looks at n - 1 tokens.
-        seed: of the random draw.
-        eos_probability: of `<eos>` in every context.
+        seed: seed of the chain.
+        eos_probability: probability of `<eos>` in every context.
 
     Attributes:
-        num_states: contexts of n - 1 tokens, among them those that reach back before the beginning.
+        num_states: contexts of n - 1 tokens, including those at the beginning of a text.
     """
 
     def __init__(self, vocab_size: int, order: int = 2, seed: int = 0, eos_probability: float = 0.0) -> None:
-        if vocab_size <= SPECIAL:
-            raise ValueError(f"a markov target needs a vocab_size above {SPECIAL}, not {vocab_size}")
+        if vocab_size <= Vocabulary.FIRST_WORD:
+            raise ValueError(f"a markov target needs a vocab_size above {Vocabulary.FIRST_WORD}, not {vocab_size}")
         if order < 1:
             raise ValueError(f"the order of a markov target must be at least 1, not {order}")
         if not 0.0 <= eos_probability < 1.0:
             raise ValueError(f"eos_probability must lie in [0, 1), not {eos_probability}")
-        words = vocab_size - SPECIAL
-        # One symbol stands for all that is not a word: the beginning and the padding before it.
+        words = vocab_size - Vocabulary.FIRST_WORD
+        # One symbol stands for all special tokens: <bos> and the padding before it.
         self._symbols = words + 1
         self.vocab_size = vocab_size
         self.order = order
@@ -51,7 +50,7 @@ class MarkovTarget(Automaton):
         if size > MAX_BYTES:
             raise ValueError(
                 f"a markov target of order {order} over {vocab_size} tokens needs a table of {size:,} bytes, "
-                f"at most {MAX_BYTES:,} are allowed; lower the order or the vocabulary"
+                f"at most {MAX_BYTES:,} are allowed; use a lower order or a smaller vocabulary"
             )
         rng = np.random.default_rng(seed)
         exponents = rng.uniform(*EXPONENTS, size=(self.num_states, 1))
@@ -62,16 +61,16 @@ class MarkovTarget(Automaton):
             ranks = rng.permuted(np.broadcast_to(np.arange(1, words + 1), (len(block), words)), axis=1)
             log_words = -block * np.log(ranks)
             log_words -= np.log(np.exp(log_words).sum(1, keepdims=True))
-            table[start : start + rows, SPECIAL:] = log_words + np.log1p(-eos_probability)
+            table[start : start + rows, Vocabulary.FIRST_WORD :] = log_words + np.log1p(-eos_probability)
         if eos_probability > 0:
-            table[:, EOS] = np.log(eos_probability)
+            table[:, Vocabulary.EOS] = np.log(eos_probability)
         self._tables = Tables(log_prob=table)
 
     def next_state(self, states: Any, tokens: Any) -> Any:
         """(B,) states after (B,) tokens."""
         if self.order == 1:
             return states
-        symbols = namespace(tokens).clip(tokens - SPECIAL + 1, 0, self._symbols - 1)
+        symbols = namespace(tokens).clip(tokens - Vocabulary.FIRST_WORD + 1, 0, self._symbols - 1)
         return states % self._symbols ** (self.order - 2) * self._symbols + symbols
 
     def state_log_prob(self, states: Any, tokens: Any) -> Any:
@@ -89,23 +88,23 @@ class MarkovTarget(Automaton):
         return self.next_state(states[:, None], tokens[None, :]) + xp.zeros_like(tokens)[None, :]
 
     def last_tokens(self, states: Any) -> Any:
-        """(S,) int64, the word each state ends in, -1 where it ends in none (any state at order 1)."""
+        """(S,) int64, the last word of each state, -1 for none (at order 1, in every state)."""
         symbols = states % self._symbols
-        return namespace(states).where(symbols > 0, symbols + SPECIAL - 1, -1)
+        return namespace(states).where(symbols > 0, symbols + Vocabulary.FIRST_WORD - 1, -1)
 
     def sample_documents(self, count: int, length: int, seed: int) -> list[list[int]]:
-        """`count` documents drawn from the chain, each of `length` words or ended earlier by `<eos>` (left out).
+        """`count` documents drawn from the chain, each up to `<eos>` (left out) or `length` words.
 
-        A document has one word at least: the first is drawn given that it is not `<eos>`.
+        The first word is drawn given that it is not `<eos>`, so that no document is empty.
         """
         rng = np.random.default_rng(seed)
         cumulative = np.exp(self._tables["log_prob"]).cumsum(1)
-        states, tokens = np.zeros(count, np.int64), np.full((count, length), EOS)
+        states, tokens = np.zeros(count, np.int64), np.full((count, length), Vocabulary.EOS)
         for step in range(length):
-            # <eos> is the lowest token that has any mass, so drawing above its share leaves it out.
-            least = cumulative[states, EOS : EOS + 1] if step == 0 else 0.0
+            # <eos> is the lowest id with a probability, so drawing above it excludes it.
+            least = cumulative[states, Vocabulary.EOS : Vocabulary.EOS + 1] if step == 0 else 0.0
             drawn = least + rng.random((count, 1)) * (cumulative[states, -1:] - least)
             tokens[:, step] = (cumulative[states] <= drawn).sum(1)
             states = self.next_state(states, tokens[:, step])
-        ended = np.where((tokens == EOS).any(1), (tokens == EOS).argmax(1), length)
+        ended = np.where((tokens == Vocabulary.EOS).any(1), (tokens == Vocabulary.EOS).argmax(1), length)
         return [row[:end].tolist() for row, end in zip(tokens, ended, strict=True)]

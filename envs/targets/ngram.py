@@ -1,4 +1,4 @@
-"""Target `ngram`: an interpolated modified Kneser-Ney model as a finite automaton."""
+"""Target `ngram`: a back-off n-gram model as a finite automaton."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from array_api_compat import device
 from ..arrays import namespace, search
 from ..text.vocabulary import Vocabulary
 from .automaton import Automaton
-from .kneser_ney import NEVER_PREDICTED, PAD, Trie, fit
+from .back_off import read_model, write_model
+from .kneser_ney import NEVER_PREDICTED, Trie, fit
 from .tables import Tables
 
 
 class NGramTarget(Automaton):
     """p* of an n-gram model; make it with `NGramTarget.fit` or `NGramTarget.from_arpa`.
 
-    The automaton's states are the stored n-grams shorter than the order: what of a prefix can still matter is its
-    longest end that occurs in the corpus. A query is a search in one sorted array; on a miss it follows the link to
-    the shorter context and pays the back-off weight, `order` times at most.
+    The automaton's states are the stored n-grams shorter than the order; the state of a prefix is its longest suffix
+    among them. A query is a binary search in one sorted array. On a miss it adds the back-off weight and follows the
+    link to the shorter context, at most `order` times.
 
     Args:
         trie: the n-grams.
         vocab_size: V, special tokens included.
-        unseen: (V,) log-probability, nats, of a token that is no unigram of the trie, before the back-off weight of
-            the empty context; uniform over what can be predicted if None.
+        unseen: (V,) log-probability, nats, of tokens that are not unigrams of the trie, before the back-off weight of
+            the empty context; None for uniform over all tokens except `<pad>`, `<bos>` and `<sep>`.
 
     Attributes:
         order: n.
-        num_states: number of states; state 0 knows nothing, and so on with longer contexts.
+        num_states: number of states; state 0 is the empty context, longer contexts have higher numbers.
         level: as in `Trie`.
         tables: the trie's arrays.
     """
@@ -41,7 +42,6 @@ class NGramTarget(Automaton):
         self.vocab_size = vocab_size
         self.order = len(trie.level) - 2
         self.num_states = int(trie.level[self.order])
-        self.discounts = trie.discounts
         self.level = trie.level
         if unseen is None:
             unseen = np.full(vocab_size, -np.log(vocab_size - len(NEVER_PREDICTED)))
@@ -63,7 +63,7 @@ class NGramTarget(Automaton):
         """Fit on documents of token ids (without `<bos>` and `<eos>`, which are added).
 
         Raises ValueError for an order below 1, no documents, ids outside the vocabulary, `<pad>` in a document, or
-        a vocabulary and corpus too large for 64-bit keys.
+        a corpus and vocabulary too large for 64-bit keys.
         """
         texts = [np.asarray(d, np.int64) for d in documents]
         if order < 1:
@@ -77,8 +77,10 @@ class NGramTarget(Automaton):
                 raise ValueError(
                     f"token ids must lie between 0 and {vocab_size - 1}, but the documents hold {low} to {high}"
                 )
-            if low == PAD:  # a prefix's padding would then be read as context
-                raise ValueError(f"documents to fit hold words, but one has <pad> (id {PAD}) in it; strip the padding")
+            if low == Vocabulary.PAD:  # a prefix's padding would then be read as context
+                raise ValueError(
+                    f"documents to fit hold words, but one has <pad> (id {Vocabulary.PAD}) in it; strip the padding"
+                )
         total = sum(len(t) + 2 for t in texts) * order
         if total * vocab_size >= 2**63:
             raise ValueError(
@@ -90,31 +92,27 @@ class NGramTarget(Automaton):
     def from_arpa(cls, path: str | Path, vocabulary: Vocabulary) -> NGramTarget:
         """The model of an ARPA file, as KenLM and SRILM write them, over `vocabulary`.
 
-        `<s>`, `</s>`, `<unk>` are read as `<bos>`, `<eos>`, `<unk>`. Words of the file outside the vocabulary become
-        `<unk>`: in every context their probabilities add up there, and n-grams that continue one of them are left
-        out. Words of the vocabulary that the file lacks share the file's own `<unk>` with it in equal parts. So it
-        stays a distribution, and a word that both know keeps its probability.
+        `<s>`, `</s>`, `<unk>` become `<bos>`, `<eos>`, `<unk>`. Words of the file outside the vocabulary become
+        `<unk>`, to whose probability theirs are added; n-grams with one of them in the context are left out. Words of
+        the vocabulary that the file lacks share the probability of the file's `<unk>` equally with `<unk>`. So the
+        model stays a distribution, and words that both have keep their probabilities.
 
-        Raises FileNotFoundError where there is no file; ValueError, with the line where one is wrong, for a malformed
-        file, probabilities that do not add up to 1, no `</s>`, and words that are lacking where there is no `<unk>`.
+        Raises FileNotFoundError for a missing file; ValueError for a malformed file (with the line), probabilities that
+        do not sum to 1, no `</s>`, or missing words without `<unk>`.
         """
-        from .arpa import read_arpa
-        from .back_off import target_of
-
-        return target_of(read_arpa(path), vocabulary)
+        return read_model(path, vocabulary, _without_unseen)
 
     def to_arpa(self, path: str | Path, vocabulary: Vocabulary) -> None:
-        """Write the model as an ARPA file (UTF-8, 12 digits), which `from_arpa`, KenLM and SRILM read.
+        """Write the model as an ARPA file (UTF-8, 12 digits) for `from_arpa`, KenLM or SRILM.
 
-        Raises ValueError for a vocabulary of another size, or one with a token that has white space in it or is
-        spelled like `<s>` or `</s>`.
+        Raises ValueError for a vocabulary of another size, or for a word with white space or spelled like `<s>` or
+        `</s>`.
         """
-        from .arpa import write_arpa
-        from .back_off import arpa_words, levels_of
-
         if len(vocabulary) != self.vocab_size:
             raise ValueError(f"the model is over {self.vocab_size} tokens, but the vocabulary has {len(vocabulary)}")
-        write_arpa(path, arpa_words(vocabulary), levels_of(self))
+        keys, log_prob, log_backoff, link = (self.tables[name] for name in ("keys", "log_prob", "log_backoff", "link"))
+        trie = Trie(keys[:-1], log_prob, log_backoff, link, self.level)
+        write_model(path, vocabulary, trie, self.state_log_probs(np.zeros(1, np.int64))[0])
 
     def next_state(self, states: Any, tokens: Any) -> Any:
         """(B,) states after (B,) tokens."""
@@ -125,12 +123,12 @@ class NGramTarget(Automaton):
         return self.advance(states, tokens)[0]
 
     def advance(self, states: Any, tokens: Any) -> tuple[Any, Any]:
-        """Both (B,) log p*(token | state), nats, and the (B,) states after the tokens, by one search."""
+        """(B,) log p*(token | state), nats, and the (B,) states after the tokens."""
         xp = namespace(states)
         link, log_prob, log_backoff, uniform = (
             self.tables.like(states, name) for name in ("link", "log_prob", "log_backoff", "uniform")
         )
-        # Once the token is found, `reached` is its node and neither moves any more; node 0 has no shorter context.
+        # A row is open until its token is found; then `reached` is its node. Node 0 has no shorter context.
         node, reached, open_ = states, xp.zeros_like(states), xp.ones_like(states, dtype=xp.bool)
         total = xp.zeros_like(states, dtype=xp.float64)
         for _ in range(self.order):
@@ -141,11 +139,11 @@ class NGramTarget(Automaton):
             open_ = open_ & (node != 0)
             node = link[node]
         total = total + xp.where(reached > 0, log_prob[reached], uniform[tokens])
-        # An n-gram of the full length is no state, but its end without the oldest word is.
+        # An n-gram of length n is not a state, but its link is.
         return total, xp.where(reached < self.num_states, reached, link[reached])
 
     def state_log_probs(self, states: Any) -> Any:
-        """(B, V) log p*(· | state), nats: the uniform row, then every context's own words from the shortest on."""
+        """(B, V) log p*(· | state), nats; longer contexts overwrite the rows of shorter ones."""
         xp = namespace(states)
         contexts, log_backoff, log_prob, keys = (
             self._contexts(states),
@@ -176,25 +174,25 @@ class NGramTarget(Automaton):
         return rows
 
     def last_tokens(self, states: Any) -> Any:
-        """(S,) int64, the token each state ends in, -1 for state 0, which knows none.
+        """(S,) int64, the last token of each state, -1 for state 0.
 
-        State 0 follows a token exactly where no document holds it (any token at order 1), whatever came before.
+        The state after a token is 0 if no document has this token (at order 1, always), whatever came before.
         """
         xp = namespace(states)
         keys = self.tables.like(states, "keys")
         return xp.where(states > 0, keys[xp.where(states > 0, states - 1, 0)] % self.vocab_size, -1)
 
     def _child(self, nodes: Any, tokens: Any) -> tuple[Any, Any]:
-        """The node of each context with one word more, and whether there is one (node 0 where not)."""
+        """The node of each context extended by its token (0 for none), and whether there is one."""
         xp = namespace(nodes)
         keys = self.tables.like(nodes, "keys")
         wanted = nodes * self.vocab_size + tokens
-        place = search(keys, wanted)  # the last key is above all that are wanted
+        place = search(keys, wanted)  # the last key is above all queries
         found = keys[place] == wanted
         return xp.where(found, place + 1, 0), found
 
     def _contexts(self, states: Any) -> list[Any]:
-        """For every length from 0 to n - 1 the state's end of that length, or the state itself where shorter."""
+        """For every length from 0 to n - 1, the suffix of each state of that length, or the state if it is shorter."""
         link = self.tables.like(states, "link")
         chain = [states]
         for _ in range(self.order - 1):
@@ -202,7 +200,7 @@ class NGramTarget(Automaton):
         return chain[::-1]
 
     def _children(self, nodes: Any, wanted: Any) -> tuple[Any, Any]:
-        """Row and node of all children of the `wanted` nodes, one after the other."""
+        """Row and node of all children of the `wanted` (B,) bool nodes, in one array each."""
         xp = namespace(nodes)
         first = self.tables.like(nodes, "first_child")
         begin = first[nodes]
@@ -210,3 +208,8 @@ class NGramTarget(Automaton):
         row = xp.repeat(xp.arange(nodes.shape[0], device=device(nodes)), count)
         before = xp.cumulative_sum(count) - count
         return row, begin[row] + xp.arange(row.shape[0], device=device(nodes)) - before[row] + 1
+
+
+def _without_unseen(trie: Trie, vocab_size: int) -> NGramTarget:
+    """A model in which tokens without a unigram have probability 0, as ARPA files define it."""
+    return NGramTarget(trie, vocab_size, np.full(vocab_size, -np.inf))

@@ -1,7 +1,7 @@
-"""What a target distribution p* must offer.
+"""The protocols of target distributions p*.
 
-All methods are batched and take NumPy int64 arrays or torch tensors, giving the same kind back. Log-probabilities are
-in nats, float64.
+All methods are batched. They take int64 NumPy arrays or torch tensors and return the same kind. Log-probabilities are
+float64, in nats.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ class Target(Protocol):
 
     Attributes:
         vocab_size: V, special tokens included.
-        context_size: how many last tokens of a prefix it looks at; None for all.
+        context_size: number of last tokens of a prefix that matter; None for all.
     """
 
     vocab_size: int
 
     @property
     def context_size(self) -> int | None:
-        """How many last tokens matter."""
+        """Number of last tokens of a prefix that matter; None for all."""
         ...
 
     def log_prob(self, prefixes: Any, tokens: Any, expected: Any = None) -> Any:
         """Log p*(token | prefix).
 
         Args:
-            prefixes: (B, L) token ids, newest last, left-padded with 0, beginning with `<bos>` unless it slid out.
+            prefixes: (B, L) token ids, newest last, left-padded with `<pad>`; they begin with `<bos>` unless cut.
             tokens: (B,) token ids.
-            expected: (B,) the document's own next token; only "reference" needs it.
+            expected: (B,) next token of the document; only "reference" needs it.
 
         Returns: (B,) float64, nats.
         """
@@ -44,7 +44,7 @@ class Target(Protocol):
 
 @runtime_checkable
 class FiniteStateTarget(Target, Protocol):
-    """A target that looks at the last few tokens only, as a finite automaton: what the exact oracle needs.
+    """A target that is a finite automaton over the last few tokens, as the exact oracle needs.
 
     Attributes:
         num_states: states are 0 … num_states - 1.
@@ -61,7 +61,7 @@ class FiniteStateTarget(Target, Protocol):
         ...
 
     def advance(self, states: Any, tokens: Any) -> tuple[Any, Any]:
-        """(B,) log p*(token | state) and the (B,) states after the tokens, at once."""
+        """(B,) log p*(token | state) and the (B,) states after the tokens, in one call."""
         ...
 
     def state_log_prob(self, states: Any, tokens: Any) -> Any:
@@ -78,30 +78,30 @@ class FiniteStateTarget(Target, Protocol):
 
 
 class Memory(Protocol):
-    """What a `RecurrentTarget` has read of B rows, so that one token more costs the same at any length."""
+    """The recurrent state of a `RecurrentTarget` for B rows, so that a step costs the same at any length."""
 
     @property
     def log_probs(self) -> Any:
-        """(B, V) float64, log p*(· | what was read) of every row."""
+        """(B, V) float64, log p*(· | tokens so far) of every row."""
         ...
 
     def begin(self, rows: Any, prefixes: Any) -> None:
-        """Let `rows` (R,) forget what they read and read `prefixes` (R, L), left-padded with 0."""
+        """Reset `rows` (R,) to `prefixes` (R, L), left-padded with `<pad>`."""
         ...
 
     def advance(self, tokens: Any, active: Any) -> None:
-        """Let the `active` (B,) bool rows read one of `tokens` (B,) more."""
+        """Append `tokens` (B,) to the `active` (B,) bool rows."""
         ...
 
 
 @runtime_checkable
 class RecurrentTarget(Target, Protocol):
-    """A target that looks at the whole prefix, and can go on from where it stopped reading: a neural model.
+    """A target that looks at the whole prefix and has an incremental state: a neural model.
 
-    An episode asks its memory instead of `log_prob`. What is read there are the window that the episode began with and
-    all tokens appended since, however many: beyond `context_length` it knows what the observation no longer shows.
+    An episode uses its memory instead of `log_prob`. The memory holds the first observation and all tokens appended
+    since, also those beyond `context_length` that the observation no longer shows.
     """
 
     def memory(self, num_rows: int, like: Any) -> Memory:
-        """A memory of `num_rows` rows that takes and gives arrays of the namespace and device of `like`."""
+        """A memory of `num_rows` rows, with arrays in the namespace and on the device of `like`."""
         ...

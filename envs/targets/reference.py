@@ -1,4 +1,4 @@
-"""Target `reference`: the smoothed target text of the document itself."""
+"""Target `reference`: the smoothed text of the document itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..arrays import namespace
 
 
 class ReferenceTarget:
-    """p*(a) = (1 - ε)·1[a = y_t] + ε/V, y_t the document's own next token.
+    """p*(a) = (1 - ε)·1[a = y_t] + ε/V, where y_t is the next token of the document.
 
     Args:
         vocab_size: V, special tokens included.
@@ -40,12 +40,12 @@ class ReferenceTarget:
         return self.log_prob(prefixes, every[None, :] + xp.zeros_like(expected)[:, None], expected[:, None])
 
     def mass(self, among: Any, expected: Any) -> Any:
-        """(B,) probability of the tokens where `among` (V,) bool is True: no sum over all of them is needed."""
+        """(B,) total probability of the tokens `among` (V,) bool, in closed form."""
         xp = namespace(self._given(expected))
         held = xp.astype(among, xp.float64)
         return (1.0 - self.epsilon) * held[expected] + self.epsilon / self.vocab_size * xp.sum(held)
 
     def _given(self, expected: Any) -> Any:
         if expected is None:
-            raise ValueError("the reference target needs the document's own next token: pass expected, (B,) token ids")
+            raise ValueError("the reference target needs the document's own next token; pass expected, (B,) token ids")
         return expected

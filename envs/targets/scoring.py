@@ -1,4 +1,4 @@
-"""A target of one's own from any score of the next token."""
+"""A base class for targets of your own, from scores of the next token."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import numpy as np
 from array_api_compat import device
 
 from ..arrays import namespace
-from ..text.tokenizers import Tokenizer
+from ..text.protocol import Tokenizer
 
 
 class ScoringTarget:
-    """p*(a | s) = exp(score(s, a)) / Σ_b exp(score(s, b)): a subclass says what it likes, this makes it a distribution.
+    """p*(a | s) = exp(score(s, a)) / Σ_b exp(score(s, b)); a subclass defines `scores`.
 
     Args:
-        tokenizer: the environment's; its `vocabulary` has the tokens, its `decode` the texts.
+        tokenizer: the environment's tokenizer.
 
     Attributes:
         vocab_size: V, special tokens included.
-        context_size: how many last tokens `scores` looks at; None for all, and a subclass may say less.
-        takes_tensors: False: `scores` is given NumPy arrays always. True: tensors where the environment has them, so
-            that nothing leaves the device.
+        context_size: number of last tokens that `scores` depends on; None, the default, for all.
+        takes_tensors: whether `scores` takes tensors. If False, it always gets NumPy arrays; if True, it gets tensors
+            from an environment on a device, and nothing is copied to the host.
     """
 
     context_size: int | None = None
@@ -32,9 +32,9 @@ class ScoringTarget:
         self.vocab_size = len(tokenizer.vocabulary)
 
     def scores(self, prefixes: Any) -> Any:
-        """(B, L) prefixes, left-padded with 0, to (B, V) scores in nats, -inf for what must not follow.
+        """(B, L) prefixes, left-padded with `<pad>`, to (B, V) scores in nats, -inf for probability 0.
 
-        Special tokens other than `<eos>` can never be chosen, and what they get is shared out among the others.
+        Special tokens other than `<eos>` are never valid actions; the environment renormalises without them.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method scores(prefixes)")
 

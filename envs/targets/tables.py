@@ -1,4 +1,4 @@
-"""Lookup tables kept as NumPy arrays and mirrored, once for each, on the torch devices that ask for them."""
+"""Lookup tables as NumPy arrays, with cached copies on torch devices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..arrays import namespace
 
 
 class Tables:
-    """Named arrays, given back as the same kind of array as a query's.
+    """Named arrays, returned in the namespace and on the device of a query.
 
     Args:
         arrays: NumPy arrays by name.

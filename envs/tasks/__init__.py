@@ -1,7 +1,5 @@
-"""Documents to (prompt, target)."""
+"""Tasks: from texts to encoded documents with prompts."""
 
-from .documents import Documents
-from .generation import encode_generation
-from .pairs import encode_pairs, pair_tokenizer, source_prompt
+from .encoding import Documents, encode_generation, encode_pairs, pair_tokenizer, source_prompt
 
 __all__ = ["Documents", "encode_generation", "encode_pairs", "pair_tokenizer", "source_prompt"]

@@ -1,4 +1,4 @@
-"""Cleaning of raw text: Unicode NFC and white space always, the rest as switches."""
+"""Cleaning of raw text: Unicode NFC, white space, and optional steps."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _SPACES = re.compile(r"\s+")
 
 @dataclass(frozen=True)
 class Cleaning:
-    """Switches for cleaning a document, all off by default.
+    """Optional steps of cleaning a document, all off by default.
 
-    Whatever they say, text is brought to Unicode NFC, control characters, byte-order marks and zero-width spaces go,
-    and white space is trimmed and collapsed. Joiners inside emoji stay.
+    Always, text is normalised to Unicode NFC, control characters, byte-order marks and zero-width spaces are removed,
+    and white space is trimmed and collapsed. Joiners inside emoji are kept.
 
     Args:
-        remove_punctuation: drop punctuation marks of every script and the ASCII symbols; emoji stay.
-        stop_words: "zh", "en", "zh+en" or a file with a word a line: words that word tokenizers leave out where
-            they are written as in the list, both cleaned by the other switches ("The" needs lower_case).
-        lower_case: lower case.
-        full_width_to_half: full-width Latin letters, digits and marks to their ordinary forms.
+        remove_punctuation: remove punctuation of every script and ASCII symbols, but not emoji.
+        stop_words: "zh", "en", "zh+en" or a file with one word per line: words that word tokenizers leave out. Text and
+            list are compared after the other steps, so "The" matches "the" only with lower_case.
+        lower_case: convert to lower case.
+        full_width_to_half: convert full-width Latin letters, digits and punctuation to half width.
     """
 
     remove_punctuation: bool = False
@@ -37,7 +37,7 @@ class Cleaning:
     full_width_to_half: bool = False
 
     def __call__(self, text: str) -> str:
-        """The cleaned text, on one line. Stop words are left to the tokenizer, which knows what a word is."""
+        """The cleaned text, on one line. Stop words are removed later, by the tokenizer."""
         text = unicodedata.normalize("NFC", text)
         if self.full_width_to_half:
             text = "".join(_half_width(c) for c in text)
@@ -48,13 +48,13 @@ class Cleaning:
         text = _SPACES.sub(" ", text)
         if not text.isprintable():
             text = "".join(c for c in text if _keeps(c))
-        # What was removed may have stood between two blanks, or between a letter and its accent.
+        # A removed character may have been between two blanks, or between a letter and its accent.
         return unicodedata.normalize("NFC", _SPACES.sub(" ", text).strip())
 
     def stop_word_set(self) -> frozenset[str]:
-        """The words to leave out, cleaned as the text is; none where the switch is off.
+        """The stop words, cleaned like the text; empty if `stop_words` is None.
 
-        Raises: FileNotFoundError for a list that does not exist, ValueError for one that cannot be read.
+        Raises: FileNotFoundError for a missing file, ValueError for one that cannot be read.
         """
         if self.stop_words is None:
             return frozenset()
@@ -67,7 +67,7 @@ class Cleaning:
             except FileNotFoundError:
                 raise FileNotFoundError(
                     f"there is no stop-word list {self.stop_words!r}; "
-                    "use 'zh', 'en', 'zh+en' or a file with a word a line"
+                    "use 'zh', 'en', 'zh+en' or a file with one word per line"
                 ) from None
         return frozenset(word for line in words if (word := self(line)))
 
@@ -83,13 +83,13 @@ def _half_width(character: str) -> str:
 
 
 def _keeps(character: str) -> bool:
-    # U+200D joins the parts of an emoji and U+200C shapes Persian and Indic words; both are text.
+    # U+200D joins the parts of an emoji; U+200C is a letter form of Persian and Indic scripts.
     return (
         character in "\u200c\u200d" or unicodedata.category(character) not in ("Cc", "Cf", "Cs") or character in _TAGS
     )
 
 
-_TAGS = frozenset(chr(c) for c in range(0xE0020, 0xE0080))  # spell out regional flags
+_TAGS = frozenset(chr(c) for c in range(0xE0020, 0xE0080))  # tag characters of regional flags
 
 
 @lru_cache(maxsize=2)

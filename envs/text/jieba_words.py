@@ -1,4 +1,4 @@
-"""Chinese words by jieba, without its warnings and without its cache file."""
+"""Chinese word segmentation by jieba, without its warnings and its cache file."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _ENTRY = re.compile(r"(\S+)(?:\s+(\d+))?(?:\s+[A-Za-z]+)?")
 
 @dataclass(frozen=True)
 class JiebaSplit:
-    """Chinese words by jieba's dictionary and hidden Markov model; blanks are left out.
+    """Word segmentation by jieba's dictionary and hidden Markov model, without blanks.
 
-    Words that jieba would cut to single letters or code points (café, emoji of several parts) stay whole.
+    Words that jieba would cut into single letters or code points (café, emoji of several code points) stay whole.
 
     Args:
-        own_words: words beside those of jieba's dictionary, each with how often it occurs; None: often enough to
-            be kept whole.
+        own_words: words in addition to jieba's dictionary, each with its frequency; None for a frequency high enough
+            that it stays whole.
     """
 
     own_words: OwnWords = ()
@@ -43,9 +43,9 @@ class JiebaSplit:
 
 
 def read_own_words(path: str | Path) -> OwnWords:
-    """Own words from a file in jieba's format: a word a line, its frequency and word class behind it if wanted.
+    """Words from a file in jieba's format, `word [frequency] [word class]` per line.
 
-    Raises: FileNotFoundError for a missing file, ValueError naming the line that is none.
+    Raises: FileNotFoundError for a missing file, ValueError with a malformed line.
     """
     words: list[tuple[str, int | None]] = []
     for number, line in enumerate(read_lines(Path(path)), 1):
@@ -54,12 +54,12 @@ def read_own_words(path: str | Path) -> OwnWords:
         entry = _ENTRY.fullmatch(line.strip())
         if entry is None or (entry[2] is not None and int(entry[2]) < 1):
             raise ValueError(
-                f"line {number} of {path} is {line!r}; it must be a word, with a frequency of at least 1 "
-                "and a word class behind it if wanted"
+                f"line {number} of {path} is {line!r}; it must be a word, optionally followed by a frequency of at "
+                "least 1 and a word class"
             )
         words.append((entry[1], None if entry[2] is None else int(entry[2])))
     if not words:
-        raise ValueError(f"{path} is empty; a dictionary of own words needs at least one")
+        raise ValueError(f"{path} is empty; a dictionary needs at least one word")
     return tuple(words)
 
 
@@ -76,8 +76,8 @@ def _jieba(own_words: OwnWords) -> Any:
 
 @lru_cache(maxsize=1)
 def _dictionary() -> tuple[dict[str, int], int]:
-    # jieba would keep its parsed dictionary in a file of the shared temporary folder that anybody may write, and load
-    # that file again; parsing takes a second and trusts nobody.
+    # jieba itself caches its parsed dictionary as a file in the shared temporary folder, which other users can write.
+    # Parsing takes a second and is safe.
     tokenizer = _library().Tokenizer()
     frequencies, total = tokenizer.gen_pfdict(tokenizer.get_dict_file())
     return frequencies, total
@@ -86,6 +86,6 @@ def _dictionary() -> tuple[dict[str, int], int]:
 @lru_cache(maxsize=1)
 def _library() -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # jieba's own source has invalid escapes and uses deprecated packages
+        warnings.simplefilter("ignore")  # jieba's source has invalid escapes and uses deprecated packages
         import jieba
     return jieba

@@ -1,4 +1,4 @@
-"""Putting words back together so that they read as text."""
+"""Detokenization: joining words into text."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 _OPENING = frozenset("([{“‘«<#@$£€¥")
 _TIGHT = frozenset("-–—/_'’·‧~")
-_CHINESE_STYLE = frozenset("“”‘’…—·")  # marks that Chinese and Latin text share and space differently
+_CHINESE_STYLE = frozenset("“”‘’…—·")  # punctuation of Chinese and Latin text, with different spacing
 _ENDINGS = ("s", "re", "ve", "ll", "d", "m", "t")
 _CONTRACTIONS = frozenset(("n't", "n’t", *(mark + e for mark in "'’" for e in _ENDINGS)))
 
 
 def join_words(words: Iterable[str]) -> str:
-    """Words as text: Chinese without blanks, others with one between them, punctuation where it belongs.
+    """Join words: Chinese without blanks, others with one blank, punctuation without a blank where usual.
 
-    Text grows from left to right: more words never change what stands before them.
+    Further words never change the text before them, so the text of a prefix is a prefix of the text.
     """
     text, before = "", ""
     quoted = chinese = False
@@ -33,7 +33,7 @@ def join_words(words: Iterable[str]) -> str:
 
 
 def close_up(text: str) -> str:
-    """The same without the blanks beside Chinese characters and Japanese kana."""
+    """Remove the blanks next to Chinese characters and Japanese kana."""
     parts = text.split(" ")
     result = parts[0]
     for part in parts[1:]:
@@ -53,7 +53,7 @@ def _wants_blank(before: str, word: str, quoted: bool, chinese: bool) -> bool:
     if word.lower() in _CONTRACTIONS or left in _OPENING or _TIGHT.issuperset(word) or _TIGHT.issuperset(before):
         return False
     if word == '"' or before == '"':
-        # Inside the quotes their marks stand close, outside they keep a distance.
+        # No blank on the inner side of a quotation mark, one on the outer side.
         return not quoted
     return right in _OPENING or right in "&*" or unicodedata.category(right)[0] != "P"
 
@@ -63,11 +63,11 @@ def _is_emoji(word: str) -> bool:
 
 
 def _is_ideographic(character: str) -> bool:
-    """Whether a character is written without blanks: Chinese, kana and their full-width marks; not Hangul or emoji."""
+    """Whether a character takes no blanks: Chinese, kana and full-width punctuation, but not Hangul or emoji."""
     if character < "\u2e80" or unicodedata.east_asian_width(character) not in "WF":
         return False
     return not any(first <= character <= last for first, last in _SPACED)
 
 
-# Hangul (compatibility letters, old letters, syllables) and emoji are as wide as Chinese but stand between blanks.
+# Hangul (compatibility letters, old letters, syllables) and emoji are wide like Chinese but take blanks.
 _SPACED = (("\u3130", "\u318f"), ("\ua960", "\ua97f"), ("\uac00", "\ud7ff"), ("\U0001f000", "\U0001fbff"))

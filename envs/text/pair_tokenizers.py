@@ -1,4 +1,4 @@
-"""Both sides of a pair in one space of ids: special tokens, the target's words, then the source's own."""
+"""Tokenizers of pairs (source, target) and of labels."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ import numpy as np
 import numpy.typing as npt
 
 from .files import write_text_atomically
-from .tokenizers import Tokenizer
+from .protocol import Tokenizer
 from .vocabulary import Vocabulary
 
-SOURCE_MARK = "\x1f"  # before a source's own words in the vocabulary; cleaning removes it from every text
+SOURCE_MARK = "\x1f"  # prefix of source words in the vocabulary; cleaning removes it from every text
 ARROW = " → "
-_FIRST = len(Vocabulary.SPECIAL_TOKENS)
 
 
 class PairTokenizer:
-    """A tokenizer for each side of a pair; as a `Tokenizer` it is that of the target.
+    """The tokenizers of both sides of a pair, over one space of ids; `encode` is that of the target.
 
-    With one tokenizer for both sides ("joint") a word has one id wherever it stands. With two ("separate") the ids
-    of the source's words follow those of the target's, and the vocabulary shows them behind a `SOURCE_MARK`.
+    With one tokenizer for both sides ("joint") a word has the same id on both. With two ("separate") the source words
+    follow the target words in the vocabulary, each prefixed with `SOURCE_MARK`.
 
     Args:
         target: tokenizer of the target.
-        source: tokenizer of the source; None for the target's.
-        writable: ids that may be written, those of the words of the training targets.
+        source: tokenizer of the source; None for that of the target.
+        writable: ids of the valid actions, the words of the training targets.
     """
 
     name = "pair"
@@ -40,25 +39,25 @@ class PairTokenizer:
             own = (SOURCE_MARK + word for word in source.vocabulary.words)
             self.vocabulary = Vocabulary([*target.vocabulary.words, *own])
         self.writable: npt.NDArray[np.bool_] = np.zeros(len(self.vocabulary), np.bool_)
-        self.writable[[i for i in writable if i >= _FIRST]] = True
+        self.writable[[i for i in writable if i >= Vocabulary.FIRST_WORD]] = True
 
     @property
     def _shift(self) -> int:
-        """What separates a source word's id from that of its own tokenizer."""
-        return len(self.target.vocabulary) - _FIRST
+        """The id of a source word minus its id in the source tokenizer."""
+        return len(self.target.vocabulary) - Vocabulary.FIRST_WORD
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a target."""
+        """Ids of a target text."""
         return self.target.encode(text)
 
     def encode_source(self, text: str) -> list[int]:
-        """Ids of a source."""
+        """Ids of a source text."""
         if self.source is None:
             return self.target.encode(text)
-        return [i + self._shift if i >= _FIRST else i for i in self.source.encode(text)]
+        return [i + self._shift if i >= Vocabulary.FIRST_WORD else i for i in self.source.encode(text)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; a source is parted from its target, where there is one yet, by an arrow."""
+        """The text of ids; for `source <sep> target`, source and target with an arrow between them."""
         plain = [int(i) for i in ids]
         if Vocabulary.SEP not in plain:
             return self._decode_side(plain)
@@ -67,7 +66,7 @@ class PairTokenizer:
         return f"{source}{ARROW}{target}"
 
     def _decode_side(self, ids: list[int]) -> str:
-        """The text of a source or of a target: in separate vocabularies the ids say which."""
+        """The text of one side; in separate vocabularies the ids tell which side."""
         first = len(self.target.vocabulary)
         own = [i - self._shift for i in ids if i >= first]
         if self.source is None or not own:
@@ -75,7 +74,7 @@ class PairTokenizer:
         return self.source.decode(own)
 
     def save(self, folder: str | Path) -> None:
-        """See `Tokenizer`: a folder for each side."""
+        """See `Tokenizer`; one subfolder per side."""
         folder = Path(folder)
         self.target.save(folder / "target")
         if self.source is not None:
@@ -89,7 +88,7 @@ class PairTokenizer:
 
 
 class LabelTokenizer:
-    """Labels: the whole text is one token.
+    """A tokenizer of labels, which encodes a whole text as one token.
 
     Args:
         vocabulary: the labels.
@@ -102,16 +101,16 @@ class LabelTokenizer:
 
     @classmethod
     def train(cls, labels: Iterable[str]) -> LabelTokenizer:
-        """A tokenizer that knows every label given."""
+        """A tokenizer with the given labels as its vocabulary."""
         return cls(Vocabulary.build([label] for label in labels))
 
     def encode(self, text: str) -> list[int]:
-        """See `Tokenizer`: one id, that of `<unk>` for a text that is no label."""
+        """See `Tokenizer`; one id, `<unk>` for an unknown label."""
         return [self.vocabulary.id(text)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`."""
-        return " ".join(self.vocabulary.token(int(i)) for i in ids if i >= _FIRST)
+        return " ".join(self.vocabulary.token(int(i)) for i in ids if i >= Vocabulary.FIRST_WORD)
 
     def save(self, folder: str | Path) -> None:
         """See `Tokenizer`."""

@@ -1,4 +1,4 @@
-"""Pairs (source, target) from files, folders, iterables, the built-in pairs and Hugging Face datasets."""
+"""Reading pairs (source, target) from files, folders, iterables, built-in corpora and Hugging Face datasets."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from ..suggestions import nearest
+from ..arguments import nearest
 from .reading import BUILT_IN_CORPORA, load_columns, read_lines, read_pairs
 
 Pair = tuple[str, str]
 
 PAIR_SUFFIXES = (".tsv", ".jsonl")
 _SOURCES = (
-    "use a .tsv file (source<TAB>target a line), a .jsonl file, a folder of these, "
+    "use a .tsv file (source<TAB>target per line), a .jsonl file, a folder of these, "
     f"'hf:NAME?source=COLUMN&target=COLUMN', an iterable of (source, target) or one of {', '.join(BUILT_IN_CORPORA)}"
 )
-# The file of the built-in pairs of each task and language; a translation has one file for both directions.
+# The built-in file of each task and source language; both directions of translation share one file.
 _BUILT_IN = {
     ("qa", "zh"): "qa_zh",
     ("qa", "en"): "qa_en",
@@ -31,13 +31,13 @@ _BUILT_IN = {
 
 
 class Place(NamedTuple):
-    """A path or dataset and the names of what is read there.
+    """A path or dataset, with the names of its source and target.
 
     Args:
-        path: without its query.
+        path: the path without its query.
         source: key or column of the sources.
         target: key or column of the targets.
-        split: of a dataset.
+        split: split of a dataset.
     """
 
     path: str
@@ -47,7 +47,7 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, name: str) -> Place:
-        """`PATH?source=KEY&target=KEY`, `hf:NAME?split=…&source=…&target=…`; ValueError for another option."""
+        """Parse `PATH?source=KEY&target=KEY` or `hf:NAME?split=…&source=…&target=…`; ValueError for other options."""
         path, mark, query = name.partition("?")
         if not mark or Path(name).exists():
             return cls(name)
@@ -62,17 +62,17 @@ class Place(NamedTuple):
 
 
 def read_pair_corpus(corpus: str | Path | Iterable[Pair], task: str = "qa") -> list[Pair]:
-    """The pairs of a corpus, those with a blank side left out.
+    """The pairs of a corpus, without those with a blank side.
 
     Args:
-        corpus: "zh" or "en", the built-in pairs of `task` whose source is in that language; a .tsv file,
-            `source<TAB>target` a line; a .jsonl file, an object a line with the keys "source" and "target" (others by
-            "FILE.jsonl?source=KEY&target=KEY"); a folder, all of these in the order of their names;
-            "hf:NAME[:CONFIG]?split=train&source=COLUMN&target=COLUMN", a Hugging Face dataset; or an iterable of pairs.
+        corpus: "zh" or "en", the built-in pairs of `task` with sources in that language; a .tsv file with
+            `source<TAB>target` per line; a .jsonl file with one object per line, of the keys "source" and "target" or
+            those in "FILE.jsonl?source=KEY&target=KEY"; a folder of these files, read in order of their names; a
+            Hugging Face dataset "hf:NAME[:CONFIG]?split=train&source=COLUMN&target=COLUMN"; or an iterable of pairs.
         task: "qa", "translation" or "classification".
 
-    Raises: FileNotFoundError for a missing file, ValueError for one that is empty, not UTF-8 or holds something else
-        than pairs, ImportError naming the extra for a dataset without the library.
+    Raises: FileNotFoundError for a missing file; ValueError for a file that is empty, not UTF-8 or not of pairs;
+        ImportError naming the extra if the library of datasets is missing.
     """
     if not isinstance(corpus, (str, Path)):
         return _checked(_given(corpus), "the iterable of pairs")
@@ -89,12 +89,12 @@ def read_pair_corpus(corpus: str | Path | Iterable[Pair], task: str = "qa") -> l
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.suffix.lower() in PAIR_SUFFIXES and p.is_file())
         if not files:
-            raise FileNotFoundError(f"the folder {path} holds no .tsv or .jsonl file, which pairs are read from")
+            raise FileNotFoundError(f"the folder {path} holds no .tsv or .jsonl file; {_SOURCES}")
         return _checked((pair for f in files for pair in _pairs(f, place)), f"the folder {path}")
     if not path.exists():
         raise FileNotFoundError(f"there is no corpus {name!r}; {_SOURCES}")
     if path.suffix.lower() not in PAIR_SUFFIXES:
-        raise ValueError(f"{path} holds no pairs: its name ends in {path.suffix or 'nothing'!r}; {_SOURCES}")
+        raise ValueError(f"{path} is not a file of pairs (suffix {path.suffix!r}); {_SOURCES}")
     return _checked(_pairs(path, place), str(path))
 
 
@@ -111,20 +111,20 @@ def _json_lines(path: Path, place: Place) -> Iterator[Pair]:
         except ValueError as problem:
             raise ValueError(f"line {number} of {path} is not JSON: {problem}") from None
         if not isinstance(row, dict):
-            raise ValueError(f"line {number} of {path} is {type(row).__name__}, not an object with the keys of a pair")
+            raise ValueError(f"line {number} of {path} is a {type(row).__name__}, not an object with two keys")
         for key in (place.source, place.target):
             if key not in row:
                 raise ValueError(
-                    f"line {number} of {path} has no key {key!r}; name the keys, of {', '.join(row) or 'none'}, "
-                    f"in '{path.name}?source=KEY&target=KEY'"
+                    f"line {number} of {path} has no key {key!r}; its keys are {', '.join(row) or 'none'}; "
+                    f"name them as '{path.name}?source=KEY&target=KEY'"
                 )
             if isinstance(row[key], (dict, list)):
-                raise ValueError(f"line {number} of {path} has a {type(row[key]).__name__} under {key!r}, not a text")
+                raise ValueError(f"line {number} of {path} has a {type(row[key]).__name__} as {key!r}, not a text")
         yield _text(row[place.source]), _text(row[place.target])
 
 
 def _text(value: Any) -> str:
-    """A column's value as text on one line; numbers are labels, nothing is blank."""
+    """A value as text on one line; numbers become labels, None becomes blank."""
     return "" if value is None else " ".join(str(value).split())
 
 
@@ -147,7 +147,7 @@ def _checked(pairs: Iterable[Pair], name: str) -> list[Pair]:
 def _built_in(task: str, language: str) -> list[Pair]:
     if (task, language) not in _BUILT_IN:
         known = ", ".join(sorted({t for t, _ in _BUILT_IN}))
-        raise ValueError(f"the task {task!r} has no built-in pairs; these have: {known}")
+        raise ValueError(f"the task {task!r} has no built-in pairs; use one of {known}")
     file = resources.files(__package__) / "data" / f"{_BUILT_IN[task, language]}.tsv"
     lines = file.read_text(encoding="utf-8").split("\n")[:-1]
     pairs = [(source, target) for source, _, target in (line.partition("\t") for line in lines)]

@@ -1,4 +1,4 @@
-"""Raw text from files, folders, pairs, iterables, the built-in corpora and Hugging Face datasets."""
+"""Reading documents from files, folders, iterables, built-in corpora and Hugging Face datasets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ..suggestions import nearest
+from ..arguments import nearest
 
 BUILT_IN_CORPORA = ("zh", "en")
 SUFFIXES = (".txt", ".tsv")
@@ -18,15 +18,15 @@ _HF_OPTIONS = {"split": "train", "column": "text"}
 
 
 def read_documents(source: str | Path | Iterable[str]) -> list[str]:
-    """The documents of a corpus, blank ones left out.
+    """The documents of a corpus, without blank ones.
 
     Args:
-        source: "zh" or "en" (built in); a text file, one document a line; a .tsv file, whose second column is the
-            document; a folder, all its .txt and .tsv files in the order of their names; "hf:NAME[:CONFIG]" with
-            "?split=train&column=text" behind it where needed, a Hugging Face dataset; or an iterable of texts.
+        source: "zh" or "en" (built in); a text file with one document per line; a .tsv file with the documents in its
+            second column; a folder of .txt and .tsv files, read in order of their names; a Hugging Face dataset
+            "hf:NAME[:CONFIG]", optionally with "?split=train&column=text"; or an iterable of texts.
 
-    Raises: FileNotFoundError for a missing file, ValueError for one that is empty, not UTF-8 or not text and for a
-        source of another kind, ImportError naming the extra for a dataset without the library.
+    Raises: FileNotFoundError for a missing file; ValueError for a file that is empty or not UTF-8, or a source of
+        another type; ImportError naming the extra if the library of datasets is missing.
     """
     if not isinstance(source, (str, Path)):
         return _checked(_texts(source), "the iterable of texts")
@@ -50,9 +50,9 @@ def read_documents(source: str | Path | Iterable[str]) -> list[str]:
 
 
 def read_pairs(path: str | Path) -> list[tuple[str, str]]:
-    """Pairs from a .tsv file, `source<TAB>target` a line, blank lines left out.
+    """Pairs from a .tsv file with `source<TAB>target` per line, without blank lines.
 
-    Raises ValueError naming the line that does not have exactly one tab.
+    Raises ValueError with a line that does not have exactly one tab.
     """
     pairs = []
     for number, line in enumerate(read_lines(Path(path)), 1):
@@ -76,9 +76,9 @@ def _documents(path: Path) -> Iterator[str]:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Lines, ended by line feed, carriage return or both and by nothing else that Unicode calls a line end.
+    """Lines of a UTF-8 file, separated by line feed, carriage return or both, but no other Unicode line ends.
 
-    Raises: FileNotFoundError for a missing file, ValueError for a folder and for a file that is not UTF-8.
+    Raises: FileNotFoundError for a missing file, ValueError for a folder or a file that is not UTF-8.
     """
     try:
         with path.open(encoding="utf-8-sig", newline=None) as file:
@@ -86,7 +86,7 @@ def read_lines(path: Path) -> Iterator[str]:
                 yield line.rstrip("\n")
     except UnicodeDecodeError:
         raise ValueError(
-            f"{path} is not UTF-8 (first wrong byte at offset {_first_wrong_byte(path)}); convert it to UTF-8"
+            f"{path} is not UTF-8 (first invalid byte at offset {_first_invalid_byte(path)}); convert it to UTF-8"
         ) from None
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {str(path)!r}") from None
@@ -94,7 +94,7 @@ def read_lines(path: Path) -> Iterator[str]:
         raise ValueError(f"{str(path)!r} is a folder; name a file in it") from None
 
 
-def _first_wrong_byte(path: Path) -> int:
+def _first_invalid_byte(path: Path) -> int:
     read = 0
     with path.open("rb") as file:
         for line in file:
@@ -111,7 +111,9 @@ def _texts(source: Iterable[str]) -> Iterator[str]:
         raise ValueError(f"a corpus cannot be of type {type(source).__name__}; {_SOURCES}, or an iterable of texts")
     for number, text in enumerate(source):
         if not isinstance(text, str):
-            raise ValueError(f"document {number} is {type(text).__name__}, not text; a corpus is an iterable of str")
+            raise ValueError(
+                f"document {number} is {type(text).__name__}, not text; a corpus must be an iterable of str"
+            )
         yield text
 
 
@@ -135,9 +137,15 @@ def _dataset(source: str) -> Iterator[str]:
 
 
 def load_columns(source: str, place: str, split: str, columns: tuple[str, ...]) -> list[Iterable[Any]]:
-    """Columns of a Hugging Face dataset, `place` being NAME or NAME:CONFIG; `source` is how the user wrote it.
+    """Columns of a Hugging Face dataset.
 
-    Raises: ImportError naming the extra where the library is missing, ValueError for a column that is.
+    Args:
+        source: the name as the user gave it, for error messages.
+        place: NAME or NAME:CONFIG.
+        split: split of the dataset.
+        columns: names of the columns.
+
+    Raises: ImportError naming the extra if the library is missing, ValueError for a missing column.
     """
     try:
         import datasets

@@ -1,4 +1,4 @@
-"""Train, validation and test documents that never mix."""
+"""Disjoint training, validation and test documents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Item = TypeVar("Item", str, tuple[str, str])
 
 @dataclass(frozen=True)
 class Splits(Generic[Item]):
-    """Cleaned documents, or pairs, of the three splits; none stands in two."""
+    """Cleaned documents, or pairs, of three disjoint splits."""
 
     train: list[Item]
     valid: list[Item]
@@ -30,10 +30,10 @@ class Splits(Generic[Item]):
 def read_splits(source: str | Path | Iterable[str], clean: Callable[[str], str]) -> Splits[str]:
     """Read, clean and split a corpus.
 
-    A folder with train, valid and test files (.txt or .tsv) is taken as it is, less what valid and test share with
-    train and with each other; where valid or test is missing, documents of train that their hash puts there stand in.
-    Everything else is split 90/5/5 by a hash of the document, so that equal documents fall together and neither order
-    nor other documents decide where one goes (except that a split left empty takes one from the largest).
+    A folder with train and valid or test files (.txt or .tsv) keeps these splits, but documents of valid or test that
+    are also in an earlier split are removed. A missing valid or test split is taken from train by a hash of the
+    documents. Every other corpus is split 90/5/5 by a hash of the document, so equal documents are in the same split,
+    which does not depend on order or other documents (but an empty split takes a document from the largest).
 
     Raises ValueError for fewer than three different documents.
     """
@@ -49,13 +49,13 @@ def read_pair_splits(
 ) -> Splits[Pair]:
     """The same for pairs (see `read_pair_corpus`), split by a hash of the cleaned source.
 
-    Equal sources never stand in two splits, however their targets differ; only in a folder with splits of its own
-    (.tsv or .jsonl) they may. With `reverse` source and target change places before anything else.
+    Pairs with equal sources are in the same split, whatever their targets, except in a folder with given splits (.tsv
+    or .jsonl). With `reverse`, source and target are swapped first.
     """
     query = ""
     if isinstance(source, str) and source:
         place = Place.of(source)
-        if Path(place.path).is_dir():  # its files are read one by one, with the same names of keys
+        if Path(place.path).is_dir():  # its files are read one by one, with the same keys
             source, query = place.path, f"?source={quote(place.source)}&target={quote(place.target)}"
 
     def read(place: str | Path | Iterable[Pair]) -> list[Pair]:
@@ -71,12 +71,12 @@ def split_documents(documents: list[Item], key: Callable[[Item], str] = str) -> 
     place = {k: _fraction(k) for k in map(key, documents)}
     if len(place) < 3:
         raise ValueError(
-            f"the corpus has {len(place)} different document(s); at least three are needed, "
-            "one each to train, validate and test"
+            f"the corpus has {len(place)} different document(s); at least three are needed, one for each of "
+            f"{', '.join(_NAMES)}"
         )
     split = {k: _split_of(fraction) for k, fraction in place.items()}
     ranked = sorted(place, key=lambda k: place[k], reverse=True)
-    for name in reversed(_NAMES):  # a small corpus may leave a split empty; the largest hash moves there
+    for name in reversed(_NAMES):  # in a small corpus a split may be empty; it gets the document with the largest hash
         if name not in split.values():
             counts = {n: sum(s == n for s in split.values()) for n in _NAMES}
             largest = max(_NAMES, key=lambda n: counts[n])
@@ -102,13 +102,13 @@ def _splits(
     for name in _NAMES:
         if not getattr(splits, name):
             raise ValueError(
-                f"no {name} document is left in {source}; each split needs documents that the others do not hold"
+                f"no {name} document is left in {source}; each split needs documents that are not in the others"
             )
     return splits
 
 
 def _fraction(document: str) -> float:
-    """A number in [0, 1) that the document alone decides."""
+    """A hash of the document as a number in [0, 1)."""
     return int.from_bytes(hashlib.blake2b(document.encode("utf-8"), digest_size=8).digest(), "big") / 2**64
 
 
@@ -117,7 +117,7 @@ def _split_of(fraction: float) -> str:
 
 
 def _given(source: Any, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """The files of a folder that holds its own splits: train and at least one other. None for every other source."""
+    """The files of a folder with given splits, train and at least one other; else an empty dict."""
     if not isinstance(source, (str, Path)) or source == "" or not Path(source).is_dir():
         return {}
     found = {n: p for n in _NAMES for s in reversed(suffixes) if (p := Path(source) / f"{n}{s}").is_file()}
@@ -125,7 +125,7 @@ def _given(source: Any, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _taken_out(train: list[Item], name: str, key: Callable[[Item], str]) -> tuple[list[Item], list[Item]]:
-    """Training documents without those that their hash puts into split `name`, and those (at least one of several)."""
+    """Move training documents to split `name` by their hash, at least one unless all are equal: (train, moved)."""
     keys = {key(d) for d in train}
     if len(keys) < 2:
         return train, []

@@ -1,4 +1,4 @@
-"""Subword tokenizers of the Hugging Face library `tokenizers`: a byte-level BPE of our own, or any file."""
+"""Subword tokenizers of the Hugging Face library `tokenizers`: byte-level BPE, or any tokenizer.json."""
 
 from __future__ import annotations
 
@@ -13,33 +13,32 @@ from .vocabulary import Vocabulary
 
 
 class SubwordTokenizer:
-    """A Hugging Face tokenizer with our special tokens before its own ones.
+    """A Hugging Face tokenizer with the special tokens of `Vocabulary` in place of its own.
 
-    Its special tokens are dropped, all its other tokens follow ours in the order of their ids. What it calls unknown
-    is `<unk>`.
+    Its other tokens follow them in the order of its own ids. Its unknown token becomes `<unk>`.
 
     Args:
         tokenizer: a `tokenizers.Tokenizer`.
-        name: what it is called in a configuration.
+        name: its name in a configuration.
 
     Attributes:
-        unknown_id: its own id of what it calls unknown, None where it has none.
+        unknown_id: its own id of the unknown token, None if it has none.
     """
 
     def __init__(self, tokenizer: Any, name: str) -> None:
         self.name = name
         self._tokenizer = tokenizer
-        tokenizer.no_truncation()  # a file made for a classifier may cut and fill texts to its own length
+        tokenizer.no_truncation()  # a tokenizer.json may truncate and pad texts to its own length
         tokenizer.no_padding()
         special = {t.content for t in tokenizer.get_added_tokens_decoder().values() if t.special}
         settings = json.loads(tokenizer.to_str())
         unknown = _unknown(settings["model"])
-        # These two put a blank between any two tokens, Chinese ones too; the other decoders know where blanks were.
+        # No decoder and WordPiece put blanks between all tokens, even Chinese ones; other decoders restore the blanks.
         self._blanks_between_all = (settings["decoder"] or {}).get("type") in (None, "WordPiece")
         own = sorted(tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
         kept = [(t, i) for t, i in own if t not in special and t != unknown]
-        first = len(Vocabulary.SPECIAL_TOKENS)
-        # A subword spelled like one of our special tokens stays an ordinary one under a name that cannot clash.
+        first = Vocabulary.FIRST_WORD
+        # A subword spelled like a special token gets a name that cannot clash.
         self.vocabulary = Vocabulary(t if t not in Vocabulary.SPECIAL_TOKENS else f"\x00{t}" for t, _ in kept)
         self._to_own = {first + n: i for n, (_, i) in enumerate(kept)}
         self.unknown_id = dict(own).get(unknown)
@@ -47,12 +46,12 @@ class SubwordTokenizer:
 
     @classmethod
     def train(cls, documents: Iterable[str], vocab_size: int, min_count: int = 1) -> SubwordTokenizer:
-        """Byte-level BPE (Sennrich et al. 2016) of the documents: every text can be written, none is unknown.
+        """Train byte-level BPE (Sennrich et al. 2016) on the documents; it encodes every text without `<unk>`.
 
-        Raises ValueError where `vocab_size` does not hold the 256 bytes and the special tokens.
+        Raises ValueError if `vocab_size` is smaller than the 256 bytes and the special tokens.
         """
         tokenizers = _library("bpe")
-        first = len(Vocabulary.SPECIAL_TOKENS)
+        first = Vocabulary.FIRST_WORD
         if vocab_size < 256 + first:
             raise ValueError(
                 f"the tokenizer 'bpe' needs a vocabulary of at least {256 + first} tokens "
@@ -72,19 +71,19 @@ class SubwordTokenizer:
 
     @classmethod
     def from_file(cls, path: str | Path, name: str | None = None) -> SubwordTokenizer:
-        """A tokenizer.json; ValueError where it is none."""
+        """Load a tokenizer.json; FileNotFoundError if it is missing, ValueError if it is not one."""
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no tokenizer file {str(path)!r}")
         try:
             return cls(_library(str(path)).Tokenizer.from_file(str(path)), name or str(path))
         except ImportError:
             raise
-        except Exception as problem:  # the library raises nothing more special
+        except Exception as problem:  # the library raises Exception itself
             raise ValueError(f"{path} is not a Hugging Face tokenizer file: {problem}") from None
 
     @property
     def own_ids(self) -> dict[int, int]:
-        """The tokenizer's own id of each of our ids, special tokens left out."""
+        """The tokenizer's own id for each id of the vocabulary, without special tokens."""
         return dict(self._to_own)
 
     def encode(self, text: str) -> list[int]:
@@ -110,8 +109,8 @@ class SubwordTokenizer:
 
 
 def _unknown(model: dict[str, Any]) -> str:
-    """The piece that a model of any kind calls unknown; empty where it has none."""
-    if model.get("unk_id") is not None:  # Unigram: a list of pieces with their scores
+    """The unknown token of a model of any kind; empty if it has none."""
+    if model.get("unk_id") is not None:  # Unigram models list pieces with scores
         return str(model["vocab"][model["unk_id"]][0])
     return model.get("unk_token") or ""
 

@@ -1,4 +1,4 @@
-"""The vocabulary: tokens and their ids."""
+"""`Vocabulary`: tokens and their ids."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from .files import read_json, write_text_atomically
 
 
 class Vocabulary:
-    """Tokens numbered from 0, the five special ones first.
+    """Tokens with ids from 0 on, the five special ones first.
 
-    A word of the corpus that is spelled like a special token never becomes that token: "<unk>" (WikiText writes its
-    rare words so) and the other four all read as `<unk>`.
+    A word of the corpus that is spelled like a special token, such as the "<unk>" of WikiText, is encoded as `<unk>`.
 
     Args:
-        words: the tokens that follow the special ones, in the order of their ids, each once.
+        words: the tokens after the special ones, in the order of their ids, without repetition.
+
+    Attributes:
+        FIRST_WORD: the id of the first token that is not special.
     """
 
     PAD: ClassVar[int] = 0
@@ -28,13 +30,14 @@ class Vocabulary:
     EOS: ClassVar[int] = 3
     SEP: ClassVar[int] = 4
     SPECIAL_TOKENS: ClassVar[tuple[str, ...]] = ("<pad>", "<unk>", "<bos>", "<eos>", "<sep>")
+    FIRST_WORD: ClassVar[int] = len(SPECIAL_TOKENS)
 
     def __init__(self, words: Iterable[str]) -> None:
         self._tokens = [*self.SPECIAL_TOKENS, *words]
         self._ids = {token: i for i, token in enumerate(self._tokens)}
         if len(self._ids) != len(self._tokens):
             twice = next(t for t, n in Counter(self._tokens).items() if n > 1)
-            raise ValueError(f"the token {twice!r} stands twice in the vocabulary; every token needs one id")
+            raise ValueError(f"the token {twice!r} is in the vocabulary twice; every token must have one id")
         for token in self.SPECIAL_TOKENS:
             self._ids[token] = self.UNK
 
@@ -45,11 +48,11 @@ class Vocabulary:
         Args:
             texts: the tokens of each text.
             max_size: most tokens, the five special ones included.
-            min_count: tokens seen less often are left out.
+            min_count: tokens with fewer occurrences are left out.
 
-        Raises ValueError where no word would be left.
+        Raises ValueError if no word is left.
         """
-        least = len(cls.SPECIAL_TOKENS) + 1
+        least = cls.FIRST_WORD + 1
         if max_size is not None and max_size < least:
             raise ValueError(f"max_size must be at least {least}, the special tokens and one word, not {max_size}")
         counts: Counter[str] = Counter()
@@ -63,7 +66,7 @@ class Vocabulary:
             raise ValueError(
                 f"no word occurs at least {min_count} time(s) in the corpus; lower min_count or check the corpus"
             )
-        return cls(words if max_size is None else words[: max_size - len(cls.SPECIAL_TOKENS)])
+        return cls(words if max_size is None else words[: max_size - cls.FIRST_WORD])
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -81,11 +84,11 @@ class Vocabulary:
         return f"Vocabulary({len(self)} tokens)"
 
     def id(self, token: str) -> int:
-        """The id of a token, that of `<unk>` where there is none."""
+        """The id of a token, that of `<unk>` for an unknown one."""
         return self._ids.get(token, self.UNK)
 
     def token(self, index: int) -> str:
-        """The token of an id; ValueError where there is none."""
+        """The token of an id; ValueError if the id is out of range."""
         if not 0 <= index < len(self._tokens):
             raise ValueError(f"token id {index} is out of range; ids are 0 to {len(self._tokens) - 1}")
         return self._tokens[index]
@@ -98,11 +101,11 @@ class Vocabulary:
     @property
     def words(self) -> list[str]:
         """The tokens that are not special, in the order of their ids."""
-        return self._tokens[len(self.SPECIAL_TOKENS) :]
+        return self._tokens[self.FIRST_WORD :]
 
     @property
     def digest(self) -> str:
-        """Fingerprint of all tokens in their order: equal for equal vocabularies only."""
+        """A hash of all tokens in order, equal for equal vocabularies."""
         return hashlib.blake2b("\x00".join(self._tokens).encode("utf-8"), digest_size=16).hexdigest()
 
     def save(self, path: str | Path) -> None:
@@ -111,15 +114,15 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Read what `save` wrote; FileNotFoundError where there is no file, ValueError where it is another one."""
+        """Load what `save` wrote; FileNotFoundError if the file is missing, ValueError if it is not a vocabulary."""
         tokens = read_json(Path(path))
-        first = len(cls.SPECIAL_TOKENS)
         if (
             not isinstance(tokens, list)
             or not all(isinstance(token, str) for token in tokens)
-            or tuple(tokens[:first]) != cls.SPECIAL_TOKENS
+            or tuple(tokens[: cls.FIRST_WORD]) != cls.SPECIAL_TOKENS
         ):
             raise ValueError(
-                f"{path} is no vocabulary; it must be a list of tokens that begins with {' '.join(cls.SPECIAL_TOKENS)}"
+                f"{path} is not a vocabulary; it must be a list of tokens that begins with "
+                f"{' '.join(cls.SPECIAL_TOKENS)}"
             )
-        return cls(tokens[first:])
+        return cls(tokens[cls.FIRST_WORD :])

@@ -1,4 +1,4 @@
-"""Ways to cut text into words: characters, a regular expression, NLTK, and jieba beside them."""
+"""Word segmentation: characters, a regular expression, NLTK and jieba."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Split = Callable[[str], list[str]]
 
 
 def split_characters(text: str) -> list[str]:
-    """Every Unicode code point by itself."""
+    """Single Unicode code points."""
     return list(text)
 
 
 def split_words(text: str) -> list[str]:
-    """Words (with inner apostrophes), numbers, Chinese characters and Japanese kana one by one, single marks."""
+    """Words with inner apostrophes, numbers, single Chinese characters, kana and punctuation marks."""
     return word_pattern().findall(text)
 
 
 def split_nltk(text: str) -> list[str]:
-    """English words as NLTK's word tokenizer cuts them, which needs no downloaded data; quotes stay as written."""
+    """English words of NLTK's `NLTKWordTokenizer`, which needs no downloaded data; quotes stay as written."""
     words: list[str] = []
     for part in re.split(f"({UNKNOWN})", text):
         if part == UNKNOWN:
             words.append(part)
             continue
-        # NLTK turns " into `` and ''; what stood there is put back, in order.
+        # NLTK turns " into `` and ''; the original quotes are put back in order.
         quotes = iter(re.findall(r"\"|``|''", part))
         words += [next(quotes, word) if word in _QUOTES else word for word in _nltk().tokenize(part)]
     return words

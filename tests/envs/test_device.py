@@ -119,7 +119,11 @@ def test_actions_are_checked_on_request_only(tiny):
         (lambda c: TokenLMDeviceEnv(0, c), ValueError, "num_envs must be at least 1, not 0"),
         (lambda c: TokenLMDeviceEnv(2, c).step(torch.zeros(2).long()), NotRunning, r"call reset\(\) before step"),
         (lambda c: TokenLMDeviceEnv(2, c).reset(seed=[1]), ValueError, "seed must be one number or 2 of them, not 1"),
-        (lambda c: TokenLMDeviceEnv(2, c).reset(options={"reset_mask": None}), ValueError, "reset_mask has no use"),
+        (
+            lambda c: TokenLMDeviceEnv(2, c).reset(options={"reset_mask": None}),
+            ValueError,
+            "reset_mask is not supported",
+        ),
     ],
 )
 def test_bad_use_gets_one_clear_sentence(tiny, wrong, error, message):

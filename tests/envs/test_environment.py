@@ -250,10 +250,10 @@ def test_rendering(tiny, capsys):
 
 
 def test_likely_tokens_are_greener():
-    from tokenlm.envs.rendering import tint
+    from tokenlm.envs.rendering import escape
 
     def colour(log_prob):
-        return [int(v) for v in tint(log_prob)[7:-1].split(";")]
+        return [int(v) for v in escape(log_prob)[7:-1].split(";")]
 
     certain, unlikely = colour(0.0), colour(-10.0)
     assert certain[1] > certain[0]

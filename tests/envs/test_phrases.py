@@ -68,8 +68,8 @@ def test_nothing_that_comes_twice_is_an_error():
     ("ids", "message"),
     [
         (((5,),), "a phrase has at least 2 tokens, not 1"),
-        (((5, 3, 6),), "<eos> at most at its end"),
-        (((5, 12),), "not made of the 12 tokens"),
+        (((5, 3, 6),), "with <eos> only as the last"),
+        (((5, 12),), "must consist of ids below 12"),
     ],
 )
 def test_phrases_nobody_could_write_are_refused(ids, message):
@@ -81,7 +81,7 @@ def test_phrases_given_as_texts(tiny):
     world = World.of(tiny)
     (ids,) = phrases_of(["the cat"], world).ids
     assert world.tokenizer.decode(list(ids)) == "the cat"
-    with pytest.raises(ValueError, match="'the zebra' has tokens that no action writes"):
+    with pytest.raises(ValueError, match="'the zebra' has tokens that are never valid actions"):
         phrases_of(["the zebra"], world)
 
 

@@ -118,7 +118,7 @@ def test_a_function_of_ones_own(monkeypatch):
     assert reward == pytest.approx(0.5 * info["log_prob"] + 3.0 * 0.5)
     env = TokenLMEnv(dataclasses.replace(ENV, sequence_reward="own_scores:wrong"))
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"'own_scores:wrong' gave 2.0; a score lies between 0 and 1"):
+    with pytest.raises(ValueError, match=r"'own_scores:wrong' returned 2.0; a score must lie between 0 and 1"):
         env.step(Vocabulary.EOS)
     for name, message in (("own_scores:none", "has no 'none'"), ("no_such:f", "no module 'no_such'")):
         with pytest.raises(ValueError, match=message):
@@ -156,5 +156,5 @@ def test_a_weight_is_a_scale_of_rewards_and_temperature(weight, temperature):
     q_values = env.optimal_q(temperature)[world.words]
     assert q_values == pytest.approx(np.array([value([a]) for a in world.words]))
     assert env.oracle.optimal_return(start[None])[0] == pytest.approx(env.oracle.optimal_value(start, temperature=0.0))
-    with pytest.raises(NotExact, match="bounds are those of log-likelihood alone"):
+    with pytest.raises(NotExact, match="bounds need log_prob_weight 1"):
         env.oracle.bounds(start)

@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from ....envs.text import write_atomically, write_text_atomically
-from ....envs.text import write_json
+from ....envs.text import write_atomically, write_json, write_text_atomically
 from .config import EntryConfig, RaceConfig, plain_race
 
 LEVELS = (0.5, 0.9, 0.98)

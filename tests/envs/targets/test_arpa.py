@@ -134,16 +134,16 @@ def test_another_vocabulary_stays_a_distribution_with_the_probabilities_of_the_c
         ("ngram 1=5", "ngram 1=6", r"line 14: the section \\1-grams: holds 5 n-grams, not the 6 announced"),
         ("\\2-grams:", "\\4-grams:", r"line 14: expected the section \\2-grams:, not '\\\\4-grams:'"),
         ("\\3-grams:\n", "", r"line 18: expected a base-10 logarithm, not 'b'"),
-        ("\ta b\n", "\ta b a 0\n", r"line 16: expected a number, 2 word\(s\) and perhaps a number, not"),
-        ("\\end\\", "", r"breaks off: it has no line \\end\\"),
+        ("\ta b\n", "\ta b a 0\n", r"line 16: expected a number, 2 word\(s\) and optionally a number, not"),
+        ("\\end\\", "", r"is incomplete: it has no line \\end\\"),
         ("\\end\\", "\\4-grams:", r"line 21: expected \\end\\ after 3 sections, not"),
         ("a b\n", "a c\n", r"line 16: the word 'c' is not among the unigrams"),
-        ("<s> a b", "b a b", r"line 19: 'b a b' continues an n-gram that is not among the 2-grams"),
-        ("\ta b", "\t<s> a", r"line 16: '<s> a' stands there twice"),
-        ("-0.698970004336\tb", "-0.698970004336\ta", r"line 9: the word 'a' stands there twice"),
+        ("<s> a b", "b a b", r"line 19: the context of 'b a b' is not among the 2-grams"),
+        ("\ta b", "\t<s> a", r"line 16: '<s> a' is listed twice"),
+        ("-0.698970004336\tb", "-0.698970004336\ta", r"line 9: the word 'a' is listed twice"),
         ("-1\t", "x\t", r"line 12: expected a base-10 logarithm, not 'x'"),
         ("-1\t", "1\t", r"line 12: a log-probability must not be above 0, not 1"),
-        ("-0.0457574905607", "-1", r"the probabilities after '<s> a' add up to 0.2, not to 1"),
+        ("-0.0457574905607", "-1", r"the probabilities after '<s> a' sum to 0.2, not to 1"),
         ("-0.698970004336 </s>", "-0.698970004336 d", "no </s>"),
     ],
 )
@@ -159,7 +159,7 @@ def test_a_closed_vocabulary_has_nothing_to_share(by_hand):
     closed = closed.replace("a\t-0.301029995664", "a\t-0.243038049")  # 0.4 for what had 0.7
     by_hand.write_text(closed, encoding="utf-8")
     assert probabilities(NGramTarget.from_arpa(by_hand, WORDS))[B] == pytest.approx(0.3)
-    with pytest.raises(ValueError, match=r"no probability for 1 word\(s\) of the vocabulary, 'c' among them"):
+    with pytest.raises(ValueError, match=r"lacks 1 word\(s\) of the vocabulary, such as 'c'"):
         NGramTarget.from_arpa(by_hand, Vocabulary(["a", "b", "c"]))
 
 
@@ -167,10 +167,14 @@ def test_what_cannot_be_read_or_written(tmp_path):
     with pytest.raises(FileNotFoundError, match="no ARPA file"):
         NGramTarget.from_arpa(tmp_path / "none.arpa", WORDS)
     (tmp_path / "latin.arpa").write_bytes(b"\\data\\\nngram 1=1\n\n\\1-grams:\n-1 \xe9t\xe9\n")
-    with pytest.raises(ValueError, match="not a text in UTF-8"):
+    with pytest.raises(ValueError, match="is not UTF-8"):
         NGramTarget.from_arpa(tmp_path / "latin.arpa", WORDS)
     target = NGramTarget.fit([[5, 6]], 7, 2)
-    for words, message in ((["a", "b c"], "white space"), (["a", "<s>"], "means something else"), (["a"], "7 tokens")):
+    for words, message in (
+        (["a", "b c"], "white space"),
+        (["a", "<s>"], "special token in an ARPA file"),
+        (["a"], "7 tokens"),
+    ):
         with pytest.raises(ValueError, match=message):
             target.to_arpa(tmp_path / "x.arpa", Vocabulary(words))
     target.to_arpa(tmp_path / "x.arpa", Vocabulary(["a", "\u3000"]))  # a word like any other

@@ -252,5 +252,5 @@ def test_folders_that_hold_no_model(tmp_path, sentences, folders):
         TokenLMEnv(corpus=sentences, target="causal_lm", target_model=tmp_path)
     endless = tmp_path / "endless"
     save_model(endless, sentences, "gpt2", eos_token_id=None)
-    with pytest.raises(ValueError, match="no token that ends a text"):
+    with pytest.raises(ValueError, match="has no eos_token_id"):
         TokenLMEnv(corpus=sentences, target="causal_lm", target_model=endless, context_length=9)

@@ -119,7 +119,7 @@ def test_values_are_zero_in_every_state(tiny):
         ("agian", "target 'agian' is unknown; did you mean 'again'"),
         ("nowhere:Short", "target 'nowhere:Short': there is no module 'nowhere' on the path"),
         ("liking:Long", "the module liking has no 'Long'"),
-        ("liking:nothing", "is no Target: it lacks vocab_size, context_size, log_prob, log_probs"),
+        ("liking:nothing", "is not a Target: it lacks vocab_size, context_size, log_prob, log_probs"),
         (MarkovTarget(9), r"is over 9 tokens, but the vocabulary has 16"),
         (3, "target must be text, not 3"),
         (ScoringTarget, r"ScoringTarget has no method scores\(prefixes\)"),
@@ -183,14 +183,14 @@ class Broken:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"shape": 1}, r"must give \(8, 8\) float64, not \(8, 7\) float64"),
-        ({"mass": 0.1}, r"must add up to 1, but after \[0, .*2\] they do to 1\.1"),
-        ({"last": 3.0}, "a number not above 0, but the largest is 0.9"),
-        ({"last": math.nan}, "a number not above 0"),
-        ({"single": 0.01}, r"log_prob must equal that entry of log_probs, but they are 0\.0\d+ apart"),
+        ({"shape": 1}, r"must return \(8, 8\) float64, not \(8, 7\) float64"),
+        ({"mass": 0.1}, r"must sum to 1, but after \[0, .*2\] they sum to 1\.1"),
+        ({"last": 3.0}, "numbers of at most 0, but the largest is 0.9"),
+        ({"last": math.nan}, "numbers of at most 0"),
+        ({"single": 0.01}, r"log_prob must equal the entry of log_probs, but they differ by 0\.0\d+"),
         ({"batch": 1}, "log_probs of one prefix must equal its row in a batch"),
-        ({"padding": 1}, "log_probs with more padding must equal those with less"),
-        ({"torch": 1}, "tensors must be answered with tensors, not ndarray"),
+        ({"padding": 1}, "log_probs with more padding must equal log_probs with less"),
+        ({"torch": 1}, "tensors as output, not ndarray"),
     ],
 )
 def test_check_target_names_what_is_wrong(wrong, message):

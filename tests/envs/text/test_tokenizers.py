@@ -159,7 +159,7 @@ def text(folder, content):
         (
             lambda p: make_tokenizer("bpe", ["a"], stop_words=frozenset("a")),
             ValueError,
-            "stop words are words",
+            "takes no stop words",
         ),
         (lambda p: make_tokenizer("bpe", ["a"], max_vocab_size=260), ValueError, "at least 261 tokens .*not 260"),
         (lambda p: make_tokenizer("char", ["a"], user_dictionary="x"), ValueError, "only .* 'jieba' takes .*'char'"),
@@ -170,10 +170,10 @@ def text(folder, content):
         (lambda p: load_tokenizer(text(p, "[]").parent), ValueError, "does not describe a tokenizer"),
         (lambda p: load_tokenizer(text(p, '{"name": "symbol"}').parent), ValueError, "does not describe a tokenizer"),
         (lambda p: Vocabulary.load(p / "x.json"), FileNotFoundError, "no file .*x.json"),
-        (lambda p: Vocabulary.load(text(p, "{}")), ValueError, "is no vocabulary; it must be a list"),
+        (lambda p: Vocabulary.load(text(p, "{}")), ValueError, "is not a vocabulary; it must be a list"),
         (lambda p: Vocabulary.load(text(p, '["a"]')), ValueError, "begins with <pad> <unk> <bos> <eos> <sep>"),
         (lambda p: Vocabulary.build([["a"]], max_size=5), ValueError, "max_size must be at least 6, .*not 5"),
-        (lambda p: Vocabulary(["a", "a"]), ValueError, "'a' stands twice"),
+        (lambda p: Vocabulary(["a", "a"]), ValueError, "'a' is in the vocabulary twice"),
         (lambda p: Vocabulary(["a"]).token(9), ValueError, "token id 9 is out of range; ids are 0 to 5"),
     ],
 )
