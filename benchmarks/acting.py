@@ -21,10 +21,11 @@ import torch
 from tqdm import tqdm
 
 from tokenlm.agents.acting.choosing import choose_actions
-from tokenlm.agents.networks import QNetwork, make_network
+from tokenlm.agents.networks import LSTMQNetwork, QNetwork, TransformerQNetwork
 
 from record import print_table, write_result
 
+CLASSES = {"lstm": LSTMQNetwork, "transformer": TransformerQNetwork}
 LENGTHS = (16, 64, 256, 1_024, 2_048)
 BATCHES = (1, 32)
 VOCAB_SIZE = 5_000
@@ -126,7 +127,7 @@ def main() -> None:
     prefixes, draws = [], []
     with tqdm(total=len(NETWORKS) * len(BATCHES) * len(LENGTHS) + len(DRAWS)) as progress:
         for name, settings in NETWORKS.items():
-            network = make_network(name, VOCAB_SIZE, **settings).to(device).eval()
+            network = CLASSES[name](VOCAB_SIZE, **settings).to(device).eval()
             for batch in BATCHES:
                 for length in LENGTHS:
                     prefixes.append({"network": name, **measure_prefix(network, batch, length, repetitions)})

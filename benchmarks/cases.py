@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from tokenlm.agents import AgentConfig
-from tokenlm.agents.acting.valid_actions import make_rules
+from tokenlm.agents.acting.valid_actions import ValidActions
 from tokenlm.agents.dqn.learner import Learner
-from tokenlm.agents.dqn.rules import make_heads
 from tokenlm.agents.networks.making import make_q_network
 from tokenlm.agents.replay.episodes import EpisodeReplay
 from tokenlm.envs import EnvConfig
@@ -53,8 +52,8 @@ def make_update(case: Case, device: torch.device | str = "cpu", **settings: Any)
         context_length=case.length + 1, prompt_length=(0, 0),
     )  # fmt: skip
     config = AgentConfig.of(None, {"network": NETWORKS[case.network], "batch_size": case.batch, **settings})
-    network = make_q_network(config.network, env, case.vocab_size, make_heads(config)).to(device)
-    rules = make_rules(env, case.vocab_size, device)
+    network = make_q_network(config.network, env, case.vocab_size, config.rule.heads()).to(device)
+    rules = ValidActions.of(env, case.vocab_size, device)
     learner = Learner(network, config, rules)
     replay = random_replay(case, device)
 
@@ -73,7 +72,6 @@ def random_replay(case: Case, device: torch.device | str = "cpu") -> EpisodeRepl
         tokens=torch.cat([torch.full((count, 1), 2), actions], 1),
         actions=actions,
         rewards=-torch.rand(count, case.length),
-        log_probs=torch.zeros(count, case.length),
         prompt_lengths=torch.ones(count, dtype=torch.int64),
         lengths=torch.full((count,), case.length),
         terminated=torch.ones(count, dtype=torch.bool),

@@ -7,6 +7,7 @@ Values are lists over t of arrays of shape (W,)*(t + 1): entry [a_0, …, a_t] b
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,8 @@ from torch import Tensor
 from tokenlm.agents.dqn import losses
 from tokenlm.agents.dqn.agent import DQN
 from tokenlm.agents.dqn.config import AgentConfig
-from tokenlm.agents.dqn.update import Reading, Update
+from tokenlm.agents.dqn.rules import C51, CQL, ILQL, PQN, QSFT, CrossEntropy, IQLearn, Quantile
+from tokenlm.agents.dqn.update import Update
 from tokenlm.agents.replay.episodes import EpisodeBatch, EpisodeReplay
 from tokenlm.envs import EnvConfig, Episodes, Vocabulary, World
 
@@ -77,48 +79,46 @@ def solve(agent: DQN, texts: AllTexts, updates: int) -> None:
 @torch.no_grad()
 def learned(agent: DQN, texts: AllTexts) -> list[Floats]:
     """What the agent has learned, as `fixed_point` gives it."""
-    network, config = agent.network, agent.config
-    network.eval()
-    batch = texts.batch(agent.device)
-    update = Update(batch, network, network, config, agent.rules, agent.temperature)
-    return texts.tree(_figures(update).cpu().double().numpy().reshape(texts.rewards.shape))
-
-
-def _figures(update: Update) -> Tensor:
-    """(N·T,) what the rule learns of each action: its value, for likelihood rules its log-likelihood."""
-    online: Reading = update.online
-    if update.config.loss == "q_sft":
-        return online.of(torch.log_softmax(online.preferences, -1))
-    if update.config.loss == "cross_entropy":
-        return online.of(torch.log_softmax(online.preferences / update.density_temperature, -1))
-    if update.config.loss in ("c51", "quantile"):
-        return online.of(online.preferences)
-    # Munchausen's values are sharpened; with the factor taken out they are those of its optimum.
-    update.sharpening = 1.0
-    return online.taken
+    agent.network.eval()
+    batch, rule = texts.batch(agent.device), agent.config.rule
+    # Munchausen's values are sharpened; without the factor they are those of its optimum.
+    backup = dataclasses.replace(
+        agent.learner.backup, temperature=0.0 if rule.hard else agent.temperature, sharpening=1.0
+    )
+    update = Update(batch, agent.network, agent.network, agent.valid_tokens, backup)
+    online = update.online.frozen()
+    if isinstance(rule, QSFT):
+        figures = online.of(torch.log_softmax(online.preferences, -1))
+    elif isinstance(rule, CrossEntropy):
+        figures = online.of(torch.log_softmax(online.preferences / update.density_temperature, -1))
+    elif isinstance(rule, (C51, Quantile)):
+        figures = online.of(online.preferences)
+    else:
+        figures = online.taken
+    return texts.tree(figures.cpu().double().numpy().reshape(texts.rewards.shape))
 
 
 def fixed_point(config: AgentConfig, texts: AllTexts, temperature: float) -> list[Floats]:
     """The fixed point of `config`'s rule on `texts`: Q(s, a) in nats, for cross_entropy and q_sft log p(a | s)."""
-    rewards, loss = texts.tree(texts.rewards), config.loss
+    rewards, rule = texts.tree(texts.rewards), config.rule
     words = len(texts.words)
-    if loss == "cross_entropy":
+    if isinstance(rule, CrossEntropy):
         return [np.full(r.shape, -np.log(words)) for r in rewards]
-    if loss == "q_sft":
-        return _q_sft(config, rewards, words, texts.env_config)
-    if loss == "iq_learn":
-        return _iq_learn(config, rewards, temperature)
-    tau = 0.0 if config.traits.hard else temperature
-    if loss == "pqn":
-        return _traced(rewards, config.gamma, config.decay)
-    if loss == "cql":
+    if isinstance(rule, QSFT):
+        return _q_sft(rule, config.gamma, rewards, words, texts.env_config)
+    if isinstance(rule, IQLearn):
+        return _iq_learn(rule, config.gamma, rewards, temperature)
+    tau = 0.0 if rule.hard else temperature
+    if isinstance(rule, PQN):
+        return _traced(rewards, config.gamma, rule.trace_decay)
+    if isinstance(rule, CQL):
         if tau == 0.0:
             raise ValueError("cql has no smooth objective at temperature 0, so no fixed point is computed there")
-        return _backward(rewards, config.gamma, lambda q: _soft(q, tau), lambda y: _conservative(y, tau, config))
-    if loss == "ilql":
-        return _backward(
-            rewards, config.gamma, lambda q: _expectile(q, config.expectile), lambda y: _conservative(y, 1.0, config)
-        )
+        weight = rule.cql_weight
+        return _backward(rewards, config.gamma, lambda q: _soft(q, tau), lambda y: _conservative(y, tau, weight))
+    if isinstance(rule, ILQL):
+        weight, share = rule.cql_weight, rule.expectile
+        return _backward(rewards, config.gamma, lambda q: _expectile(q, share), lambda y: _conservative(y, 1.0, weight))
     return _backward(rewards, config.gamma, lambda q: _soft(q, tau))
 
 
@@ -153,9 +153,9 @@ def _traced(rewards: list[Floats], gamma: float, decay: float) -> list[Floats]:
     return _backward(rewards, gamma, lambda q: (1.0 - decay) * q.max(-1) + decay * q.mean(-1))
 
 
-def _conservative(target: Floats, temperature: float, config: AgentConfig) -> Floats:
+def _conservative(target: Floats, temperature: float, weight: float) -> Floats:
     """Least ½(Q - y)² + w(τ log Σ exp(Q/τ) - Q) under uniform μ: Q = y - w(W·π_Q - 1), by Newton-like steps."""
-    words, weight = target.shape[-1], config.cql_weight
+    words = target.shape[-1]
     step = 1.0 / (1.0 + weight * words / max(temperature, 1e-3))
     q_values = target.copy()
     for _ in range(20_000):
@@ -178,15 +178,15 @@ def _expectile(q_values: Floats, share: float) -> Floats:
     return low
 
 
-def _q_sft(config: AgentConfig, rewards: list[Floats], words: int, env: EnvConfig) -> list[Floats]:
+def _q_sft(rule: QSFT, gamma: float, rewards: list[Floats], words: int, env: EnvConfig) -> list[Floats]:
     """p(a) = μ(a)w(a) + Σ_{b≠a} μ(b)(1 - w(b))/(W - 1), w = r + γ max p'/μ within [0, 1]."""
     every, horizon = env.reward_every or env.max_new_tokens, env.max_new_tokens
     result: list[Floats] = []
     value: Floats = np.zeros(rewards[-1].shape)
     for t in reversed(range(horizon)):
         pays = (t + 1) % every == 0 or t == horizon - 1
-        scaled = (t % every + 1 + rewards[t] / config.reward_scale) / horizon if pays else 0.0 * rewards[t]
-        weight = np.clip(np.maximum(scaled, 0.0) + config.gamma * value, 0.0, 1.0)
+        scaled = (t % every + 1 + rewards[t] / rule.reward_scale) / horizon if pays else 0.0 * rewards[t]
+        weight = np.clip(np.maximum(scaled, 0.0) + gamma * value, 0.0, 1.0)
         missed = (1.0 - weight).sum(-1, keepdims=True) - (1.0 - weight)
         likelihood = (weight + missed / (words - 1)) / words
         value = likelihood.max(-1) * words
@@ -194,7 +194,7 @@ def _q_sft(config: AgentConfig, rewards: list[Floats], words: int, env: EnvConfi
     return result
 
 
-def _iq_learn(config: AgentConfig, rewards: list[Floats], temperature: float) -> list[Floats]:
+def _iq_learn(rule: IQLearn, gamma: float, rewards: list[Floats], temperature: float) -> list[Floats]:
     """The convex objective's minimum over tables, by Newton's cousin L-BFGS."""
     tables = [torch.zeros(r.shape, dtype=torch.float64, requires_grad=True) for r in rewards]
     optimizer = torch.optim.LBFGS(
@@ -208,8 +208,8 @@ def _iq_learn(config: AgentConfig, rewards: list[Floats], temperature: float) ->
         after = [*values[1:], torch.zeros(tables[-1].shape, dtype=torch.float64)]
         total = torch.zeros((), dtype=torch.float64)
         for q, v, later in zip(tables, values, after, strict=True):
-            discount = torch.full_like(later, config.gamma if later is not after[-1] else 0.0)
-            term = losses.inverse_soft_q(q, v[..., None].expand_as(q), discount, later, config.td_weight)
+            discount = torch.full_like(later, gamma if later is not after[-1] else 0.0)
+            term = losses.inverse_soft_q(q, v[..., None].expand_as(q), discount, later, rule.td_weight)
             total = total + term.mean()
         total.backward()
         return total

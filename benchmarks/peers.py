@@ -21,10 +21,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from tokenlm.agents import AgentConfig
-from tokenlm.agents.acting.valid_actions import make_rules
+from tokenlm.agents.acting.valid_actions import ValidActions
 from tokenlm.agents.dqn.config import Schedule
 from tokenlm.agents.dqn.learner import Learner
-from tokenlm.agents.dqn.rules import make_heads
 from tokenlm.agents.networks import QNetwork
 from tokenlm.agents.networks.making import make_q_network
 from tokenlm.agents.replay.episodes import EpisodeBatch, EpisodeReplay
@@ -301,8 +300,8 @@ class Ours(PeerLearner):
         env = environment(task.vocab_size, task.length)
         self.config = AgentConfig.of(None, {**our_settings(task.network, self.copy_every), **settings})
         device = torch.device(task.device)
-        network = make_q_network(self.config.network, env, task.vocab_size, make_heads(self.config)).to(device)
-        self.learner = Learner(network, self.config, make_rules(env, task.vocab_size, device))
+        network = make_q_network(self.config.network, env, task.vocab_size, self.config.rule.heads()).to(device)
+        self.learner = Learner(network, self.config, ValidActions.of(env, task.vocab_size, device))
         self.replay = EpisodeReplay(task.episodes, 1, task.length, task.vocab_size, device=device)
         drawn = task.draw()
         one = torch.ones(task.episodes, dtype=torch.int64)
@@ -344,7 +343,7 @@ class Materialised(Ours):
     def train(self, batch: EpisodeBatch) -> None:
         """See `Ours`."""
         learner = self.learner
-        loss = materialised_loss(learner.network, learner.target_network, batch, learner.rules.valid, GAMMA)
+        loss = materialised_loss(learner.network, learner.target_network, batch, learner.valid_actions.valid, GAMMA)
         learner.optimizer.zero_grad()
         loss.backward()
         learner.optimizer.step(LEARNING_RATE)

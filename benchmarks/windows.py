@@ -13,11 +13,12 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor, nn
 
-from tokenlm.agents.networks import make_network
+from tokenlm.agents.networks import LSTMQNetwork, TransformerQNetwork
 from tokenlm.agents.networks.config import NetworkConfig
 from tokenlm.agents.networks.prefixes import right_padded
 from tokenlm.envs import EnvConfig, Vocabulary
 
+CLASSES = {"lstm": LSTMQNetwork, "transformer": TransformerQNetwork}
 SPECIAL = len(Vocabulary.SPECIAL_TOKENS)
 NETWORKS = {
     "lstm": NetworkConfig(name="lstm", embedding_size=128, hidden_size=256),
@@ -107,7 +108,7 @@ class WindowReader(nn.Module):
             own = {"embedding_size": config.embedding_size}
         else:
             own = {"num_layers": config.num_layers, "num_heads": config.num_heads, "max_length": window}
-        self.network = make_network(network, vocab_size, hidden_size=HIDDEN, **own)
+        self.network = CLASSES[network](vocab_size, hidden_size=HIDDEN, **own)
         for head in ("head", "value_head"):  # the peer puts its own on top
             setattr(self.network, head, nn.Identity())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import math
 import numbers
 import reprlib
 import sys
@@ -28,8 +29,8 @@ def check_types(config: Any) -> None:
             raise ValueError(f"{name} must be {_readable(hint)}, not {reprlib.repr(value)}")
 
 
-def number(default: Any, least: float, most: float) -> Any:
-    """A dataclass field whose value must lie between `least` and `most`, or be None where its type allows that."""
+def number(default: Any, least: float, most: float = math.inf) -> Any:
+    """A dataclass field whose value is finite, from `least` to `most`; or None where its type allows that."""
     return dataclasses.field(default=default, metadata={"range": (least, most)})
 
 
@@ -46,13 +47,25 @@ def check_settings(settings: Any) -> None:
             continue
         if "range" in field.metadata:
             least, most = field.metadata["range"]
-            if not least <= value <= most:
-                raise ValueError(f"{field.name} must lie between {least:g} and {most:g}, not {value}")
+            if not (least <= value <= most and math.isfinite(value)):
+                raise ValueError(
+                    f"{field.name} must {_range_in_words(least, most)}{_or_none(hints[field.name])}, not {value}"
+                )
         if typing.get_origin(hints[field.name]) is typing.Literal:
             choices = typing.get_args(hints[field.name])
             if value not in choices:
                 close = nearest(value, choices)
                 raise ValueError(f"{field.name} {value!r} is unknown{close}; use one of {', '.join(choices)}")
+
+
+def _range_in_words(least: float, most: float) -> str:
+    if most == math.inf:
+        return f"be at least {least:g}"
+    return f"lie between {least:g} and {most:g}" if least > -math.inf else f"be at most {most:g}"
+
+
+def _or_none(hint: Any) -> str:
+    return ", or None" if type(None) in typing.get_args(hint) else ""
 
 
 def names_of(kind: Any) -> list[str]:

@@ -28,7 +28,7 @@ from . import saving
 from .collector import Collector, PhraseCollector
 from .config import AgentConfig
 from .learner import Learner
-from .memory import memory_text
+from .memory import memory_figures, memory_text
 from .policy import QPolicy
 from .pretraining import pretrain
 from .stopwatch import Stopwatch
@@ -200,9 +200,13 @@ class DQN(QPolicy):
 
     def messages(self) -> list[str]:
         """See `BaseAgent`: memory, and how the network was made."""
+        return [memory_text(self.memory(), self.replay.capacity if self.replay else 0), *self.network.notes]
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of what training keeps, see `memory_figures`; an agent that has not begun counts as if it had."""
         self.prepare()
         corpus = self.sampler.corpus if self.sampler else None
-        return [memory_text(self.learner, self.config.optimizer.moments, self.replay, corpus), *self.network.notes]
+        return memory_figures(self.learner, self.config.optimizer.moments, self.replay, corpus)
 
     def figures(self) -> dict[str, Any]:
         """See `BaseAgent`: updates, rates, metrics of the last update, shares of the time."""

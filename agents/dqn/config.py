@@ -35,9 +35,9 @@ class PhraseConfig:
             stays the best while its decisions cost less than the next best text is worse.
     """
 
-    count: int = number(0, 0, 10**6)
+    count: int = number(0, 0)
     length: int = number(4, 2, 64)
-    decision_cost: float = number(0.0, 0.0, 10**6)
+    decision_cost: float = number(0.0, 0.0)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, each with one sentence."""
@@ -108,19 +108,19 @@ class AgentConfig:
     learning_rate: _Schedule = Schedule(4e-3, 1e-4)
     optimizer: _Optimizer = _given(name="adam")
     precision: ProductPrecision = "float32"
-    batch_size: int = number(32, 1, 10**6)
-    replay_ratio: float = number(8.0, 0.0, 10**6)
-    replay_capacity: int = number(1_000_000, 1, 10**9)
+    batch_size: int = number(32, 1)
+    replay_ratio: float = number(8.0, 0.0)
+    replay_capacity: int = number(1_000_000, 1)
     corpus_share: float | None = number(None, 0.0, 1.0)
     start_from: str | None = None
-    pretrain: int = number(0, 0, 10**12)
+    pretrain: int = number(0, 0)
     priority_exponent: float = number(0.0, 0.0, 10.0)
     importance_exponent: float = number(0.6, 0.0, 1.0)
-    learning_starts: int = number(1_000, 0, 10**12)
+    learning_starts: int = number(1_000, 0)
     target_update_rate: float = number(0.02, 0.0, 1.0)
-    target_update_interval: int = number(1, 1, 10**9)
+    target_update_interval: int = number(1, 1)
     averaged: bool = False
-    num_envs: int = number(64, 1, 10**6)
+    num_envs: int = number(64, 1)
     phrases: _Phrases = _given(count=0)
 
     def __post_init__(self) -> None:

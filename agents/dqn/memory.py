@@ -32,11 +32,10 @@ def memory_figures(
     }
 
 
-def memory_text(learner: Learner, moments: int, replay: EpisodeReplay | None, corpus: EpisodeReplay | None) -> str:
-    """The figures in one line."""
-    figures = memory_figures(learner, moments, replay, corpus)
+def memory_text(figures: Mapping[str, int], episodes: int) -> str:
+    """The figures in one line, with the episodes that the replay holds."""
     parts = [f"{name} {_readable(size)}" for name, size in figures.items() if size]
-    rows = f" ({replay.capacity:,} episodes)" if replay else ""
+    rows = f" ({episodes:,} episodes)"
     return "memory: " + ", ".join(p + (rows if p.startswith("replay") else "") for p in parts)
 
 

@@ -28,9 +28,9 @@ class OptimizerConfig:
     """
 
     name: Literal["adam", "adamw", "sgd", "sparse_adam"] = "adam"
-    head_rate: float = number(1.0, 0.0, 10**4)
+    head_rate: float = number(1.0, 0.0)
     weight_decay: float = number(0.0, 0.0, 1.0)
-    max_grad_norm: float | None = number(10.0, 1e-9, 10**9)
+    max_grad_norm: float | None = number(10.0, 1e-9)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, each with one sentence."""

@@ -19,7 +19,7 @@ from jsonargparse import auto_cli
 from torch import Tensor
 
 import tokenlm  # noqa: F401  registers the environments
-from tokenlm.agents.networks import QNetwork, make_network
+from tokenlm.agents.networks import LSTMQNetwork, QNetwork
 
 from ..networks.prefixes import right_padded
 
@@ -116,7 +116,7 @@ def train(
     envs = gym.make_vec(env_id, num_envs=num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
     allowed = envs.single_action_space.valid.astype(bool)  # type: ignore[attr-defined]
     valid = torch.from_numpy(allowed)
-    network = make_network("lstm", len(valid), embedding_size=embedding_size, hidden_size=hidden_size)
+    network = LSTMQNetwork(len(valid), embedding_size=embedding_size, hidden_size=hidden_size)
     target_network = copy.deepcopy(network)
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     replay = Replay(replay_capacity, envs.observation_space.shape[1])  # type: ignore[index]

@@ -15,7 +15,7 @@ from jsonargparse import auto_cli
 from torch import Tensor
 
 import tokenlm  # noqa: F401  registers the environments
-from tokenlm.agents.networks import QNetwork, make_network
+from tokenlm.agents.networks import LSTMQNetwork, QNetwork
 
 from ..networks.prefixes import right_padded
 
@@ -169,7 +169,7 @@ def train(
     rng = np.random.default_rng(seed)
     envs = gym.make_vec(env_id, num_envs=num_envs)
     vocab_size = int(envs.single_action_space.n)  # type: ignore[attr-defined]
-    network = make_network("lstm", vocab_size, embedding_size=embedding_size, hidden_size=hidden_size)
+    network = LSTMQNetwork(vocab_size, embedding_size=embedding_size, hidden_size=hidden_size)
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, eps=1e-5)
     history: list[float] = []
     steps = 0

@@ -71,8 +71,8 @@ class EmbeddingConfig(NetworkConfig):
             row for each token id. Their length must be that of the embedding.
     """
 
-    hidden_size: int = number(256, 1, 10**6)
-    num_layers: int = number(1, 1, 1_000)
+    hidden_size: int = number(256, 1)
+    num_layers: int = number(1, 1)
     dropout: float = number(0.0, 0.0, 0.999)
     embedding_file: str | None = None
 
@@ -88,9 +88,9 @@ class RecurrentConfig(EmbeddingConfig):
             twice; gradients are the same. None keeps all.
     """
 
-    embedding_size: int = number(128, 1, 10**6)
+    embedding_size: int = number(128, 1)
     layer_norm: bool = False
-    chunk_length: int | None = number(None, 1, 10**9)
+    chunk_length: int | None = number(None, 1)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class AttentionConfig(EmbeddingConfig):
     """
 
     normalized = True
-    num_heads: int = number(4, 1, 10**4)
+    num_heads: int = number(4, 1)
 
 
 def longest_text(env: EnvConfig) -> int:

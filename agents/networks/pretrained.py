@@ -43,7 +43,7 @@ class PretrainedConfig(NetworkConfig):
 
     name: str = "pretrained"
     pretrained: str | None = None
-    lora_rank: int | None = number(None, 1, 10**6)
+    lora_rank: int | None = number(None, 1)
     gradient_checkpointing: bool = False
     weight_dtype: Literal["float32", "bfloat16"] = "float32"
 

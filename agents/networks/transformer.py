@@ -31,7 +31,7 @@ class TransformerConfig(AttentionConfig):
 
     name: str = "transformer"
     positions: Literal["rotary", "learned"] = "rotary"
-    attention_window: int | None = number(None, 1, 10**9)
+    attention_window: int | None = number(None, 1)
 
     def make(
         self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None

@@ -38,7 +38,7 @@ def every_text(agent):
     replay = EpisodeReplay(count, 1, horizon, agent.world.vocab_size, keeps_actions=True)
     replay.add(
         tokens=torch.cat([torch.full((count, 1), 2), actions], 1), actions=actions,
-        rewards=torch.tensor(rewards, dtype=torch.float32), log_probs=torch.zeros(count, horizon),
+        rewards=torch.tensor(rewards, dtype=torch.float32),
         prompt_lengths=torch.ones(count, dtype=torch.int64), lengths=torch.full((count,), horizon),
         terminated=torch.ones(count, dtype=torch.bool),
     )  # fmt: skip

@@ -84,7 +84,7 @@ def test_at_temperature_zero_the_score_is_the_loss_of_value():
     found = search(agent, beams=81, temperature=0.0)[0]
     for hypothesis in (found[0], found[7], found[-1]):
         prefixes = torch.tensor([[Vocabulary.BOS, *hypothesis.ids]])
-        values = agent.network.policy_values(agent.network(prefixes)[0, :-1], agent.rules.valid).detach()
+        values = agent.network.policy_values(agent.network(prefixes)[0, :-1], agent.valid_tokens.valid).detach()
         taken = values.gather(1, torch.tensor(hypothesis.ids)[:, None])[:, 0]
         assert hypothesis.score == pytest.approx(float((taken - values.amax(1)).sum()), abs=1e-4)
     assert found[0].score == 0.0

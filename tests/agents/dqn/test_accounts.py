@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from tokenlm.agents import DQN
-from tokenlm.agents.dqn.memory import memory_figures, memory_text
 from tokenlm.agents.dqn.stopwatch import PARTS, Stopwatch
 
 SMALL = {"network": {"embedding_size": 8, "hidden_size": 16}, "num_envs": 4, "batch_size": 8, "learning_starts": 0}
@@ -34,7 +33,7 @@ def test_an_agent_counts_all_parts_of_training(tiny):
 @pytest.mark.parametrize("settings", [{}, {"corpus_share": 0.0}, {"loss": "pqn"}, {"loss": "cross_entropy"}])
 def test_memory_figures_are_those_of_what_is_kept(tiny, settings):
     agent = DQN(tiny, **SMALL, **settings).learn(80)
-    figures = memory_figures(agent)
+    figures = agent.memory()
 
     def size(tensors):
         return sum(t.numel() * t.element_size() for t in tensors)
@@ -45,7 +44,7 @@ def test_memory_figures_are_those_of_what_is_kept(tiny, settings):
     assert figures["networks"] == size(networks.values())
     assert size(moments) + size(gradients) <= figures["optimizer"]
     assert figures["replay"] == (agent.replay.num_bytes if agent.replay else 0)
-    kept = re.findall(r"(\w+) [\d.]+ (?:B|KiB|MiB)", memory_text(agent))
+    kept = re.findall(r"(\w+) [\d.]+ (?:B|KiB|MiB)", agent.messages()[0])
     assert kept == [name for name, value in figures.items() if value]
 
 

@@ -114,7 +114,9 @@ def test_teacher_transitions_are_a_bandit_that_finds_p_star():
     p_star = world.target.log_probs(world.target.track(windows), np.zeros(3, bool))
     for row, prompt in enumerate(prompts):
         hidden = agent.network(torch.tensor([prompt]))[:, -1]
-        log_policy = torch.log_softmax(agent.network.policy_values(hidden, agent.rules.valid), -1)[0].detach().numpy()
+        log_policy = (
+            torch.log_softmax(agent.network.policy_values(hidden, agent.valid_tokens.valid), -1)[0].detach().numpy()
+        )
         np.testing.assert_allclose(log_policy[5:], p_star[row, 5:], atol=0.05)
 
 

@@ -38,7 +38,7 @@ def config(teacher, tiny) -> EnvConfig:
 def own_log_probs(agent: DQN, tokens: list[int]) -> np.ndarray:
     """(V,) log π after one text by itself."""
     hidden = agent.network.eval()(torch.tensor([tokens]))[:, -1]
-    return torch.log_softmax(agent.network.policy_values(hidden, agent.rules.valid)[0].double(), -1).numpy()
+    return torch.log_softmax(agent.network.policy_values(hidden, agent.valid_tokens.valid)[0].double(), -1).numpy()
 
 
 def assert_every_step_is_the_agents_own(agent: DQN, config: EnvConfig, kind: str) -> None:

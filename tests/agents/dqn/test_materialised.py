@@ -29,7 +29,7 @@ def test_the_materialised_form_has_our_loss_and_gradients(network: str, optimize
             module.sparse = False
     batch = ours.replay.rows(torch.tensor([0, 3, 5, 7]))
 
-    expected = materialised_loss(plain, ours.learner.target_network, batch, ours.learner.rules.valid, GAMMA)
+    expected = materialised_loss(plain, ours.learner.target_network, batch, ours.learner.valid_actions.valid, GAMMA)
     expected.backward()
     metrics = ours.learner.update(batch, 0.0)
 

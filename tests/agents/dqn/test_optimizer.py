@@ -5,7 +5,7 @@ import torch
 
 from tokenlm.agents import AgentConfig
 from tokenlm.agents.dqn.optimizer import Optimizer
-from tokenlm.agents.networks import make_network
+from tokenlm.agents.networks import LSTMQNetwork
 
 TOKENS = torch.tensor([[2, 7, 9], [2, 5, 7]])
 ACTIONS = torch.tensor([[7, 9, 3], [5, 7, 8]])
@@ -14,7 +14,7 @@ MET = {2, 5, 7, 9}
 
 def trained(settings, updates, **heads):
     torch.manual_seed(0)
-    network = make_network("lstm", 12, embedding_size=4, hidden_size=6)
+    network = LSTMQNetwork(12, embedding_size=4, hidden_size=6)
     optimizer = Optimizer(network, AgentConfig(learning_rate=0.01, max_grad_norm=0.5, **settings))
     norms = []
     for _ in range(updates):
@@ -72,7 +72,7 @@ def test_a_saved_state_goes_on_exactly(name, head_rate):
 
 def test_a_dueling_head_is_trained_as_a_whole():
     """Its soft maximum has a gradient in every row, so only the embedding is sparse."""
-    network = make_network("lstm", 12, embedding_size=4, hidden_size=6)
+    network = LSTMQNetwork(12, embedding_size=4, hidden_size=6)
     optimizer = Optimizer(network, AgentConfig(optimizer="sparse_adam"))
     assert [id(p) for g in optimizer.sparse.param_groups for p in g["params"]] == [id(network.embedding.weight)]
 

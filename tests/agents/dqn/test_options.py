@@ -132,7 +132,7 @@ def error_of(agent: DQN, tree: DecisionTree) -> float:
         hidden = agent.network(T([[Vocabulary.BOS, *text]]))[:, -1]
         q_values = agent.network.q_values(hidden)[0]
         if config.uses_dueling:
-            valid = agent.decision_rules.valid
+            valid = agent.valid_actions.valid
             peak = torch.logsumexp(q_values[valid], 0) if agent.temperature else q_values[valid].max()
             q_values = agent.network.state_values(hidden) + q_values - peak
         largest = max(largest, *(abs(float(q_values[a]) - q) for a, q in own.items()))
@@ -192,7 +192,7 @@ def test_above_temperature_0_a_text_weighs_as_often_as_it_can_be_written():
         total = np.logaddexp.reduce(np.array(list(weights.values())))
         assert policy == pytest.approx({text: np.exp(w - total) for text, w in weights.items()}, abs=1e-10)
         agent = agent_of(tree.env, tau)
-        update = Update(tree.batch(1.0), agent.network, agent.network, agent.config, agent.decision_rules, tau)
+        update = Update(tree.batch(1.0), agent.network, agent.network, agent.config, agent.valid_actions, tau)
         assert value <= float(update.bound(T([0])))
     assert value > 0  # phrases lift even V* above that of the tokens, which is 0 at τ = 1
 
@@ -212,7 +212,7 @@ def test_a_batch_of_phrases_by_hand():
     assert batch.terminal[batch.is_action].tolist() == [False, True, False, False]
     assert batch.num_actions == 4
     agent = agent_of(environment(), gamma=0.5, decision_cost=0.25)
-    update = Update(batch, agent.network, agent.network, agent.config, agent.decision_rules, 0.0)
+    update = Update(batch, agent.network, agent.network, agent.config, agent.valid_actions, 0.0)
     assert update.written_after.tolist() == [2, 3, 3, 4]
     assert update.discounts.tolist() == [0.25, 0.0, 0.125, 0.5]
     assert update.rewards.tolist() == [-3.25, -1.25, -6.25, -1.25]

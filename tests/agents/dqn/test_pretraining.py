@@ -38,7 +38,7 @@ def frequencies(env: EnvConfig, agent: DQN) -> dict[tuple[int, ...], torch.Tenso
 
 def action_values(agent: DQN, prefix: tuple[int, ...]) -> torch.Tensor:
     hidden, _ = agent.network.encode(torch.tensor([prefix]), torch.tensor([len(prefix)]))
-    return agent.network.q_values(hidden, agent.rules.valid)[0].detach()
+    return agent.network.q_values(hidden, agent.valid_tokens.valid)[0].detach()
 
 
 def texts_that_end_at_will() -> EnvConfig:

@@ -38,7 +38,7 @@ def log_pi(agent, texts, temperature) -> np.ndarray:
         for t in range(len(text)):
             tokens = torch.tensor([[Vocabulary.BOS, *text[:t]]])
             values = agent.network.q_values(agent.network(tokens)[0, -1]).detach().double()
-            values[~agent.rules.valid] = -torch.inf
+            values[~agent.valid_tokens.valid] = -torch.inf
             total[row] += float(torch.log_softmax(values / temperature, -1)[text[t]])
     return total
 

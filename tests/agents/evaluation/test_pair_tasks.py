@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tokenlm.agents import DQN, MaximumLikelihood, evaluate, play, score_text
-from tokenlm.agents.acting.valid_actions import make_rules
+from tokenlm.agents.acting.valid_actions import ValidActions
 from tokenlm.agents.dqn.losses import value_bound
 from tokenlm.agents.evaluation.claims import supported_claims
 from tokenlm.agents.replay.corpus import corpus_replay
@@ -77,12 +77,12 @@ def test_values_never_pass_their_bound(weight, temperature, sharpness):
 def test_the_learner_is_told_what_is_paid():
     env = dataclasses.replace(TASKS["qa"], log_prob_weight=0.2, sequence_reward="f1", sequence_weight=4.0)
     agent = DQN(env, **SMALL)
-    assert (agent.rules.log_prob_weight, agent.rules.largest_score) == (0.2, 4.0)
-    assert np.array_equal(agent.rules.valid.numpy(), agent.world.valid)
+    assert (agent.valid_tokens.log_prob_weight, agent.valid_tokens.largest_score) == (0.2, 4.0)
+    assert np.array_equal(agent.valid_tokens.valid.numpy(), agent.world.valid)
     agent = DQN(dataclasses.replace(env, sequence_weight=-4.0), **SMALL)
-    assert agent.rules.largest_score == 0.0
+    assert agent.valid_tokens.largest_score == 0.0
     with pytest.raises(ValueError, match="which tokens the task 'qa' may write is known to its tokenizer"):
-        make_rules(env, agent.world.vocab_size, torch.device("cpu"))
+        ValidActions.of(env, agent.world.vocab_size, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("max_new_tokens", [2, 5])
@@ -163,7 +163,7 @@ def test_an_agent_comes_back_without_its_environment(tmp_path):
     agent = DQN(TASKS["translation"], **SMALL)
     agent.save(tmp_path)
     loaded = DQN.load(tmp_path)
-    assert torch.equal(loaded.rules.valid, agent.rules.valid)
+    assert torch.equal(loaded.valid_tokens.valid, agent.valid_tokens.valid)
     source = agent.world.pairs["valid"][0][0]
     assert loaded.generate(source, temperature=0.0) == agent.generate(source, temperature=0.0)
 

@@ -49,7 +49,7 @@ def test_advantages_are_those_worked_out_by_hand():
 def test_states_are_read_as_the_windows_they_stand_for(tiny):
     torch.manual_seed(0)
     envs = gym.make_vec("TokenLM-v0", num_envs=6, config=tiny)
-    network = ppo.make_network("lstm", int(envs.single_action_space.n), embedding_size=4, hidden_size=8)
+    network = ppo.LSTMQNetwork(int(envs.single_action_space.n), embedding_size=4, hidden_size=8)
     rollout = ppo.collect(envs, network, seed=0)
     states = rollout.states(network)
     # The policy that acted, one token at a time, is the one that whole texts are read by.

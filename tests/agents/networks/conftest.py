@@ -19,7 +19,7 @@ def pairs() -> EpisodeReplay:
     replay.add(
         tokens=tokens * (torch.arange(9) <= starts[:, None] + 4),
         actions=torch.stack([row[start + 1 : start + 5] for row, start in zip(tokens, starts, strict=True)]),
-        rewards=-torch.rand(8, 4, generator=generator), log_probs=torch.zeros(8, 4), prompt_lengths=starts + 1,
+        rewards=-torch.rand(8, 4, generator=generator), prompt_lengths=starts + 1,
         lengths=torch.full((8,), 4), terminated=torch.ones(8, dtype=torch.bool),
     )  # fmt: skip
     return replay

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tokenlm.agents import DQN
-from tokenlm.agents.networks import Heads, make_network
+from tokenlm.agents.networks import Heads, LSTMQNetwork, TabularQNetwork
 from tokenlm.agents.networks.heads import NoisyLinear
 from tokenlm.envs import EnvConfig
 
@@ -16,7 +16,7 @@ VALID = torch.tensor([False] * 5 + [True] * 4)
 
 def network(heads: Heads | None = None):
     torch.manual_seed(0)
-    made = make_network("lstm", V, embedding_size=4, hidden_size=D, heads=heads)
+    made = LSTMQNetwork(V, embedding_size=4, hidden_size=D, heads=heads)
     return made.eval()
 
 
@@ -107,7 +107,7 @@ def test_rewards_of_actions_by_gather():
 
 
 def test_the_table_has_a_row_for_every_prefix():
-    net = make_network("tabular", 8, longest=3)
+    net = TabularQNetwork(8, longest=3)
     texts = torch.tensor([[2, a, b, c] for a in (5, 6, 7) for b in (5, 6, 7) for c in (5, 6, 7)])
     rows = net(texts).argmax(-1)
     assert len({tuple(t[: i + 1].tolist()) for t in texts for i in range(4)}) == len(set(rows.flatten().tolist())) == 40

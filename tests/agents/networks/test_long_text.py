@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.autograd.graph import saved_tensors_hooks
 
 from tokenlm.agents import DQN, AgentConfig
-from tokenlm.agents.networks import make_network
+from tokenlm.agents.networks import LSTMQNetwork, TransformerQNetwork
 from tokenlm.agents.networks.attention import causal_attention
 
 V = 20
@@ -42,8 +42,8 @@ def test_gradients_of_the_blocks_are_those_of_the_mask():
 @pytest.mark.parametrize("window", [12, 100])
 def test_a_window_as_long_as_the_text_is_full_attention(window):
     torch.manual_seed(0)
-    full = make_network("transformer", V, max_length=40, **SIZE).eval()
-    windowed = make_network("transformer", V, max_length=40, attention_window=window, **SIZE).eval()
+    full = TransformerQNetwork(V, max_length=40, **SIZE).eval()
+    windowed = TransformerQNetwork(V, max_length=40, attention_window=window, **SIZE).eval()
     windowed.load_state_dict(full.state_dict())
     text = torch.randint(5, V, (2, 12))
     with torch.no_grad():
@@ -52,7 +52,7 @@ def test_a_window_as_long_as_the_text_is_full_attention(window):
 
 def test_a_ring_of_the_window_is_enough_to_act_on_without_end():
     torch.manual_seed(0)
-    network = make_network("transformer", V, max_length=8, attention_window=5, **SIZE).eval()
+    network = TransformerQNetwork(V, max_length=8, attention_window=5, **SIZE).eval()
     text = torch.randint(5, V, (3, 30))
     lengths = torch.tensor([2, 5, 14])
     with torch.no_grad():
@@ -67,7 +67,7 @@ def test_a_ring_of_the_window_is_enough_to_act_on_without_end():
 
 def test_what_left_the_window_of_every_layer_is_forgotten():
     torch.manual_seed(0)
-    network = make_network("transformer", V, max_length=64, attention_window=4, **SIZE).eval()
+    network = TransformerQNetwork(V, max_length=64, attention_window=4, **SIZE).eval()
     text = torch.randint(5, V, (1, 20))
     other = text.clone()
     other[0, 3] = 5 + (other[0, 3] - 4) % 15
@@ -77,7 +77,7 @@ def test_what_left_the_window_of_every_layer_is_forgotten():
 
 
 def test_no_tensor_grows_with_the_square_of_the_length():
-    network = make_network("transformer", V, max_length=600, attention_window=8, **SIZE)
+    network = TransformerQNetwork(V, max_length=600, attention_window=8, **SIZE)
     sizes = []
     with saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
         network(torch.randint(5, V, (1, 512)))
@@ -88,8 +88,8 @@ def test_no_tensor_grows_with_the_square_of_the_length():
 def test_chunks_change_no_gradient(layers):
     settings = {"embedding_size": 8, "hidden_size": 16, "num_layers": layers}
     torch.manual_seed(0)
-    whole = make_network("lstm", V, **settings).double()
-    chunked = make_network("lstm", V, chunk_length=5, **settings).double()
+    whole = LSTMQNetwork(V, **settings).double()
+    chunked = LSTMQNetwork(V, chunk_length=5, **settings).double()
     chunked.load_state_dict(whole.state_dict())
     text, found = torch.randint(5, V, (3, 23)), []
     for network in (whole, chunked):
@@ -104,7 +104,7 @@ def test_chunks_change_no_gradient(layers):
 def test_chunks_keep_less_for_the_backward_pass():
     kept = {}
     for chunk in (None, 32):
-        network, sizes = make_network("lstm", V, embedding_size=8, hidden_size=16, chunk_length=chunk), {}
+        network, sizes = LSTMQNetwork(V, embedding_size=8, hidden_size=16, chunk_length=chunk), {}
         with saved_tensors_hooks(lambda x: sizes.update({x.data_ptr(): x.numel()}) or x, lambda x: x):  # noqa: B023
             network(torch.randint(5, V, (2, 512)))
         kept[chunk] = sum(sizes.values())

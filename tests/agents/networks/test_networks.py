@@ -5,10 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenlm.agents.networks import Heads, make_network, put_rows
+from tokenlm.agents.networks import Heads, LSTMQNetwork, TabularQNetwork, TransformerQNetwork, put_rows
 from tokenlm.agents.networks.precision import resolve_precision
 from tokenlm.envs import Vocabulary
 
+CLASSES = {"lstm": LSTMQNetwork, "transformer": TransformerQNetwork, "tabular": TabularQNetwork}
 V = 20
 SEP = Vocabulary.SEP
 KINDS = {
@@ -29,7 +30,7 @@ KINDS = {
 def network(request):
     torch.manual_seed(0)
     name, settings = KINDS[request.param]
-    return make_network(name, V, **settings).eval()
+    return CLASSES[name](V, **settings).eval()
 
 
 def reads_pairs(network):
@@ -120,13 +121,13 @@ def test_bfloat16_stays_close(network):
 
 
 def test_initial_values_are_optimistic_where_asked():
-    network = make_network("lstm", V, heads=Heads(initial_value=3.0))
+    network = LSTMQNetwork(V, heads=Heads(initial_value=3.0))
     values = network.q_values(network(tokens(4, 5)))
     assert torch.allclose(values, torch.full_like(values, 3.0), atol=0.2)
 
 
 def test_a_text_beyond_the_capacity_is_refused():
-    network = make_network("transformer", V, hidden_size=16, num_layers=1, num_heads=2, max_length=4)
+    network = TransformerQNetwork(V, hidden_size=16, num_layers=1, num_heads=2, max_length=4)
     with pytest.raises(ValueError, match="5 tokens is longer than the network's max_length of 4"):
         network(tokens(1, 5))
     _, state = network.encode(tokens(1, 4), torch.tensor([4]))
@@ -144,7 +145,7 @@ def test_a_text_beyond_the_capacity_is_refused():
 )
 def test_what_cannot_be_made_says_why(name, settings, message):
     with pytest.raises(ValueError, match=message):
-        make_network(name, V, **settings)
+        CLASSES[name](V, **settings)
 
 
 def test_the_precision_that_is_measured_is_one_of_the_two_and_stays():

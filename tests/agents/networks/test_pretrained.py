@@ -9,7 +9,7 @@ import transformers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from tokenlm.agents import DQN, AgentConfig
-from tokenlm.agents.acting.valid_actions import make_rules
+from tokenlm.agents.acting.valid_actions import ValidActions
 from tokenlm.agents.dqn.learner import Learner
 from tokenlm.agents.networks import put_rows
 from tokenlm.agents.networks.making import make_q_network
@@ -164,7 +164,7 @@ def test_token_by_token_is_one_pass_also_for_rows_that_begin_again(folder, tiny,
 def test_an_encoder_decoder_trains(folder, tiny, sentences, pairs, name, settings):
     network = network_of(folder, name, make_tokenizer("word", sentences), tiny, **settings)
     config = AgentConfig(learning_rate=1e-2, batch_size=8)
-    learner = Learner(network, config, make_rules(tiny, 16, torch.device("cpu")))
+    learner = Learner(network, config, ValidActions.of(tiny, 16, torch.device("cpu")))
     losses = [float(learner.update(pairs.rows(torch.arange(8)), 0.0)["loss"]) for _ in range(8)]
     assert losses[-1] < losses[0]
 

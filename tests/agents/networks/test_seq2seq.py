@@ -5,15 +5,15 @@ import torch
 from torch import nn
 
 from tokenlm.agents import DQN, AgentConfig
-from tokenlm.agents.acting.valid_actions import make_rules
+from tokenlm.agents.acting.valid_actions import ValidActions
 from tokenlm.agents.dqn.learner import Learner
-from tokenlm.agents.dqn.rules import make_heads
-from tokenlm.agents.networks import make_network, put_rows
+from tokenlm.agents.networks import Seq2SeqLSTMQNetwork, Seq2SeqTransformerQNetwork, put_rows
 from tokenlm.agents.networks.making import make_q_network
 from tokenlm.agents.networks.pairs import Pairs
 from tokenlm.agents.networks.recurrent import BidirectionalLSTM
 from tokenlm.envs import Vocabulary
 
+CLASSES = {"seq2seq_lstm": Seq2SeqLSTMQNetwork, "seq2seq_transformer": Seq2SeqTransformerQNetwork}
 BOS, SEP, V = Vocabulary.BOS, Vocabulary.SEP, 20
 SIZES = {
     "seq2seq_lstm": {"embedding_size": 8, "hidden_size": 16},
@@ -24,7 +24,7 @@ SIZES = {
 @pytest.fixture(scope="module", params=SIZES)
 def network(request):
     torch.manual_seed(0)
-    return make_network(request.param, V, max_length=16, **SIZES[request.param]).eval()
+    return CLASSES[request.param](V, max_length=16, **SIZES[request.param]).eval()
 
 
 def padded(*texts):
@@ -121,8 +121,8 @@ def test_a_task_of_pairs_is_needed_to_train_one(tiny, name):
 def test_every_kind_of_rule_trains_them(tiny, pairs, name, loss):
     torch.manual_seed(0)
     config = AgentConfig.of(None, {"network": {"name": name, **SIZES[name]}, "loss": loss, "learning_rate": 1e-2})
-    network = make_q_network(config.network, tiny, 16, make_heads(config))
-    learner = Learner(network, config, make_rules(tiny, 16, torch.device("cpu")))
+    network = make_q_network(config.network, tiny, 16, config.rule.heads())
+    learner = Learner(network, config, ValidActions.of(tiny, 16, torch.device("cpu")))
     losses = [float(learner.update(pairs.rows(torch.arange(8)), 0.0)["loss"]) for _ in range(20)]
     assert min(losses[-5:]) < losses[0]
     assert all(torch.isfinite(p).all() for p in network.parameters())
@@ -132,7 +132,7 @@ def test_every_kind_of_rule_trains_them(tiny, pairs, name, loss):
 def test_they_learn_to_copy_what_they_read(name, rate):
     """The target is the source, word for word: no answer can be had from the target side alone."""
     torch.manual_seed(0)
-    network = make_network(name, 9, **SIZES[name] | {"num_layers": 1, "hidden_size": 32})
+    network = CLASSES[name](9, **SIZES[name] | {"num_layers": 1, "hidden_size": 32})
     optimizer = torch.optim.Adam(network.parameters(), rate)
     for _ in range(120):
         words = torch.randint(5, 9, (24, 2))
