@@ -230,9 +230,7 @@ def env_config_from(env: str | EnvConfig | gym.Env | gym.vector.VectorEnv) -> En
         env = gym.make(env)
     config = getattr(env.unwrapped, "config", None)
     if not isinstance(config, EnvConfig):
-        raise ValueError(
-            f"the agents learn on TokenLM environments, not on {env}; make it with gym.make('TokenLM-v0', …)"
-        )
+        raise ValueError(f"expected a TokenLM environment, not {env}; make it with gym.make('TokenLM-v0', …)")
     return config
 
 

@@ -29,7 +29,7 @@ class TabularMDP:
             actions unless the ending is "fixed".
         next_states: (S, W) int32, state after each word.
         log_eos: (S,) log p*(<eos> | state), nats; -inf with the ending "fixed".
-        without_eos: (S,) increase of each of these while `<eos>` is masked, nats.
+        without_eos: (S,) increase of the state's `log_probs` while `<eos>` is masked, nats.
     """
 
     def __init__(self, world: World) -> None:

@@ -24,7 +24,7 @@ SCORES: dict[str, Score] = {
 def sequence_score(name: str) -> Score:
     """The score called `name`: one of `SCORES`, or "module:function" of (hypothesis, reference) texts.
 
-    A user's function raises ValueError when it returns a number outside 0 to 1.
+    A user's function that returns a number outside 0 to 1 raises ValueError at that call.
 
     Raises ValueError for an unknown name, a missing module or function, or an object that is not callable.
     """

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
 from gymnasium.vector.utils import batch_space
 
 
@@ -48,7 +48,7 @@ class MultiTokenSpace(MultiDiscrete):
         return super().sample(mask=mask, probability=probability)
 
 
-def token_spaces(valid: npt.NDArray[np.bool_], context_length: int) -> tuple[Box, TokenSpace]:
+def token_spaces(valid: npt.NDArray[np.bool_], context_length: int) -> tuple[Space[npt.NDArray[np.int64]], TokenSpace]:
     """The observation and action space of one environment.
 
     Args:

@@ -75,7 +75,7 @@ class World:
             mask_in_info=False,
         )
         read = (config.corpus, config.arpa, config.target_model)
-        return _remembered(plain, tuple(entry for source in read for entry in _fingerprint(source)))
+        return _cached_world(plain, tuple(entry for source in read for entry in _fingerprint(source)))
 
     @property
     def vocab_size(self) -> int:
@@ -233,5 +233,5 @@ def _fingerprint(corpus: str | tuple[Any, ...] | None) -> tuple[tuple[str, int, 
 
 
 @lru_cache(maxsize=4)
-def _remembered(config: EnvConfig, fingerprint: tuple[tuple[str, int, int], ...]) -> World:
+def _cached_world(config: EnvConfig, fingerprint: tuple[tuple[str, int, int], ...]) -> World:
     return World(config)

@@ -149,11 +149,11 @@ def _listed_mass(trie: Trie, model: Automaton, vocab_size: int, counted: npt.NDA
 
 
 def _within(trie: Trie, levels: list[Ngrams], model: Automaton, size: int, wide: int, missing: Ints) -> list[Ngrams]:
-    """The n-grams of the model over ids below `size`, in which the words from there on are `<unk>`."""
+    """The n-grams of the model over ids below `size`, with the foreign words from there on merged into `<unk>`."""
     foreign = np.arange(wide) >= size
     outside = _listed_mass(trie, model, wide, foreign)
     parent, word = np.divmod(trie.keys, wide)
-    # A context that lists a foreign word or <unk> must list <unk>; in all others it backs off as they do.
+    # A context that lists a foreign word or <unk> must list <unk>; in all others <unk> backs off as they do.
     listed = np.zeros(len(outside), np.bool_)
     listed[parent[foreign[word] | (word == Vocabulary.UNK)]] = True
     shares = len(missing) + 1

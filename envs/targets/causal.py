@@ -13,7 +13,7 @@ from ..text.vocabulary import Vocabulary
 _ENTRIES = 1 << 26  # entries of a (prefixes, V) block computed at a time
 
 
-class Reader(Protocol):
+class CausalModel(Protocol):
     """A neural language model over the ids of the environment, batched, on one device.
 
     Attributes:
@@ -40,7 +40,7 @@ class Reader(Protocol):
         """`state` of B rows with `rows` (R,) replaced by `new`; `state` itself must not be used again."""
         ...
 
-    def on(self, device: torch.device) -> Reader:
+    def on(self, device: torch.device) -> CausalModel:
         """The same model on `device`."""
         ...
 
@@ -51,13 +51,13 @@ class CausalTarget:
     The model computes on the device of its inputs; for NumPy arrays on the GPU if there is one.
 
     Args:
-        reader: the model.
+        model: the model.
     """
 
-    def __init__(self, reader: Reader) -> None:
-        self.vocab_size = reader.vocab_size
+    def __init__(self, model: CausalModel) -> None:
+        self.vocab_size = model.vocab_size
         self.context_size: int | None = None
-        self._readers: dict[str, Reader] = {"": reader}
+        self._models: dict[str, CausalModel] = {"": model}
 
     def log_prob(self, prefixes: Any, tokens: Any, expected: Any = None) -> Any:
         """(B,) log p*(token | prefix); see `Target`."""
@@ -70,35 +70,35 @@ class CausalTarget:
         windows = torch.as_tensor(prefixes).to(where)
         size = max(1, _ENTRIES // self.vocab_size)
         with torch.no_grad():
-            parts = [self.reader(where).read(trimmed(part))[0] for part in windows.split(size)]
+            parts = [self.model_on(where).read(trimmed(part))[0] for part in windows.split(size)]
         return as_given(torch.cat(parts) if parts else torch.zeros(0, self.vocab_size), prefixes)
 
     def memory(self, num_rows: int, like: Any) -> CausalMemory:
         """See `RecurrentTarget`."""
-        return CausalMemory(self.reader(compute_device(like)), num_rows, like)
+        return CausalMemory(self.model_on(compute_device(like)), num_rows, like)
 
-    def reader(self, where: torch.device) -> Reader:
+    def model_on(self, where: torch.device) -> CausalModel:
         """The model on a device, copied there at the first call."""
         key = str(where)
-        if key not in self._readers:
-            self._readers[key] = self._readers[""].on(where)
-        return self._readers[key]
+        if key not in self._models:
+            self._models[key] = self._models[""].on(where)
+        return self._models[key]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_readers": {"": self._readers[""]}}
+        return {**self.__dict__, "_models": {"": self._models[""]}}
 
 
 class CausalMemory:
-    """The state of a `Reader` for B rows; see `Memory`.
+    """The state of a `CausalModel` for B rows; see `Memory`.
 
     Args:
-        reader: the model, on the device to compute on.
+        model: the model, on the device to compute on.
         num_rows: B.
         like: an array of the namespace and device of inputs and outputs.
     """
 
-    def __init__(self, reader: Reader, num_rows: int, like: Any) -> None:
-        self._reader = reader
+    def __init__(self, model: CausalModel, num_rows: int, like: Any) -> None:
+        self._model = model
         self._like = like[:0]
         self._device = compute_device(like)
         self._rows = torch.arange(num_rows, device=self._device)
@@ -121,13 +121,13 @@ class CausalMemory:
         windows = trimmed(torch.as_tensor(prefixes).to(self._device))
         all_rows = len(chosen) == len(self._rows) and bool((chosen == self._rows).all())
         if self._log_probs is None and not all_rows:  # the other rows need some state until they begin
-            self._log_probs, self._state = self._reader.read(windows[:1].repeat(len(self._rows), 1))
-        log_probs, state = self._reader.read(windows)
+            self._log_probs, self._state = self._model.read(windows[:1].repeat(len(self._rows), 1))
+        log_probs, state = self._model.read(windows)
         if all_rows or self._log_probs is None:
             self._log_probs, self._state = log_probs, state
         else:
             self._log_probs = self._log_probs.index_copy(0, chosen, log_probs)
-            self._state = self._reader.put(self._state, chosen, state)
+            self._state = self._model.put(self._state, chosen, state)
 
     @torch.no_grad()
     def advance(self, tokens: Any, active: Any) -> None:
@@ -136,7 +136,7 @@ class CausalMemory:
         if self._log_probs is None or not bool(goes_on.any()):
             return
         read = torch.where(goes_on, torch.as_tensor(tokens).to(self._device), Vocabulary.BOS)
-        log_probs, self._state = self._reader.step(read, self._state, goes_on)
+        log_probs, self._state = self._model.step(read, self._state, goes_on)
         self._log_probs = torch.where(goes_on[:, None], log_probs, self._log_probs)
 
 

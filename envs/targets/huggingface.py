@@ -58,7 +58,7 @@ def load_huggingface(name: str, tokenizer: Tokenizer, longest: int = 0) -> Causa
             f"the model {name!r} reads at most {positions} tokens, but context_length + max_new_tokens is {longest}; "
             "make them smaller"
         )
-    return CausalTarget(HuggingFaceReader(model.eval().requires_grad_(False), own))
+    return CausalTarget(HuggingFaceModel(model.eval().requires_grad_(False), own))
 
 
 @dataclass
@@ -76,8 +76,8 @@ class CachedText:
     own: Tensor
 
 
-class HuggingFaceReader:
-    """See `Reader`.
+class HuggingFaceModel:
+    """See `CausalModel`.
 
     Args:
         model: a `transformers` causal model, frozen.
@@ -101,12 +101,12 @@ class HuggingFaceReader:
         self._cache = "cache" if "cache" in arguments else "past_key_values"  # its name in newer versions
 
     def read(self, prefixes: Tensor) -> tuple[Tensor, CachedText]:
-        """See `Reader`."""
+        """See `CausalModel`."""
         own = prefixes != Vocabulary.PAD
         return self._forward(prefixes, CachedText(library().DynamicCache(), own[:, :0]), own)
 
     def step(self, tokens: Tensor, state: CachedText, active: Tensor) -> tuple[Tensor, CachedText]:
-        """See `Reader`."""
+        """See `CausalModel`."""
         log_probs, state = self._forward(tokens[:, None], state, torch.ones_like(active)[:, None])
         state.own[:, -1] = active
         used = int(state.own.any(0).to(torch.int64).argmax())
@@ -117,7 +117,7 @@ class HuggingFaceReader:
         return log_probs, state
 
     def put(self, state: CachedText, rows: Tensor, new: CachedText) -> CachedText:
-        """See `Reader`."""
+        """See `CausalModel`."""
         width = new.own.shape[1]
         lacking = max(0, width - state.own.shape[1])
         state.own = torch.nn.functional.pad(state.own, (lacking, 0))
@@ -130,8 +130,8 @@ class HuggingFaceReader:
                 setattr(layer, name, wide)
         return state
 
-    def on(self, device: torch.device) -> HuggingFaceReader:
-        """See `Reader`."""
+    def on(self, device: torch.device) -> HuggingFaceModel:
+        """See `CausalModel`."""
         if device == self.device:
             return self
         moved = copy.copy(self)

@@ -77,7 +77,7 @@ class NGramTarget(Automaton):
                 raise ValueError(
                     f"token ids must lie between 0 and {vocab_size - 1}, but the documents hold {low} to {high}"
                 )
-            if low == Vocabulary.PAD:  # a prefix's padding would then be read as context
+            if low == Vocabulary.PAD:  # else the padding of a prefix would count as context
                 raise ValueError(
                     f"documents to fit hold words, but one has <pad> (id {Vocabulary.PAD}) in it; strip the padding"
                 )

@@ -99,7 +99,7 @@ def pair_tokenizer(
     stop_words: frozenset[str] = frozenset(),
     user_dictionary: str | None = None,
 ) -> PairTokenizer:
-    """Train the tokenizer of a pair task; the words of the training targets are its writable ones.
+    """Train the tokenizer of a pair task; only words of the training targets are valid actions.
 
     Args:
         train: cleaned pairs.

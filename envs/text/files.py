@@ -40,5 +40,5 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {str(path)!r}") from None
-    except ValueError as problem:  # wrong JSON and wrong UTF-8 alike
+    except ValueError as problem:  # invalid JSON or invalid UTF-8
         raise ValueError(f"{path} is not a JSON file: {problem}") from None

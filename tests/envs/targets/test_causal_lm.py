@@ -132,15 +132,15 @@ def test_waiting_rows_leave_the_others_alone(config):
 def test_a_step_reads_one_token(config, monkeypatch):
     env = TokenLMEnv(config)
     env.reset(seed=0)
-    reader = env._episodes._memory._reader
+    model = env._episodes._memory._model
     read: list[int] = []
-    forward = reader.model.forward
+    forward = model.model.forward
 
     def counting(*args, **kwargs):
         read.append(kwargs["input_ids"].shape[1])
         return forward(*args, **kwargs)
 
-    monkeypatch.setattr(reader.model, "forward", counting)
+    monkeypatch.setattr(model.model, "forward", counting)
     for _ in range(8):
         env.step(int(env.world.words[0]))
         env.target_log_probs()
@@ -223,9 +223,9 @@ def test_rows_may_begin_one_after_the_other(config):
 
 def test_the_model_is_frozen_and_shared(config):
     env = TokenLMEnv(config)
-    reader = env.world.target.target.reader(torch.device("cpu"))
-    assert not reader.model.training
-    assert not any(p.requires_grad for p in reader.model.parameters())
+    model = env.world.target.target.model_on(torch.device("cpu"))
+    assert not model.model.training
+    assert not any(p.requires_grad for p in model.model.parameters())
     assert TokenLMEnv(config, split="test").world is env.world
 
 
