@@ -54,8 +54,7 @@ class AllTexts:
         replay = EpisodeReplay(count, 1, horizon, int(self.words.max()) + 1, device=device)
         tokens = np.concatenate([np.full((count, 1), Vocabulary.BOS), self.tokens], axis=1)
         full, ones = np.full(count, horizon), np.ones(count, np.int64)
-        none = np.zeros((count, horizon), np.float32)
-        arrays = (tokens, self.tokens, self.rewards.astype(np.float32), none, ones, full, ones.astype(np.bool_))
+        arrays = (tokens, self.tokens, self.rewards.astype(np.float32), ones, full, ones.astype(np.bool_))
         replay.add(*(torch.from_numpy(a).to(device) for a in arrays))
         return replay.rows(torch.arange(count, device=device))
 

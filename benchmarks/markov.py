@@ -54,7 +54,7 @@ def train(job: tuple[str, str | None, int]) -> dict[str, Any]:
     torch.set_num_threads(1)
     from tokenlm.agents import DQN
     from tokenlm.agents.evaluation.evaluate import play, reference_returns
-    from tokenlm.cli import parse_run
+    from tokenlm.parsing import parse_run
 
     settings = {**CLASSES[name], **({"seconds": ABLATION_SECONDS, **ABLATIONS[ablation]} if ablation else {})}
     seconds, _ = settings.pop("seconds"), settings.pop("asked")

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tokenlm.agents.runs.training import Run
-from tokenlm.cli import parse_run
+from tokenlm.parsing import parse_run
 
 from record import print_table, write_result
 

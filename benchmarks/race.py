@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tokenlm.agents.runs.race import Race
-from tokenlm.cli import parse_race
+from tokenlm.parsing import parse_race
 
 from record import write_result
 

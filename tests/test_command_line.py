@@ -10,7 +10,8 @@ import yaml
 
 from tokenlm.agents import DQN, RunConfig
 from tokenlm.agents.runs.training import Run, load_run
-from tokenlm.cli import config_names, main, parse_run
+from tokenlm.cli import main
+from tokenlm.parsing import config_names, parse_run
 
 SMALL = [
     "--agent.network.embedding_size=8", "--agent.network.hidden_size=16", "--agent.num_envs=8", "--agent.batch_size=8",
@@ -199,7 +200,7 @@ MISTAKES = [
     (["train", "quikstart"], "no configuration 'quikstart'; did you mean 'quickstart'"),
     (
         ["train", "quickstart", "--agent.lerning_rate=1"],
-        "no field 'agent.lerning_rate'; did you mean 'agent.learning_rate'",
+        "the agent has no setting 'lerning_rate'; did you mean 'learning_rate'",
     ),
     (
         ["train", "quickstart", "--env.max_new_tokens=many"],
@@ -226,7 +227,17 @@ MISTAKES = [
     (["generate", "RUN", "--beams", "2", "--stream"], "a beam search knows its texts at the end only"),
     (["generate", "RUN", "--prompt", "the", "--prompts", "x"], "give --prompt or --prompts, not both"),
     (["generate", "RUN", "--prompts", "nowhere.txt"], "there is no file 'nowhere.txt'; give one with a prompt on each"),
-    (["config", "BAD"], "there is no field 'agent.lr'"),
+    (["config", "BAD"], "the agent has no setting 'lr'; did you mean 'learning_rate'"),
+    (["config", "quickstart", "--agent.hidden_size=8"], "did you mean 'network.hidden_size'"),
+    (
+        ["config", "quickstart", "--agent.loss=dqn", "--agent.td_weight=2"],
+        "loss 'dqn' has no setting 'td_weight'; iq_learn has it",
+    ),
+    (
+        ["config", "quickstart", "--agent.network.lora_rank=2"],
+        "the network 'lstm' has no setting 'lora_rank'; pretrained has it",
+    ),
+    (["config", "quickstart", "--agent.learning_rate=abc"], "learning_rate must be a number or a schedule"),
     (["train", "EMPTY"], "is empty"),
     (["train", "WRONG"], "is not UTF-8"),
 ]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tokenlm.cli import config_names
+from tokenlm.parsing import config_names
 from tokenlm.envs import EnvConfig
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import sys
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+import yaml
 
-    from tokenlm.agents import RunConfig
-    from tokenlm.agents.runs.race import RaceConfig
-
-Config = TypeVar("Config")
-_SETTINGS = "--algorithm_settings."
-_BELOW = "/"  # between the names of a setting and of one within it, in place of a dot
+from tokenlm.envs import nearest
+from tokenlm.parsing import field_names, parse_race, parse_run
 
 USAGE = """usage: tokenlm COMMAND …
 
@@ -41,8 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0 if words else 2)
     from jsonargparse import ArgumentError
 
-    from tokenlm.envs import nearest
-
     commands = {"train": _train, "evaluate": _evaluate, "generate": _generate, "race": _race, "config": _config}
     if words[0] == "--version":
         from tokenlm import __version__
@@ -62,78 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(_readable(str(problem)))
 
 
-def config_names(command: str = "train") -> list[str]:
-    """Names of the configurations that are shipped: of races for the command "race", else of runs."""
-    names = [p.name for p in resources.files("tokenlm.configs").iterdir() if p.name.endswith(".yaml")]
-    return sorted(n.removesuffix(".yaml") for n in names if n.startswith("race-") == (command == "race"))
-
-
-def config_path(name: str, command: str = "train") -> Path:
-    """The YAML file of a configuration given by name or path."""
-    from tokenlm.envs import nearest
-
-    names = config_names(command)
-    if Path(name).is_file():
-        return Path(name)
-    if name in names:
-        return Path(str(resources.files("tokenlm.configs") / f"{name}.yaml"))
-    raise FileNotFoundError(
-        f"there is no configuration {name!r}{nearest(name, names)}; use a YAML file or one of {', '.join(names)}"
-    )
-
-
-def parse_run(words: Sequence[str], command: str = "train") -> RunConfig:
-    """The run described by `[CONFIG] [--FIELD VALUE …]`."""
-    from tokenlm.agents import RunConfig
-
-    return _parsed(RunConfig, words, command)
-
-
-def parse_race(words: Sequence[str]) -> RaceConfig:
-    """The race described by `CONFIG [--FIELD VALUE …]`."""
-    from tokenlm.agents.runs.race import RaceConfig
-
-    return _parsed(RaceConfig, words, "race")
-
-
-def _parsed(kind: type[Config], words: Sequence[str], command: str) -> Config:
-    from tokenlm.agents.runs.config import with_settings
-
-    parser = _parser(kind, command)
-    named = [] if not words or words[0].startswith("-") else ["--config", str(config_path(words[0], command))]
-    parsed = parser.parse_args([*named, *map(_one_name, words[1:] if named else words)])
-    values = parser.instantiate(parsed).as_dict()
-    values.pop("config", None)
-    if settings := values.get("algorithm_settings"):
-        below = {name.replace(_BELOW, "."): settings.pop(name) for name in list(settings) if _BELOW in name}
-        values["algorithm_settings"] = with_settings(settings, below)
-    return kind(**values)
-
-
-def _one_name(word: str) -> str:
-    """`word`, and where it names a setting within a setting ("--algorithm_settings.network.hidden_size"), one name.
-
-    jsonargparse would put it in the place of all that stands in the outer one, and leave its value a text.
-    """
-    option, equals, value = word.partition("=")
-    if option.startswith(_SETTINGS):
-        option = _SETTINGS + option.removeprefix(_SETTINGS).replace(".", _BELOW)
-    return option + equals + value
-
-
-def _parser(kind: type, command: str) -> ArgumentParser:
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(
-        prog=f"tokenlm {command} [CONFIG]",
-        description=f"CONFIG is the path of a YAML file or one of: {', '.join(config_names(command))}.",
-        exit_on_error=False,
-    )
-    parser.add_argument("--config", action="config", help="a YAML file, read before the fields that follow")
-    parser.add_class_arguments(kind, as_group=False)
-    return parser
-
-
 def _train(words: list[str]) -> None:
     config = parse_run(words)
     from tokenlm.agents.runs.training import Run
@@ -149,8 +68,6 @@ def _race(words: list[str]) -> None:
 
 
 def _config(words: list[str]) -> None:
-    import yaml
-
     config = parse_run(words, "config")
     from tokenlm.agents.runs.training import plain
 
@@ -261,25 +178,13 @@ def _readable(message: str) -> str:
     top = re.search(r"[Kk]ey ['\"]([\w.]+)['\"] is not expected|does not accept option '([\w.]+)'", message)
     if unknown or inside or top:
         from tokenlm.agents import RunConfig
-        from tokenlm.envs import nearest
 
         found = unknown or inside or top
         name = ".".join(part for part in found.groups() if part) if found else ""
-        close = nearest(name, _field_names(RunConfig()))
+        close = nearest(name, field_names(RunConfig()))
         return f"there is no field {name!r}{close}; `tokenlm train --help` lists them all"
     message = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", message.replace("Parser key ", ""))
     return message.replace("Expected a typing.Literal", "expected one of ").replace("Expected a ", "expected ")
-
-
-def _field_names(config: Any, prefix: str = "") -> list[str]:
-    """All fields of a configuration, with dots."""
-    names = []
-    for field in dataclasses.fields(config):
-        names.append(prefix + field.name)
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            names += _field_names(value, f"{prefix}{field.name}.")
-    return names
 
 
 def _fail(message: str) -> NoReturn:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...envs import nearest
 from ...envs.arguments import changed, check_settings, make_settings, names_of, number
 from ..acting.exploration import Exploration
-from ..networks.making import network_config
+from ..networks import NETWORKS, NetworkConfig, network_config
 from ..networks.precision import ProductPrecision
 from .optimizer import OptimizerConfig
 from .rule import Rule
 from .rule_names import make_rule, rule_class
 from .rules import RULES
 from .schedules import Schedule
-
-if TYPE_CHECKING:
-    from ..networks.config import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -44,13 +41,6 @@ class PhraseConfig:
         check_settings(self)
 
 
-if TYPE_CHECKING:
-    _Network, _Rule, _Optimizer, _Phrases, _Schedule = NetworkConfig, Rule, OptimizerConfig, PhraseConfig, Schedule
-else:  # what YAML and the command line may give; `AgentConfig` makes the dataclasses above of it
-    _Network = _Rule = _Optimizer = _Phrases = dict[str, Any]
-    _Schedule = Schedule | float
-
-
 def _given(**settings: Any) -> Any:
     return field(default_factory=lambda: dict(settings))
 
@@ -58,6 +48,9 @@ def _given(**settings: Any) -> Any:
 @dataclass(frozen=True)
 class AgentConfig:
     """The learner and how it explores.
+
+    Parts may be given in their short form: a name or a mapping of settings for the network, the rule, the optimizer and
+    the phrases, a number for a schedule. They are kept as the dataclasses named below.
 
     Args:
         network: the Q-network: its name, or a name and settings, {name: transformer, num_layers: 4}.
@@ -97,16 +90,16 @@ class AgentConfig:
         phrases: how many, or {count: 100, length: 4, decision_cost: 0.1}; see `PhraseConfig`.
     """
 
-    network: _Network = _given(name="lstm")
+    network: NetworkConfig = _given(name="lstm")
     loss: str = "soft_q"
-    rule: _Rule = _given()
+    rule: Rule = _given()
     gamma: float = number(1.0, 0.0, 1.0)
-    temperature: _Schedule | None = None
-    epsilon: _Schedule = Schedule(0.1, 0.0, 0.5)
+    temperature: Schedule | None = None
+    epsilon: Schedule = Schedule(0.1, 0.0, 0.5)
     exploration: Exploration = "uniform"
     redistribute: bool = False
-    learning_rate: _Schedule = Schedule(4e-3, 1e-4)
-    optimizer: _Optimizer = _given(name="adam")
+    learning_rate: Schedule = Schedule(4e-3, 1e-4)
+    optimizer: OptimizerConfig = _given(name="adam")
     precision: ProductPrecision = "float32"
     batch_size: int = number(32, 1)
     replay_ratio: float = number(8.0, 0.0)
@@ -121,7 +114,7 @@ class AgentConfig:
     target_update_interval: int = number(1, 1)
     averaged: bool = False
     num_envs: int = number(64, 1)
-    phrases: _Phrases = _given(count=0)
+    phrases: PhraseConfig = _given(count=0)
 
     def __post_init__(self) -> None:
         """Make the parts' dataclasses, and refuse values that cannot work, each with one sentence."""
@@ -133,7 +126,7 @@ class AgentConfig:
         }
         for name in _SCHEDULES:
             if (value := getattr(self, name)) is not None:
-                made[name] = Schedule.of(value)
+                made[name] = Schedule.of(value, name)
         for name, value in made.items():
             object.__setattr__(self, name, value)
         check_settings(self)
@@ -205,6 +198,7 @@ class AgentConfig:
         return dataclasses.replace(base, **chosen)
 
 
+_MEANT = {"lr": "learning_rate", "tau": "temperature", "buffer_size": "replay_capacity"}  # names from other libraries
 _SCHEDULES = ("temperature", "epsilon", "learning_rate")
 _WORDS = {"optimizer": "name", "phrases": "count"}  # what a word or a number alone stands for
 _INSIDE = {
@@ -250,4 +244,6 @@ def _place(name: str, loss: str) -> tuple[str | None, str]:
         return _INSIDE[name]
     if any(name in names_of(rule) for rule in (rule_class(loss), *RULES.values())):
         return "rule", name
-    raise ValueError(f"the agent has no setting {name!r}{nearest(name, [*names, *_INSIDE])}")
+    meant = _MEANT.get(name) or (f"network.{name}" if any(name in names_of(n) for n in NETWORKS.values()) else None)
+    close = f"; did you mean {meant!r}?" if meant else nearest(name, [*names, *_INSIDE])
+    raise ValueError(f"the agent has no setting {name!r}{close}")

@@ -1,0 +1,232 @@
+"""Configurations from YAML files and the command line: `[CONFIG] [--FIELD VALUE …]` to a typed dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+from tokenlm.envs.arguments import names_of, nearest
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from tokenlm.agents import RunConfig
+    from tokenlm.agents.runs.race import RaceConfig
+
+Config = TypeVar("Config")
+
+# Fields that hold settings by name. jsonargparse does not look into them; `AgentConfig` or the algorithm checks them.
+_OPEN = re.compile(r"(?P<field>algorithm_settings|agent|entries\..+?\.(?:settings|search))\.(?P<name>.+)")
+
+
+_WORDS = {"network": "name", "optimizer": "name", "phrases": "count"}  # the setting that a word alone stands for
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-3 as text; people mean a number."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("None$"), ["N"])
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def config_names(command: str = "train") -> list[str]:
+    """Names of the configurations that are shipped: of races for the command "race", else of runs."""
+    names = [p.name for p in resources.files("tokenlm.configs").iterdir() if p.name.endswith(".yaml")]
+    return sorted(n.removesuffix(".yaml") for n in names if n.startswith("race-") == (command == "race"))
+
+
+def config_path(name: str, command: str = "train") -> Path:
+    """The YAML file of a configuration given by name or path."""
+    names = config_names(command)
+    if Path(name).is_file():
+        return Path(name)
+    if name in names:
+        return Path(str(resources.files("tokenlm.configs") / f"{name}.yaml"))
+    raise FileNotFoundError(
+        f"there is no configuration {name!r}{nearest(name, names)}; use a YAML file or one of {', '.join(names)}"
+    )
+
+
+def parse_run(words: Sequence[str], command: str = "train") -> RunConfig:
+    """The run described by `[CONFIG] [--FIELD VALUE …]`."""
+    from tokenlm.agents import RunConfig
+
+    return _parsed(RunConfig, words, command)
+
+
+def parse_race(words: Sequence[str]) -> RaceConfig:
+    """The race described by `CONFIG [--FIELD VALUE …]`."""
+    from tokenlm.agents.runs.race import RaceConfig
+
+    return _parsed(RaceConfig, words, "race")
+
+
+def _parsed(kind: type[Config], words: Sequence[str], command: str) -> Config:
+    parser = _parser(kind, command)
+    if any(word in ("-h", "--help") for word in words):
+        print(parser.format_help() + "\n" + parts_help())
+        sys.exit(0)
+    words, given = list(words), {}
+    if words and not words[0].startswith("-"):
+        path = config_path(words.pop(0), command)
+        given = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a safe loader
+        if not isinstance(given, dict):
+            raise ValueError(f"{path} is no configuration: its YAML must be a mapping of fields")
+    rest = _take_settings(words, given)
+    agent = given.pop("agent", {}) if "agent" in names_of(kind) else None
+    values = parser.instantiate(parser.parse_args(rest, namespace=parser.parse_object(given))).as_dict()
+    if agent is not None:
+        from tokenlm.agents import AgentConfig
+
+        values["agent"] = AgentConfig.of(None, agent)
+    return kind(**values)
+
+
+def _parser(kind: type, command: str) -> ArgumentParser:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog=f"tokenlm {command} [CONFIG]",
+        description=f"CONFIG is the path of a YAML file or one of: {', '.join(config_names(command))}.",
+        exit_on_error=False,
+    )
+    parser.add_class_arguments(kind, as_group=False, skip={"agent"} & set(names_of(kind)))
+    return parser
+
+
+def _take_settings(words: Sequence[str], given: dict[str, Any]) -> list[str]:
+    """Put the settings among `words` into `given`, in place; the other words come back.
+
+    Where they choose another network or rule, what the file says of the former one is kept as far as the new one has
+    it.
+    """
+    rest: list[str] = []
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        option, equals, value = word.partition("=")
+        found = _OPEN.fullmatch(option.removeprefix("--"))
+        if not option.startswith("--") or not found:
+            rest.append(word)
+            continue
+        if not equals and not queue:
+            raise ValueError(f"{option} needs a value")
+        chosen = yaml.load(value if equals else queue.pop(0), _Loader)
+        field, inner = found["field"], found["name"].split(".")
+        if field == "agent":
+            _choose(given.setdefault("agent", {}), inner, chosen)
+        # Names of entries may have dots; all others are cut at them.
+        outer = field.split(".") if not field.startswith("entries.") else ["entries", *field[8:].rsplit(".", 1)]
+        _place(given, [*outer, *inner])[inner[-1]] = chosen
+    return rest
+
+
+def _choose(agent: dict[str, Any], names: list[str], chosen: Any) -> None:
+    """Make room in the settings of `agent` for one more: parts in their long form, nothing of another kind."""
+    from tokenlm.agents.dqn.rules import RULES
+    from tokenlm.agents.networks import NETWORKS
+
+    part = names[0]
+    if len(names) > 1 and part in _WORDS and not isinstance(agent.get(part, {}), dict):
+        agent[part] = {_WORDS[part]: agent[part]}
+    kinds, settings = (NETWORKS, agent.get("network")) if part == "network" else (RULES, agent.get("rule"))
+    chooses = names in (["network"], ["network", "name"], ["loss"])
+    kind = kinds.get(chosen) if chooses and isinstance(chosen, str) else None
+    if kind is not None and isinstance(settings, dict):
+        kept = {key: value for key, value in settings.items() if key in names_of(kind)}
+        agent["network" if part == "network" else "rule"] = kept
+        if names == ["network"]:
+            names.append("name")
+
+
+def _place(given: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The mapping that holds the last of `names`, made where it is missing."""
+    for depth, name in enumerate(names[:-1]):
+        given = given.setdefault(name, {})
+        if not isinstance(given, dict):
+            raise ValueError(
+                f"there is no setting {'.'.join(names)}: {'.'.join(names[: depth + 1])} is {given!r}, which has none "
+                "below it"
+            )
+    return given
+
+
+def field_names(config: Any, prefix: str = "") -> list[str]:
+    """All fields of a configuration, with dots."""
+    names = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        names.append(prefix + field.name)
+        if dataclasses.is_dataclass(value):
+            names += field_names(value, f"{prefix}{field.name}.")
+    return names
+
+
+def parts_help() -> str:
+    """What can be set of the agent, each network and rule, the optimizer and the phrases, with defaults."""
+    from tokenlm.agents import AgentConfig
+    from tokenlm.agents.dqn.config import PhraseConfig
+    from tokenlm.agents.dqn.optimizer import OptimizerConfig
+    from tokenlm.agents.dqn.rules import RULES
+    from tokenlm.agents.networks import NETWORKS
+
+    return "\n".join(
+        [
+            *_part_help("agent", "", {"": AgentConfig}),
+            *_part_help("agent.network", "--agent.network.name", NETWORKS),
+            *_part_help("agent.rule", "--agent.loss", RULES),
+            *_part_help("agent.optimizer", "", {"": OptimizerConfig}),
+            *_part_help("agent.phrases", "", {"": PhraseConfig}),
+        ]
+    )
+
+
+def _part_help(field: str, choice: str, kinds: dict[str, Any]) -> list[str]:
+    lines, settings = [f"settings below {field}:", ""], {}
+    for name, kind in kinds.items():
+        explained = _explained(kind)
+        own = [inner for inner in dataclasses.fields(kind) if inner.name != "name" or not choice]
+        for inner in own:
+            settings.setdefault(inner.name, (explained.get(inner.name, "").rstrip("."), inner))
+        if choice:
+            known = ", ".join(f"{inner.name} {inner.default}" for inner in own)
+            lines.append(f"  {choice} {name}: {(kind.__doc__ or '').splitlines()[0]}")
+            lines += _wrapped(f"settings: {known}" if known else "no settings")
+    lines += [""] if choice else []
+    for name, (text, inner) in settings.items():
+        shown = str(inner.type).removeprefix("Literal")
+        lines.append(f"  --{field}.{name} {name.upper()}")
+        lines += _wrapped(f"{text} (type: {shown}, default: {_default(inner)})")
+    return [*lines, ""]
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 96, initial_indent=" " * 8, subsequent_indent=" " * 8)
+
+
+def _explained(kind: Any) -> dict[str, str]:
+    """What the docstrings of a class and its bases say of each argument."""
+    from docstring_parser import parse
+
+    texts: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        for argument in parse(each.__doc__ or "").params:
+            texts[argument.arg_name] = " ".join((argument.description or "").split())
+    return texts
