@@ -1,4 +1,4 @@
-"""Parts that all Transformers here are built of: blocks, rotary positions, attention within a window."""
+"""Shared parts of the Transformers: blocks, rotary positions, sliding-window attention."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Kind = TypeVar("Kind", bound=nn.Module)
 
 
 class Block(nn.Module):
-    """Attention and a two-layer perceptron, each behind a LayerNorm and added to the residual.
+    """Pre-norm Transformer block: attention and a two-layer perceptron, each with a LayerNorm and a residual.
 
     Args:
         hidden_size: D.
-        num_heads: attention heads; D must divide by them.
+        num_heads: attention heads; must divide D.
         dropout: after each of the two, while training.
     """
 
@@ -35,35 +35,35 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def heads(self, x: Tensor, turn: Turn | None) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T, D) residual -> query, key and value (B, heads, T, D / heads), the first two turned by `turn`."""
+        """(B, T, D) -> query, key and value, each (B, heads, T, D / heads); `turn` rotates query and key."""
         query, key, value = split_heads(self.mix(self.norm_mix(x)), 3, self.num_heads)
         if turn is not None:
             query, key = rotate(query, *turn), rotate(key, *turn)
         return query, key, value
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """(B, T, D) residual and (B, heads, T, D / heads) attention to the block's output."""
+        """(B, T, D) residual and (B, heads, T, D / heads) attention output -> the block's output (B, T, D)."""
         return self.feed(self.add(x, mixed))
 
     def add(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """(B, T, D) residual with (B, heads, T, D / heads) attention joined."""
+        """Add the projected attention output (B, heads, T, D / heads) to the residual (B, T, D)."""
         return x + self.dropout(self.project(mixed.transpose(1, 2).flatten(2)))
 
     def feed(self, x: Tensor) -> Tensor:
-        """(B, T, D) residual with the perceptron's output joined."""
+        """Add the perceptron's output to the residual (B, T, D)."""
         return x + self.dropout(self.shrink(F.gelu(self.grow(self.norm_feed(x)))))
 
 
 def refuse_odd_heads(hidden_size: int, num_heads: int, rotary: bool) -> None:
-    """Raise ValueError where `hidden_size` cannot be shared out among the heads."""
+    """Raise ValueError unless `num_heads` divides `hidden_size`, with an even quotient for rotary positions."""
     if hidden_size % num_heads or (rotary and hidden_size // num_heads % 2):
         raise ValueError(
-            f"hidden_size {hidden_size} must divide by num_heads {num_heads}, for rotary positions into even parts"
+            f"hidden_size {hidden_size} must be a multiple of num_heads {num_heads}, an even one for rotary positions"
         )
 
 
 def initialise(network: nn.Module, num_layers: int) -> None:
-    """GPT-2's first weights: small embeddings, and smaller still what joins the residual."""
+    """GPT-2's initialisation: small embeddings; projections onto the residual shrink with the number of layers."""
     for name, parameter in network.named_parameters():
         if name.startswith(("embedding", "positions")):
             nn.init.normal_(parameter, std=0.02)
@@ -72,18 +72,18 @@ def initialise(network: nn.Module, num_layers: int) -> None:
 
 
 def each(modules: nn.ModuleList, kind: type[Kind]) -> Iterator[Kind]:
-    """The modules of a list that are of `kind`, which says so to type checkers."""
+    """The modules of a list that are of `kind`; a typed iterator for type checkers."""
     return (module for module in modules if isinstance(module, kind))
 
 
 def split_heads(x: Tensor, parts: int, num_heads: int) -> tuple[Tensor, ...]:
-    """(B, T, parts · D) -> `parts` of (B, heads, T, D / heads)."""
+    """(B, T, parts · D) -> `parts` tensors (B, heads, T, D / heads)."""
     batch, width, size = x.shape
     return x.view(batch, width, parts, num_heads, size // parts // num_heads).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def angles(place: Tensor, head_size: int) -> Turn:
-    """Cosine and sine (B or 1, 1, T, S / 2) that queries and keys of S numbers are turned by at `place` (B or 1, T)."""
+    """Cosine and sine (B or 1, 1, T, S / 2) of the rotary angles, for head size S at positions `place` (B or 1, T)."""
     half = head_size // 2
     frequency = 10_000.0 ** (-torch.arange(half, device=place.device, dtype=torch.float32) / half)
     angle = place[:, None, :, None] * frequency
@@ -91,23 +91,23 @@ def angles(place: Tensor, head_size: int) -> Turn:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding (Su et al. 2021) of (B, heads, T, S), turned by angles (B or 1, 1, T, S / 2)."""
+    """Rotary position embedding (Su et al. 2021) of x (B, heads, T, S) with cos and sin (B or 1, 1, T, S / 2)."""
     first, second = x.chunk(2, -1)
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor, window: int | None) -> Tensor:
-    """Attention of every token to itself and to those before it, `window` in all; to all of them where None.
+    """Causal attention, optionally to the last `window` tokens only.
 
-    Within a window the text is cut into blocks of `window` tokens: a query sees its own block and the one before it,
-    so that time and memory grow with T · window and there is no (T, T) mask.
+    With a window the text is split into blocks of `window` tokens, and a query attends to its own block and the
+    previous one. Time and memory grow with T · window, and there is no (T, T) mask.
 
     Args:
         query: (B, heads, T, S).
-        key: as the query.
-        value: as the query.
-        window: tokens seen, at least 1.
+        key: same shape as the query.
+        value: same shape as the query.
+        window: tokens that a query attends to, its own included, at least 1; None for all.
 
     Returns: (B, heads, T, S).
     Source: Beltagy et al. 2020, "Longformer", sec. 3.1, in its causal form.
@@ -121,11 +121,11 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, window: int | No
     begin = [x[:, :window].view(batch, heads, window, size) for x in (query, key, value)]
     first = F.scaled_dot_product_attention(begin[0], begin[1], begin[2], is_causal=True)  # no block before it
 
-    # Counted from the first key of the block before, query i is key i + window.
+    # Positions relative to the first key of the previous block: query i is at i + window.
     distance = torch.arange(window, device=query.device)[:, None] + window
     distance = distance - torch.arange(2 * window, device=query.device)
     visible = (distance >= 0) & (distance < window)
-    # Two blocks at every block: overlapping views, so that no key is copied.
+    # The previous and the own block of each query block, as overlapping views without a copy.
     key, value = (x.unfold(1, 2 * window, window).transpose(2, 3) for x in (key, value))
     others = query[:, window:].view(batch * heads, blocks - 1, window, size)
     rest = F.scaled_dot_product_attention(others, key, value, attn_mask=visible)

@@ -1,4 +1,4 @@
-"""What every Q-network offers: one causal pass over whole texts, and steps that cost the same at any length."""
+"""`QNetwork`, the base class: one causal pass over whole texts, and steps of one token from a recurrent state."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ State = tuple[Tensor, ...]
 
 
 class QNetwork(nn.Module):
-    """Reads token prefixes; heads turn what it has read into values.
+    """Maps token prefixes to hidden vectors, and hidden vectors to values with its heads.
 
-    A subclass maps tokens to hidden vectors. The action head is linear, so the value of one action needs one row of
-    its weights only.
+    A subclass maps tokens to hidden vectors. The action head is linear, so the value of one action needs only one row
+    of its weights.
 
     Args:
         vocab_size: V.
         hidden_size: D, width of the hidden vectors.
-        heads: which heads to put on them.
+        heads: which heads the network has.
 
     Attributes:
-        num_actions: V, or V + P where actions V + p write phrases; the width of every V-wide head below.
+        num_actions: V, or V + P if action V + p writes phrase p. Replaces V in the shapes of heads and their outputs.
         head: (D -> V · atoms) action values, or their advantages in a dueling network.
         value_head: (D -> value_bins) state values in a dueling network.
-        behaviour_head: (D -> V) logits of the policy that wrote the data, None without.
-        reward_head: (D -> V) rewards, None without.
+        behaviour_head: (D -> V) logits of the behaviour policy, or None.
+        reward_head: (D -> V) rewards, or None.
         max_length: longest text in tokens; None for no limit.
         notes: messages to print at start.
     """
@@ -42,7 +42,7 @@ class QNetwork(nn.Module):
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.heads = heads = heads or Heads()
-        if heads.atoms > 1 and not heads.quantiles:  # even logits have their mean in the middle of the support
+        if heads.atoms > 1 and not heads.quantiles:  # logits over `support`, where a constant bias has no effect
             action_bias, state_bias = 0.0, 0.0
         else:
             action_bias, state_bias = heads.initial_value, heads.initial_value if heads.value_bins == 1 else 0.0
@@ -58,38 +58,38 @@ class QNetwork(nn.Module):
         self.register_buffer("support", torch.linspace(*heads.support, points), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, T) int64, right-padded -> (B, T, D) hidden vectors; each sees the tokens up to its own."""
+        """(B, T) int64, right-padded -> (B, T, D) hidden vectors; vector t depends on the tokens up to t only."""
         raise NotImplementedError
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
-        """Read prefixes of different length.
+        """Encode prefixes of different lengths.
 
         Args:
             tokens: (B, T) int64, right-padded.
             lengths: (B,) int64, at least 1.
 
-        Returns: (B, D) hidden vectors after the last token of each, and the state to `step` on from.
+        Returns: (B, D) hidden vectors at the last tokens, and the recurrent state or cache for `step`.
         """
         raise NotImplementedError
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read one token more, (B,) int64 -> (B, D) and the new state. The old state must not be used again."""
+        """Append one token, (B,) int64 -> (B, D) and the new state. The old state may be modified: do not reuse it."""
         raise NotImplementedError
 
     def q_values(self, hidden: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Action values (up to a constant of the state in a dueling network).
+        """Action values; in a dueling network up to a constant per state.
 
         Args:
             hidden: (..., D).
-            valid: (V,) or (..., V) bool, actions that may be chosen; all of them if None.
+            valid: (V,) or (..., V) bool, the valid actions; all of them if None.
 
-        Returns: (..., V), -inf where not valid.
+        Returns: (..., V), -inf for actions that are not valid.
         """
         if self.heads.atoms > 1:
             atoms = self.action_atoms(hidden)
             values = atoms.mean(-1) if self.heads.quantiles else torch.softmax(atoms, -1) @ self.support
         elif valid is not None and valid.ndim == 1:
-            # A bias of -inf costs nothing, where a mask would be one more pass over all V values, and one backwards.
+            # A bias of -inf is free; a mask would cost one more pass over all V values, forward and backward.
             weight, bias = effective(self.head)
             return F.linear(hidden, weight, bias.masked_fill(~valid, -torch.inf))
         else:
@@ -102,11 +102,11 @@ class QNetwork(nn.Module):
         return atoms.unflatten(-1, (self.num_actions, self.heads.atoms))
 
     def action_values(self, hidden: Tensor, actions: Tensor) -> Tensor:
-        """(..., D), (...) int64 -> (...) values of the actions taken, without a (..., V) tensor."""
+        """(..., D), (...) int64 -> (...) values of the given actions, without a (..., V) tensor."""
         return _of_actions(self.head, hidden, actions, self.sparse_gradients)
 
     def action_rewards(self, hidden: Tensor, actions: Tensor) -> Tensor:
-        """(..., D), (...) int64 -> (...) output of the reward head for the actions taken, nats."""
+        """(..., D), (...) int64 -> (...) output of the reward head for the given actions, nats."""
         if self.reward_head is None:
             raise ValueError("this network has no reward head")
         return _of_actions(self.reward_head, hidden, actions)
@@ -119,10 +119,10 @@ class QNetwork(nn.Module):
         return self.heads.value_scale * values.squeeze(-1)
 
     def policy_values(self, hidden: Tensor, valid: Tensor) -> Tensor:
-        """What the agent acts by, π ∝ exp(·/τ): (B, D) and (B, V) or (V,) bool -> (B, V), -inf where not valid.
+        """Logits of the policy times τ, π ∝ exp(·/τ): (B, D) and (B, V) or (V,) bool -> (B, V), -inf if not valid.
 
-        Action values; with a behaviour head log π_β and a multiple of the advantage (Snell et al. 2023, sec. 4.2;
-        Hong et al. 2024, eq. 6).
+        The action values, or with a behaviour head log π_β plus a multiple of the advantage (Snell et al. 2023,
+        sec. 4.2; Hong et al. 2024, eq. 6).
         """
         values = self.q_values(hidden, valid)
         if self.behaviour_head is None or self.heads.behaviour is None:
@@ -133,15 +133,15 @@ class QNetwork(nn.Module):
         return (log_behaviour + self.heads.behaviour * values).masked_fill(~valid, -torch.inf)
 
     def save_settings(self, folder: Path) -> None:
-        """Write into the folder of a saved agent what making the network again needs beside its configuration."""
+        """Save what loading needs beside the configuration and the weights, into the folder of a saved agent."""
 
     def use_sparse_gradients(self, with_head: bool) -> list[Tensor]:
-        """Give the token embedding, and the action head if only taken actions train it, gradients of the rows met.
+        """Use sparse gradients for the token embedding, and for the action head if only taken actions train it.
 
         Args:
-            with_head: the action head too.
+            with_head: for the action head too.
 
-        Returns: the parameters that are to have sparse gradients.
+        Returns: the parameters that will have sparse gradients.
         """
         embeddings = (m for m in self.modules() if isinstance(m, nn.Embedding))
         found = [m for m in embeddings if m.num_embeddings == self.vocab_size and m.weight.requires_grad]
@@ -158,7 +158,7 @@ class QNetwork(nn.Module):
         return [parameter for head in self._heads for parameter in head.parameters()]
 
     def resample_noise(self) -> None:
-        """New noise for noisy heads, used until `eval()`; nothing without them."""
+        """Draw new noise for noisy heads, used until `eval()`. No effect on other heads."""
         for head in self._heads:
             if isinstance(head, NoisyLinear):
                 head.resample()
@@ -174,12 +174,12 @@ def _of_actions(head: nn.Linear, hidden: Tensor, actions: Tensor, sparse: bool =
 
 
 def put_rows(state: State, rows: Tensor, new: State) -> None:
-    """state[rows] = new, in place, for episodes that begin while others go on.
+    """state[rows] = new, in place: for rows whose next episode begins.
 
     Args:
-        state: of B episodes; every tensor has the batch first.
+        state: of B episodes; the batch is the first dimension of every tensor.
         rows: (R,) int64.
-        new: of R episodes.
+        new: state of R episodes.
     """
     for old, fresh in zip(state, new, strict=True):
         old[rows] = fresh.to(old.dtype)

@@ -1,4 +1,4 @@
-"""What every Q-network can be told. Each network adds its own settings in a class beside it."""
+"""Settings that several Q-networks share. The file of each network has a subclass with its own settings."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class NetworkConfig:
     Args:
         name: which network; each subclass has its own.
         initial_value: every Q-value before training, nats.
-        value_scale: nats that one unit of the value head stands for. Returns paid at the end run to hundreds of nats;
-            a value head that grows to them more slowly than the policy leaves the policy to explain them.
-        noisy: learned noise on the heads' weights, which explores (Fortunato et al. 2018).
+        value_scale: factor of the value head's output, nats. Returns given at the end of an episode reach hundreds of
+            nats. If the value head learns this scale more slowly than the policy, the policy absorbs the difference.
+        noisy: learned noise on the weights of the heads, for exploration (Fortunato et al. 2018).
 
     Attributes:
-        normalized: the hidden vectors are behind a LayerNorm.
+        normalized: the network's hidden vectors are the output of a LayerNorm.
         layer_norm: put a LayerNorm before the heads.
-        embedding_file: word vectors to begin the token embedding with; None for none.
-        takes_phrases: the head can have a row for each phrase.
+        embedding_file: file of word vectors that initialise the token embedding, or None.
+        takes_phrases: the action head can have a row for each phrase.
     """
 
     normalized = False
@@ -41,34 +41,35 @@ class NetworkConfig:
     noisy: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, each with one sentence."""
+        """Raise ValueError for a setting that cannot work."""
         check_settings(self)
 
     def make(
         self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None
     ) -> QNetwork:
-        """The network.
+        """Make the network.
 
         Args:
             vocab_size: V.
-            heads: to put on its hidden vectors.
-            env: the environment's arguments; they say how long texts get.
+            heads: which heads it has.
+            env: the environment's arguments, which determine the longest text.
             tokenizer: the environment's.
-            saved: folder of a saved agent whose weights will be loaded, so that no others are read; None for none.
+            saved: folder of a saved agent whose weights the caller loads afterwards; no pretrained weights are read.
+                None for a new agent.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class EmbeddingConfig(NetworkConfig):
-    """A network with a token embedding of its own.
+    """A network that trains its own token embedding.
 
     Args:
-        hidden_size: width of the hidden vectors that the heads read.
-        num_layers: layers, of encoder and decoder each.
+        hidden_size: width of the hidden vectors.
+        num_layers: layers; with an encoder and a decoder, of each.
         dropout: dropout probability while training.
-        embedding_file: word vectors to begin the token embedding with: word2vec or GloVe text, or a .npy array with a
-            row for each token id. Their length must be that of the embedding.
+        embedding_file: word vectors that initialise the token embedding: word2vec or GloVe text, or a .npy array with
+            one row per token id. They must have the size of the embedding.
     """
 
     hidden_size: int = number(256, 1)
@@ -83,9 +84,9 @@ class RecurrentConfig(EmbeddingConfig):
 
     Args:
         embedding_size: width of the token embedding.
-        layer_norm: put a LayerNorm before the heads; the loss "pqn" has one in any case.
-        chunk_length: for long text: tokens whose inner states the backward pass keeps at a time. Each chunk then runs
-            twice; gradients are the same. None keeps all.
+        layer_norm: put a LayerNorm before the heads; the loss "pqn" always has one.
+        chunk_length: for long texts: tokens per chunk of gradient checkpointing. Each chunk runs twice, with the same
+            gradients. None for no checkpointing.
     """
 
     embedding_size: int = number(128, 1)
@@ -98,7 +99,7 @@ class AttentionConfig(EmbeddingConfig):
     """A network of attention blocks.
 
     Args:
-        num_heads: attention heads; hidden_size must divide by them.
+        num_heads: attention heads; must divide hidden_size.
     """
 
     normalized = True
@@ -106,5 +107,5 @@ class AttentionConfig(EmbeddingConfig):
 
 
 def longest_text(env: EnvConfig) -> int:
-    """Most tokens of a text: corpus episodes and full windows must both fit, and one token more."""
+    """Longest text in tokens: a full window, the new tokens, and one more; corpus episodes fit too."""
     return env.context_length + env.max_new_tokens + 1

@@ -1,9 +1,9 @@
-"""A linear head and what is wanted of its V outputs, in blocks: the (N, V) tensor never exists.
+"""A linear head fused with the soft maximum over its V outputs: computed in blocks, without the (N, V) tensor.
 
-The update needs two numbers of all those outputs: the value of the action taken, a gather, and the soft maximum. In
-blocks of columns that stay in the cache these cost one matrix product; the backward pass makes each block again where
-keeping them would take too much memory (Wijmans et al. 2025, "Cut your losses in large-vocabulary language models").
-On a GPU the same two passes are Triton kernels (`triton_head`); this file is the plain form they must equal.
+The update needs only two numbers of the V outputs: that of the action taken, which is a gather, and the soft maximum.
+In blocks of columns that fit the cache they cost one matrix product. The backward pass recomputes each block if keeping
+all of them would take too much memory (Wijmans et al. 2025, "Cut your losses in large-vocabulary language models").
+On a GPU both passes are Triton kernels (`triton_head`); this file is the reference implementation.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 
 from . import triton_head
 
-COLUMNS = 1024  # most actions in a block: with 1,024 rows 4 MiB, which the processor's cache holds
-BLOCK = 1 << 20  # outputs in a block where there are more rows, so that it stays in the cache and in bounds
-NARROWEST = 128  # actions in a block; narrower products would be slow
-KEPT = 1 << 23  # outputs kept from the forward pass for the backward one, 32 MiB
-NEVER = -1e30  # output of an action that is not valid; finite, so that a block without valid actions is no nan
+COLUMNS = 1024  # most actions in a block; with 1,024 rows 4 MiB, which fit the CPU's cache
+BLOCK = 1 << 20  # most outputs in a block, so that blocks of more rows fit the cache too
+NARROWEST = 128  # fewest actions in a block; narrower products are slow
+KEPT = 1 << 23  # most outputs that the forward pass keeps for the backward pass, 32 MiB
+NEVER = -1e30  # output of an action that is not valid; finite, so that a block without valid actions gives no nan
 
 
 def soft_maximum(
@@ -31,7 +31,7 @@ def soft_maximum(
     temperature: float,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """τ·log Σ_a exp(z_a/τ) of z = W·hidden + b over the valid actions, their maximum at τ = 0. No gradient.
+    """τ·log Σ_a exp(z_a/τ) of z = W·hidden + b over the valid actions; the maximum at τ = 0. No gradient.
 
     Args:
         hidden: (N, D).
@@ -39,8 +39,8 @@ def soft_maximum(
         bias: (V,).
         valid: (V,) bool.
         temperature: τ >= 0.
-        dtype: what the products are made in. With bfloat16 every z is off by up to 2^-8·(Σ|W||hidden| + |b| + |z|), and
-            so is the result at most.
+        dtype: of the matrix products. With bfloat16 the error of every z, and so of the result, is at most
+            2^-8·(Σ|W||hidden| + |b| + |z|).
 
     Returns: (N,) in the dtype of `hidden`.
     """
@@ -60,7 +60,7 @@ def taken_and_soft_maximum(
     temperature: float,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
-    """Output of the actions taken, and `soft_maximum` of all valid ones, both with gradients.
+    """Outputs of the actions taken, and the `soft_maximum` over the valid actions, both with gradients.
 
     Their difference is τ log π(a | s) of the policy π ∝ exp(z/τ).
 
@@ -68,19 +68,19 @@ def taken_and_soft_maximum(
         hidden: (N, D).
         weight: (V, D).
         bias: (V,).
-        valid: (V,) bool; the actions taken need not be among them.
+        valid: (V,) bool; the actions taken need not be valid.
         actions: (N,) int64.
-        temperature: τ >= 0; at 0 the gradient of the maximum goes to the first of the largest.
-        dtype: what the products over all V are made in, see `soft_maximum`; the outputs taken are exact.
+        temperature: τ >= 0; at 0 the gradient of the maximum goes to the first of equal maxima.
+        dtype: of the matrix products over all V, see `soft_maximum`; the outputs of the actions taken are exact.
 
-    Returns: two of (N,).
+    Returns: two tensors (N,).
     """
     result: tuple[Tensor, Tensor] = _TakenAndPeak.apply(hidden, weight, bias, valid, actions, temperature, dtype)
     return result
 
 
 class _Head:
-    """The outputs divided by τ, block by block."""
+    """The outputs divided by τ, in blocks of columns."""
 
     def __init__(
         self, hidden: Tensor, weight: Tensor, bias: Tensor, valid: Tensor, temperature: float, dtype: torch.dtype
@@ -96,9 +96,9 @@ class _Head:
         self.columns = [slice(start, start + width) for start in range(0, len(weight), width)]
 
     def blocks(self, keep: bool = False) -> Iterator[tuple[slice, Tensor]]:
-        """Columns and their (N, columns) outputs; the next block overwrites them unless they are to be kept."""
+        """Slices of columns and their (N, columns) outputs. Without `keep` the next block overwrites the outputs."""
         count = len(self.hidden)
-        # A new block for each would leave holes that the next does not fit, and take new pages from the system.
+        # A new allocation per block would fragment the memory.
         place = None if keep else self.hidden.new_empty(count * (self.columns[0].stop if self.columns else 0))
         for columns in self.columns:
             weight, bias = self.weight[columns], self.bias[columns]
@@ -106,10 +106,10 @@ class _Head:
             yield columns, torch.addmm(bias, self.hidden, weight.t(), out=out)
 
     def soft_maximum(self, keep: bool = False) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """(N,) soft maxima, (blocks, N) share of each block in exp(peak/τ), and the outputs if they are to be kept."""
+        """(N,) soft maxima, (blocks, N) share of each block in exp(peak/τ), and with `keep` the outputs."""
         parts, kept = [], []
         for _, block in self.blocks(keep):
-            # log_softmax is one fused pass where logsumexp is five; what it took off is the log-sum-exp.
+            # log_softmax is one fused pass and logsumexp is five; their difference to the outputs is the log-sum-exp.
             below = torch.log_softmax(block, -1, dtype=self.exact)
             parts.append(block.amax(-1).to(self.exact) - below.amax(-1))
             if keep:
@@ -119,11 +119,11 @@ class _Head:
         return peak * self.temperature, (logs - peak).exp_(), kept
 
     def maximum(self) -> Tensor:
-        """(N,) largest outputs; a quarter faster than asking which they are."""
+        """(N,) largest outputs; a quarter faster than `best`, which also gives their indices."""
         return torch.stack([block.amax(-1) for _, block in self.blocks()]).amax(0).to(self.exact)
 
     def best(self) -> tuple[Tensor, Tensor]:
-        """(N,) largest outputs, and which actions have them."""
+        """(N,) largest outputs, and (N,) their actions."""
         best = [(columns.start, *block.max(-1)) for columns, block in self.blocks()]
         values, which = torch.stack([v for _, v, _ in best]).max(0)
         places = torch.stack([start + place for start, _, place in best])
@@ -179,7 +179,7 @@ class _TakenAndPeak(torch.autograd.Function):
 def _through_softmax(
     ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, valid: Tensor, shares: Tensor, to_peak: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the soft maxima: each output's is its probability, of which each block has a share."""
+    """Gradients of the soft maxima: the softmax within each block times the block's share."""
     head = _Head(hidden, weight, bias, valid, ctx.temperature, ctx.dtype)
     work = head.weight.dtype
     to_hidden = torch.zeros_like(hidden)

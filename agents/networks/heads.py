@@ -1,4 +1,4 @@
-"""What stands on a network's hidden vectors: action values, state values, behaviour, noise."""
+"""The heads of a Q-network: action values, state values, behaviour policy, rewards; noisy layers."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class Heads:
     """Which heads a Q-network has.
 
     Args:
-        initial_value: what every action value is before training, nats.
-        value_scale: nats that one unit of the value head stands for.
-        atoms: numbers for each action: 1 for a value, more for a distribution of returns (small vocabularies).
-        value_bins: numbers of the value head: 1 for a value, more for a histogram over `support`.
+        initial_value: every action value before training, nats.
+        value_scale: factor of the value head's output, nats.
+        atoms: outputs per action: 1 for a value, more for a distribution of returns (small vocabularies).
+        value_bins: outputs of the value head: 1 for a value, more for a histogram over `support`.
         support: lowest and highest return of a distribution or histogram, nats.
-        quantiles: the atoms are quantiles, not probabilities over `support`.
-        behaviour: a second V-wide head for the policy that wrote the data, and how much of the advantage to add to
-            its log-probability when acting; None for none.
-        likelihood_ratio: the action head holds logits of p(a | s), and the advantage is p(a | s)/π_β(a | s) (Q-SFT).
-        rewards: a head for the reward of each action, which a sum of rewards is shared out by.
+        quantiles: the atoms are quantiles; else they are logits over `support`.
+        behaviour: weight of the advantage that the policy adds to log π_β, with a second V-wide head for the behaviour
+            policy π_β; None for no such head.
+        likelihood_ratio: the action head gives logits of p(a | s), and the advantage is p(a | s)/π_β(a | s) (Q-SFT).
+        rewards: a V-wide head for the reward of each action, used for return decomposition.
         noisy: learned noise on the weights of all heads (Fortunato et al. 2018).
         layer_norm: a LayerNorm before the heads.
-        num_actions: how many actions there are, more than V where some write phrases; None for V.
+        num_actions: number of actions, more than V if some write phrases; None for V.
     """
 
     initial_value: float = 0.0
@@ -44,7 +44,7 @@ class Heads:
     num_actions: int | None = None
 
     def linear(self, inputs: int, outputs: int, bias: float = 0.0) -> nn.Linear:
-        """A head of this kind, small weights and constant bias."""
+        """A linear layer, noisy if `noisy`, with small random weights and the given bias."""
         made = NoisyLinear(inputs, outputs) if self.noisy else nn.Linear(inputs, outputs)
         nn.init.normal_(made.weight, std=0.02)
         nn.init.constant_(made.bias, bias)
@@ -76,7 +76,7 @@ class NoisyLinear(nn.Linear):
             noise.copy_(normal.sign() * normal.abs().sqrt())
 
     def effective(self) -> tuple[Tensor, Tensor]:
-        """(outputs, inputs) weights and (outputs,) biases with the present noise."""
+        """(outputs, inputs) weights and (outputs,) biases with the current noise."""
         if not self.training:
             return self.weight, self.bias
         noise = torch.outer(self.noise_out, self.noise_in)
@@ -88,5 +88,5 @@ class NoisyLinear(nn.Linear):
 
 
 def effective(head: nn.Linear) -> tuple[Tensor, Tensor]:
-    """(outputs, D) weights and (outputs,) biases of a head, present noise included."""
+    """(outputs, D) weights and (outputs,) biases of a head, with the current noise if it is noisy."""
     return head.effective() if isinstance(head, NoisyLinear) else (head.weight, head.bias)

@@ -1,4 +1,4 @@
-"""Embedding, LSTM, linear: the seed network."""
+"""The LSTM Q-network: embedding, LSTM, linear heads."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .recurrent import LSTM, in_chunks
 
 @dataclass(frozen=True)
 class LSTMConfig(RecurrentConfig):
-    """Embedding, LSTM, linear.
+    """Embedding, LSTM, linear heads.
 
     Args:
-        skip: the heads see the newest token's embedding too, so that what one token says of the next need not pass the
-            gates.
+        skip: the input of the heads includes the last token's embedding, so that bigram statistics need not pass
+            through the gates.
     """
 
     name: str = "lstm"
@@ -47,9 +47,9 @@ class LSTMQNetwork(QNetwork):
         hidden_size: D.
         num_layers: LSTM layers.
         dropout: on the embedding, between layers and on the output, while training.
-        heads: which heads to put on the hidden vectors.
-        skip: the heads see the newest token's embedding beside the LSTM's output, D is then the sum of both widths.
-        chunk_length: tokens whose inner states the backward pass keeps at a time; None for the whole text's.
+        heads: which heads the network has.
+        skip: concatenate the last token's embedding to the LSTM's output; D is then the sum of both widths.
+        chunk_length: tokens per chunk of gradient checkpointing; None for none.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class LSTMQNetwork(QNetwork):
         return self._read(out[:, 0], embedded), (h.transpose(0, 1), c.transpose(0, 1))
 
     def _read(self, hidden: Tensor, embedded: Tensor) -> Tensor:
-        """What the heads see of the LSTM's output and the newest token's embedding."""
+        """The hidden vectors, from the LSTM's output and the last token's embedding."""
         hidden = self.dropout(hidden)
         seen: Tensor = self.norm_heads(torch.cat([hidden, embedded], -1) if self.skip else hidden)
         return seen

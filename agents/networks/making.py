@@ -33,7 +33,7 @@ class _Pretrained(PretrainedConfig):
     def make(
         self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None
     ) -> QNetwork:
-        """The kind of network that the model is."""
+        """Make the network, causal or encoder–decoder like its model."""
         kind = PretrainedSeq2SeqQNetwork if is_encoder_decoder(self, saved) else PretrainedCausalQNetwork
         return kind(vocab_size, self, longest_text(env), tokenizer, saved, heads)
 
@@ -51,13 +51,13 @@ NETWORKS: dict[str, type[NetworkConfig]] = {
 def network_config(
     network: NetworkConfig | Mapping[str, Any] | str | None, base: NetworkConfig | None = None
 ) -> NetworkConfig:
-    """The configuration of a network.
+    """The configuration of a network from its name or settings.
 
     Args:
-        network: its name, its settings with or without a name, or the configuration itself.
-        base: settings to start from, where the name is the same or not given; None for the LSTM's defaults.
+        network: its name, its settings with or without "name", or a configuration, which is returned unchanged.
+        base: supplies the name if `network` has none, and the defaults if the names are equal; None for the LSTM.
 
-    Raises ValueError for an unknown name, and for a setting that the network does not have.
+    Raises ValueError for an unknown name or a setting that the network does not have.
     """
     if isinstance(network, NetworkConfig):
         return network
@@ -80,16 +80,17 @@ def make_q_network(
     saved: Path | None = None,
     phrases: Phrases | None = None,
 ) -> QNetwork:
-    """The Q-network, long enough for the environment's texts.
+    """Make a Q-network that fits the longest text of the environment.
 
     Args:
         network: its settings.
         env: the environment's arguments.
         vocab_size: V.
         heads: those that the learning rule needs.
-        tokenizer: the environment's, which pretrained weights and word vectors are matched by.
-        saved: folder of a saved agent whose weights will be loaded, so that no others are read; None for none.
-        phrases: that one decision may write; None for single tokens alone.
+        tokenizer: the environment's, needed for pretrained weights and word vectors.
+        saved: folder of a saved agent whose weights the caller loads afterwards; no pretrained weights or word vectors
+            are read. None for a new agent.
+        phrases: phrases that are actions too; None if only tokens are.
     """
     heads = heads or Heads()
     heads = dataclasses.replace(
@@ -103,7 +104,7 @@ def make_q_network(
     made = network.make(vocab_size, heads, env, tokenizer, saved)
     if network.embedding_file is not None and saved is None:
         if tokenizer is None:
-            raise ValueError("embedding_file needs the environment's tokenizer; it is for DQN")
+            raise ValueError("embedding_file needs the environment's tokenizer, which only DQN passes on")
         embedding = made.get_submodule("embedding")
         if isinstance(embedding, nn.Embedding):
             found = use_word_vectors(embedding, network.embedding_file, tokenizer)

@@ -1,4 +1,4 @@
-"""A text of two parts, `<bos> source <sep> target`: apart for an encoder and a decoder, and together again."""
+"""Splits texts `<bos> source <sep> target` for an encoder and a decoder, and puts the outputs back in place."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ...envs import Vocabulary
 
 @dataclass(frozen=True)
 class Pairs:
-    """B texts, taken apart at the first `<sep>` of each.
+    """B texts, each split at its first `<sep>`.
 
     Args:
-        source: (B, S) int64, what stands before it, right-padded.
-        source_lengths: (B,) int64, tokens of the source, at least 1 (`<bos>`).
-        target: (B, T) int64, from the separator on, right-padded.
+        source: (B, S) int64, the tokens before `<sep>`, right-padded.
+        source_lengths: (B,) int64, at least 1 (`<bos>`).
+        target: (B, T) int64, `<sep>` and the tokens after it, right-padded.
     """
 
     source: Tensor
@@ -26,15 +26,15 @@ class Pairs:
 
     @classmethod
     def of(cls, tokens: Tensor) -> Pairs:
-        """(B, length) int64, right-padded; raises ValueError where a text has no separator or nothing before it."""
+        """Split (B, length) int64, right-padded. Raises ValueError for a text without a source and `<sep>`."""
         separators = tokens == Vocabulary.SEP
         starts = separators.int().argmax(1)
         missing = ~separators.any(1) | (starts == 0)
         if bool(missing.any()):
             row = int(missing.nonzero()[0, 0])
             raise ValueError(
-                f"an encoder–decoder network reads texts of the form <bos> source <sep> target, but the ids "
-                f"{tokens[row, :8].tolist()} … have no <sep> ({Vocabulary.SEP}) behind a source; "
+                f"an encoder–decoder network needs texts of the form <bos> source <sep> target, but the ids "
+                f"{tokens[row, :8].tolist()} … have no <sep> ({Vocabulary.SEP}) after a source; "
                 "use a task of pairs, or the network 'lstm' or 'transformer'"
             )
         length = tokens.shape[1]
@@ -46,23 +46,23 @@ class Pairs:
 
     @property
     def is_source(self) -> Tensor:
-        """(B, S) bool, where a source has a token."""
+        """(B, S) bool, True for tokens of the source and False for padding."""
         return inside(self.source_lengths, self.source.shape[1])
 
     def placed(self, hidden: Tensor, length: int) -> Tensor:
-        """(B, T, D) vectors of the target's tokens -> (B, length, D) where they stand in the text, 0 before."""
+        """(B, T, D) vectors of the target -> (B, length, D), moved to their positions in the text; 0 before them."""
         place = torch.arange(length, device=hidden.device) - self.source_lengths[:, None]
         moved = hidden.gather(1, place.clamp(min=0)[..., None].expand(-1, -1, hidden.shape[-1]))
         return moved * (place >= 0)[..., None]
 
 
 def inside(lengths: Tensor, width: int) -> Tensor:
-    """(B,) lengths -> (B, width) bool, True before the end."""
+    """(B,) lengths -> (B, width) bool, True at positions below the length."""
     return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
 def widened(memory: Tensor, width: int, dim: int) -> Tensor:
-    """`memory` with zeros behind it along `dim` up to `width`, contiguous, so that rows of other batches fit in."""
+    """`memory` padded with zeros along `dim` to `width`, so that rows of other batches have the same shape."""
     shape = list(memory.shape)
     shape[dim] = width
     result = memory.new_zeros(shape)
@@ -71,6 +71,6 @@ def widened(memory: Tensor, width: int, dim: int) -> Tensor:
 
 
 def refuse_longer(length: int, max_length: int) -> None:
-    """Raise ValueError for a text that does not fit the network's memory."""
+    """Raise ValueError if `length` is more than `max_length`."""
     if length > max_length:
         raise ValueError(f"a text of {length} tokens is longer than the network's max_length of {max_length}")

@@ -1,4 +1,4 @@
-"""Which tokens of a pretrained model stand for a token of the environment."""
+"""Maps tokens of the environment to tokens of a pretrained model."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from ...envs import Vocabulary
 from ...envs.text import Tokenizer
 from ...envs.text.subwords import SubwordTokenizer
 
-_SOURCE = "\x1f"  # a vocabulary of pairs has it before the source's own words
-_MARKS = f"\x00{_SOURCE}"  # and "\x00" stands before a subword that is spelled like one of our special tokens
+_SOURCE = "\x1f"  # prefix of the source's words in a vocabulary of pairs
+_MARKS = f"\x00{_SOURCE}"  # "\x00" is the prefix of a subword that is spelled like a special token
 
 
 def pieces_of(tokenizer: Tokenizer, model_tokenizer: Any, config: Any) -> list[list[int]]:
-    """For each id of the environment the ids of the model that it is made of, at least one.
+    """The model's token ids for each token id of the environment, at least one each.
 
-    A subword of a tokenizer.json is the model's token that is spelled the same. Any other token is what the model's
-    tokenizer cuts its text into, as it would within a text: behind a blank where the environment's tokenizer writes one
-    between words. Of the special tokens `<bos>`, `<eos>`, `<pad>` and `<unk>` are the model's own, its end of text
-    where it has none; `<sep>` begins the decoder of an encoder–decoder model, else it is the model's separator, or a
-    line break where it has none.
+    A subword of a tokenizer.json maps to the model's token with the same spelling. The text of any other token is
+    encoded by the model's tokenizer, after a space if the environment's tokenizer writes spaces between words.
+    `<bos>`, `<eos>`, `<pad>` and `<unk>` map to the model's own, or to its end of text if it has none. `<sep>` maps to
+    the start token of an encoder–decoder model, else to the model's separator, or to a line break if it has none.
 
     Args:
         tokenizer: the environment's.
-        model_tokenizer: the model's, of the library transformers.
+        model_tokenizer: the model's, from the library transformers.
         config: the model's configuration.
     """
     special = _special_pieces(model_tokenizer, config)
@@ -44,7 +43,7 @@ def pieces_of(tokenizer: Tokenizer, model_tokenizer: Any, config: Any) -> list[l
 
 
 def mean_rows(table: Tensor, pieces: Sequence[Sequence[int]]) -> Tensor:
-    """(model's vocabulary, D) rows and V lists of ids -> (V, D), the mean of each list's rows."""
+    """(model's vocabulary, D) and V lists of row indices -> (V, D), the mean of the rows of each list."""
     lengths = torch.tensor([len(ids) for ids in pieces])
     owner = torch.arange(len(pieces)).repeat_interleave(lengths)
     rows = table[torch.tensor([i for ids in pieces for i in ids])]
@@ -53,7 +52,7 @@ def mean_rows(table: Tensor, pieces: Sequence[Sequence[int]]) -> Tensor:
 
 
 def _special_pieces(model_tokenizer: Any, config: Any) -> dict[int, list[int]]:
-    # The configuration comes last: one made for another vocabulary may say ids that do not exist.
+    # The tokenizer has priority: a configuration made for another vocabulary may name ids that do not exist.
     own = {name: getattr(config, f"{name}_token_id", None) for name in ("bos", "eos", "pad", "decoder_start")}
     end = _first(model_tokenizer.eos_token_id, model_tokenizer.sep_token_id, own["eos"], 0)
     begin = _first(model_tokenizer.bos_token_id, model_tokenizer.cls_token_id, own["bos"], end)
@@ -70,7 +69,7 @@ def _special_pieces(model_tokenizer: Any, config: Any) -> dict[int, list[int]]:
 
 
 def _cut(tokenizer: Tokenizer, number: int, model_tokenizer: Any) -> list[int]:
-    """The model's tokens for the text of a token of the environment."""
+    """The model's ids for the text of a token of the environment."""
     text = tokenizer.decode([number])
     if tokenizer.decode([number, number]) == f"{text} {text}":
         before = model_tokenizer.encode("x", add_special_tokens=False)
@@ -81,13 +80,13 @@ def _cut(tokenizer: Tokenizer, number: int, model_tokenizer: Any) -> list[int]:
 
 
 def _owner(tokenizer: Tokenizer, word: str) -> Tokenizer:
-    """The tokenizer that a word of the vocabulary is one of: a task of pairs has one for each side."""
+    """The tokenizer that a word of the vocabulary comes from; a task of pairs may have one for each side."""
     owner: Tokenizer | None = getattr(tokenizer, "source" if word.startswith(_SOURCE) else "target", None)
     return owner or tokenizer
 
 
 def _first(*ids: Any) -> Any:
-    """The first id there is; of a list of several its first."""
+    """The first argument that is not None; if it is a list of ids, its first id."""
     for found in ids:
         if found is not None:
             return found[0] if isinstance(found, (list, tuple)) else found

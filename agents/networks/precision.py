@@ -1,4 +1,4 @@
-"""What an update's matrix products are made in, by name."""
+"""The dtype of the matrix products in an update."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 
 ProductPrecision = Literal["float32", "bfloat16", "auto"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-_GAIN = 1.3  # so much faster bfloat16 must be for its rounding to be worth it
+_GAIN = 1.3  # least speed-up for which "auto" accepts the rounding errors of bfloat16
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of "float32", "bfloat16", or of "auto": bfloat16 where a product of the head's shape is faster in it.
+    """The dtype for "float32", "bfloat16" or "auto", which means bfloat16 if it is clearly faster on this device.
 
-    Processors without bfloat16 instructions imitate them, at a twentieth of the speed of float32; "auto" measures once
-    in a process. On a machine where both are about as fast, two runs may then differ.
+    CPUs without bfloat16 instructions emulate them, at a twentieth of the speed of float32. "auto" measures once per
+    process, so results may differ between runs on a machine where the two are about equally fast.
     """
     return DTYPES[name] if name != "auto" else _faster(device.type)
 
@@ -29,12 +29,12 @@ def _faster(device_type: str) -> torch.dtype:
 
 
 def _seconds(dtype: torch.dtype, device_type: str) -> float:
-    """Shortest of five products."""
+    """Shortest time of five products, after one to warm up."""
     left = torch.ones(256, 256, dtype=dtype, device=device_type)
     right = torch.ones(256, 1024, dtype=dtype, device=device_type)
     found = []
     for _ in range(6):
         began = time.perf_counter()
-        (left @ right)[0, 0].item()  # waits for the device
+        (left @ right)[0, 0].item()  # synchronises
         found.append(time.perf_counter() - began)
     return min(found[1:])

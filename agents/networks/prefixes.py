@@ -1,4 +1,4 @@
-"""Token prefixes as networks read them: left-padded windows and right-padded rows."""
+"""Conversions between token prefixes, left-padded windows and right-padded rows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 from ...envs import Vocabulary
 
 Ints = npt.NDArray[np.int64]
-Prefixes = Sequence[Sequence[int]]  # ids of each, with `<bos>`
+Prefixes = Sequence[Sequence[int]]  # token ids of each prefix, starting with `<bos>`
 
 
 def right_padded(observation: Tensor) -> tuple[Tensor, Tensor]:
-    """Left-padded windows (B, L) to right-padded prefixes (B, longest) and their lengths (B,)."""
+    """Left-padded windows (B, L) -> right-padded prefixes (B, longest) and their lengths (B,)."""
     lengths = (observation != Vocabulary.PAD).sum(1)
     longest = int(lengths.max())
     place = observation.shape[1] - lengths[:, None] + torch.arange(longest, device=observation.device)
@@ -34,7 +34,7 @@ def windows_at(tokens: npt.NDArray[Any], rows: Ints, columns: Ints, length: int)
 
 
 def rows_of(prefixes: Prefixes, longest: int, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """The last `longest` tokens of each prefix as right-padded rows (B, T) int64, and their lengths (B,)."""
+    """Right-padded rows (B, T) int64 with the last `longest` tokens of each prefix, and their lengths (B,)."""
     rows = [list(prefix)[-longest:] for prefix in prefixes]
     width = max(len(row) for row in rows)
     padded = [row + [Vocabulary.PAD] * (width - len(row)) for row in rows]
@@ -42,7 +42,7 @@ def rows_of(prefixes: Prefixes, longest: int, device: torch.device | str) -> tup
 
 
 def windows_of(prefixes: Prefixes, length: int) -> Ints:
-    """(B, length) left-padded windows with the last tokens of each prefix."""
+    """(B, length) left-padded windows with the last `length` tokens of each prefix."""
     windows = np.full((len(prefixes), length), Vocabulary.PAD, np.int64)
     for window, prefix in zip(windows, prefixes, strict=True):
         last = list(prefix)[-length:]

@@ -1,4 +1,4 @@
-"""Pretrained language models as Q-networks: what both kinds, causal and encoder–decoder, have in common."""
+"""Pretrained language models as Q-networks: the base class of the causal and the encoder–decoder kind."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .heads import Heads
 from .pieces import mean_rows, pieces_of
 from .precision import DTYPES
 
-FOLDER = "pretrained"  # in the folder of a saved agent, with the model's configuration
-_PROBED = 8  # tokens that the model's head is measured on
+FOLDER = "pretrained"  # subfolder of a saved agent, with the model's configuration
+_PROBED = 8  # tokens for measuring the model's output head
 Self = TypeVar("Self", bound="PretrainedQNetwork")
 
 
@@ -27,15 +27,15 @@ Self = TypeVar("Self", bound="PretrainedQNetwork")
 class PretrainedConfig(NetworkConfig):
     """A Hugging Face model: causal (GPT-2, Llama, …), or for tasks of pairs encoder–decoder (T5, BART, …).
 
-    Its sizes and dropout are its own; a learning rate around 1e-4 suits it.
+    The model determines sizes and dropout. Use a learning rate around 1e-4.
 
     Args:
         pretrained: local folder of the model, or its name on the Hugging Face hub.
-        lora_rank: train additions of this rank to the linear layers, and the heads, alone (Hu et al. 2022); None trains
-            all of it.
-        gradient_checkpointing: run the layers again for the backward pass instead of keeping their outputs.
-        weight_dtype: of the model's own weights; those that are trained are float32. "bfloat16" with lora_rank only,
-            because it would lose most of an update to a weight.
+        lora_rank: train only the heads and LoRA adapters of this rank on the linear layers (Hu et al. 2022); None
+            trains all weights.
+        gradient_checkpointing: recompute the layers in the backward pass instead of keeping their outputs.
+        weight_dtype: of the model's own weights; adapters are float32. "bfloat16" needs lora_rank, because rounding to
+            bfloat16 would lose most updates of a trained weight.
     """
 
     normalized = True
@@ -48,14 +48,14 @@ class PretrainedConfig(NetworkConfig):
     weight_dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, each with one sentence."""
+        """Raise ValueError for a setting that cannot work."""
         super().__post_init__()
         if self.pretrained is None:
             raise ValueError("the network 'pretrained' needs the setting pretrained, the folder or name of its model")
         if self.weight_dtype != "float32" and self.lora_rank is None:
             raise ValueError(
-                "weights in bfloat16 lose most of each update, so they are for lora_rank, where others are trained; "
-                "for faster products alone use precision bfloat16"
+                "weight_dtype 'bfloat16' needs lora_rank, because trained weights in bfloat16 lose most of each update "
+                "to rounding; for faster matrix products use precision bfloat16"
             )
 
     @property
@@ -65,20 +65,19 @@ class PretrainedConfig(NetworkConfig):
 
 
 class PretrainedQNetwork(QNetwork):
-    """A Hugging Face model whose hidden states the heads stand on.
+    """Heads on the hidden states of a Hugging Face model.
 
-    The action head begins as the model's own, so the policy at τ = 1 is at first the model's distribution over the
-    environment's tokens; with a second head for the policy that wrote the data, so does that one. A token of the
-    environment that is several of the model's has the mean of their embeddings, and of their rows in the head
-    (`pieces_of` says which they are).
+    The action head, and the behaviour head if there is one, are initialised from the model's output head, so that the
+    initial policy at τ = 1 is the model's distribution over the environment's tokens. A token of the environment that
+    is several of the model's tokens gets the mean of their embeddings and of their rows in the head (see `pieces_of`).
 
     Args:
         vocab_size: V.
         settings: which model, and how it is trained.
-        max_length: longest text in tokens, lowered to what the model can read.
-        tokenizer: of the environment; None for a network whose weights are loaded afterwards.
-        saved: folder of the saved agent that those weights come from; None for the pretrained ones.
-        heads: which heads to put on the hidden states; one number for each action.
+        max_length: longest text in tokens; at most what the model supports.
+        tokenizer: of the environment; None if `saved` is given.
+        saved: folder of a saved agent whose weights the caller loads afterwards; None for the pretrained weights.
+        heads: which heads the network has, with one atom per action.
     """
 
     max_length: int
@@ -94,11 +93,11 @@ class PretrainedQNetwork(QNetwork):
     ) -> None:
         heads = heads or Heads()
         if heads.atoms > 1:
-            raise ValueError("a pretrained model's head has one number for each action; use a loss without atoms")
+            raise ValueError("the network 'pretrained' has no distributional heads; use a loss without atoms")
         model = _load(settings, saved)
         table_module = model.get_input_embeddings()
         with torch.no_grad():
-            # Through the module, for some scale what they look up.
+            # By a forward pass, because some models scale their embeddings.
             table = table_module(torch.arange(table_module.num_embeddings)).float()
             weight = model.get_output_embeddings().weight.detach().float()
         super().__init__(vocab_size, weight.shape[1], heads)
@@ -108,7 +107,7 @@ class PretrainedQNetwork(QNetwork):
         self.weight_dtype = DTYPES[settings.weight_dtype]
         if saved is None:
             if tokenizer is None:
-                raise ValueError("a pretrained network needs the environment's tokenizer; it is for DQN")
+                raise ValueError("a pretrained network needs the environment's tokenizer, which only DQN passes on")
             pieces = pieces_of(tokenizer, _tokenizer(settings.model), model.config)
             scale, bias = self._head_of(model, weight)
             self.embedding.weight.data.copy_(mean_rows(table, pieces))
@@ -126,12 +125,12 @@ class PretrainedQNetwork(QNetwork):
         if settings.lora_rank is not None:
             self._add_lora(settings.lora_rank)
         if settings.gradient_checkpointing:
-            for body in self._bodies():  # the method has a new name in later versions of the library
+            for body in self._bodies():  # later versions of the library renamed the method
                 old: Any = getattr(body, "gradient_checkpointing_enable", None)
                 getattr(body, "activation_checkpointing_enable", old)({"use_reentrant": False})
 
     def _take(self, model: Any) -> None:
-        """Keep the parts of the model that make hidden states."""
+        """Keep the parts of the model that compute hidden states."""
         raise NotImplementedError
 
     def _bodies(self) -> list[nn.Module]:
@@ -139,11 +138,11 @@ class PretrainedQNetwork(QNetwork):
         raise NotImplementedError
 
     def _probe(self, model: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states and logits that the whole model gives for (1, T) of its own ids."""
+        """Hidden states and logits of the whole model for (1, T) of its own ids."""
         raise NotImplementedError
 
     def save_settings(self, folder: Path) -> None:
-        """See `QNetwork`: the model's configuration, so that its folder is not needed again."""
+        """See `QNetwork`; saves the model's configuration, so that loading does not need the model's folder."""
         write_text_atomically(folder / FOLDER / "config.json", self.config.to_json_string(use_diff=False))
 
     def _embed(self, tokens: Tensor) -> Tensor:
@@ -151,16 +150,16 @@ class PretrainedQNetwork(QNetwork):
         return embedded
 
     def _seen(self, hidden: Tensor) -> Tensor:
-        """Hidden states as the heads see them."""
+        """The model's hidden states as input of the heads: in their dtype, normalised if configured."""
         seen: Tensor = self.norm_heads(hidden.to(self.head.weight.dtype))
         return seen
 
     @torch.no_grad()
     def _head_of(self, model: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The factor and the bias with which the model's logits are a linear map of its hidden states.
+        """The scale and bias with which logits = scale · W · hidden + bias, for the model's output weights W.
 
-        Measured rather than looked up, for models scale their output in ways of their own. Raises ValueError where
-        they do more to it than that.
+        Measured by a forward pass, because models scale their logits in different ways. Raises ValueError if the
+        logits are not linear in the hidden states.
         """
         model.eval()
         ids = torch.arange(_PROBED)[None] % len(weight)
@@ -172,13 +171,13 @@ class PretrainedQNetwork(QNetwork):
         tolerance = 1e-3 if self.weight_dtype == torch.float32 else 5e-2
         if (scale * plain + bias - logits).abs().max() > tolerance * logits.abs().max():
             raise ValueError(
-                f"the logits of {type(model).__name__} are no linear map of its hidden states, so they cannot become "
-                "an action head; use a model without a cap on its logits"
+                f"the logits of {type(model).__name__} are not linear in its hidden states, so they cannot initialise "
+                "the action head; use a model without logit soft-capping"
             )
         return scale, bias
 
     def _without_table(self, weight: Tensor) -> None:
-        """Drop the model's own token embeddings, whose place the environment's has taken."""
+        """Drop the model's own token embedding, which the environment's replaces."""
         for module in list(self.modules()):
             for name, child in list(module.named_children()):
                 if isinstance(child, nn.Embedding) and child.weight is weight:
@@ -192,7 +191,7 @@ class PretrainedQNetwork(QNetwork):
         self.embedding.requires_grad_(False)
         for body in self._bodies():
             body.requires_grad_(False)
-            turned = any(type(module).__name__ == "Conv1D" for module in body.modules())  # GPT-2's, weights transposed
+            turned = any(type(module).__name__ == "Conv1D" for module in body.modules())  # GPT-2 transposes weights
             config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", fan_in_fan_out=turned)
             inject_adapter_in_model(config, body)
         for name, parameter in self.named_parameters():
@@ -200,7 +199,7 @@ class PretrainedQNetwork(QNetwork):
                 parameter.data = parameter.data.float()
 
     def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
-        """A copy that shares the weights that are not trained: a target network costs no second model."""
+        """A copy that shares the frozen weights, so that a target network needs no second copy of the model."""
         for parameter in self.parameters():
             if not parameter.requires_grad:
                 memo[id(parameter)] = parameter
@@ -223,13 +222,13 @@ def _config(settings: PretrainedConfig, saved: Path | None) -> Any:
         return _library("AutoConfig").from_pretrained(place)
     except (OSError, ValueError) as problem:
         raise ValueError(
-            f"{place!r} is neither a folder nor a name on the Hugging Face hub of a model that transformers knows: "
+            f"{place!r} is neither a folder nor a Hugging Face name of a model that transformers supports: "
             f"{str(problem).splitlines()[0]}"
         ) from None
 
 
 def _load(settings: PretrainedConfig, saved: Path | None) -> Any:
-    """The whole model; with weights of no meaning where those of the saved agent will follow."""
+    """The whole model, pretrained, or with random weights if `saved` is given."""
     config = _config(settings, saved)
     kind = _library("AutoModelForSeq2SeqLM" if config.is_encoder_decoder else "AutoModelForCausalLM")
     if saved is not None:
@@ -242,7 +241,7 @@ def _tokenizer(model: str) -> Any:
         return _library("AutoTokenizer").from_pretrained(model)
     except (OSError, ValueError) as problem:
         raise ValueError(
-            f"the pretrained model {model!r} has no tokenizer beside it that transformers can read: "
+            f"the pretrained model {model!r} has no tokenizer that transformers can load: "
             f"{str(problem).splitlines()[0]}"
         ) from None
 

@@ -1,4 +1,4 @@
-"""Causal language models as Q-networks, with a key-value cache whose rows can be exchanged."""
+"""Causal language models as Q-networks, with a key-value cache whose rows can be replaced."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .pretrained import PretrainedQNetwork
 
 
 class PretrainedCausalQNetwork(PretrainedQNetwork):
-    """GPT-2, Llama and their like; see `PretrainedQNetwork` for the arguments.
+    """GPT-2, Llama and similar models; see `PretrainedQNetwork` for the arguments.
 
     Attributes:
-        has_cache: whether a step reads one token and a cache. Models that do not keep to the library's way of caching,
-            or that see no more than a window of the text, read the whole text again at every step.
+        has_cache: whether steps use a key-value cache. Models with a cache of another kind, or with a sliding window
+            shorter than `max_length`, process the whole text again at every step.
     """
 
     def _take(self, model: Any) -> None:
@@ -38,14 +38,14 @@ class PretrainedCausalQNetwork(PretrainedQNetwork):
     def forward(self, tokens: Tensor) -> Tensor:
         """See `QNetwork`."""
         refuse_longer(tokens.shape[1], self.max_length)
-        # Padding stands on the right, where no token looks.
+        # Padding needs no mask: it is on the right, and attention is causal.
         return self._seen(self.body(inputs_embeds=self._embed(tokens), use_cache=False).last_hidden_state)
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
         """See `QNetwork`.
 
-        The state is (keys, values, lengths), both caches (B, layers, heads, max_length, D / heads); without a cache
-        (tokens (B, max_length), lengths).
+        The state is (keys, values, lengths), with keys and values (B, layers, heads, max_length, D / heads). Without a
+        cache it is (tokens (B, max_length), lengths).
         """
         rows = torch.arange(len(tokens), device=tokens.device)
         if not self.has_cache:
@@ -76,7 +76,7 @@ class PretrainedCausalQNetwork(PretrainedQNetwork):
         return self._seen(hidden[:, 0]), (keys, values, lengths + 1)
 
     def _read_keeping(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden states (B, T, D), keys and values of all layers (B, layers, heads, T, D / heads)."""
+        """Hidden states (B, T, D), and keys and values of all layers (B, layers, heads, T, D / heads)."""
         from transformers import DynamicCache
 
         cache = DynamicCache()
@@ -88,7 +88,7 @@ class PretrainedCausalQNetwork(PretrainedQNetwork):
 
     @torch.no_grad()
     def _steps_as_it_reads(self) -> bool:
-        """Whether three tokens read one by one, in rows of different length, are read as in one pass."""
+        """Whether `encode` and two `step`s, in rows of different lengths, give the hidden vectors of one pass."""
         window = getattr(self.config, "sliding_window", None)
         if not self._cache_name or (window is not None and window < self.max_length) or self.max_length < 4:
             return False
@@ -111,7 +111,7 @@ class PretrainedCausalQNetwork(PretrainedQNetwork):
 
 
 def _cache_of(keys: Tensor, values: Tensor, lengths: Tensor, used: int) -> Any:
-    """The library's cache over ours: a token's keys go to its row's own place, and `used` places are looked at."""
+    """The library's cache on our tensors: new tokens are written at their row's length, `used` positions are read."""
     from transformers.cache_utils import Cache, DynamicLayer
 
     rows = torch.arange(len(lengths), device=lengths.device)

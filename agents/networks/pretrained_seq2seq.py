@@ -14,12 +14,11 @@ from .pretrained import PretrainedQNetwork
 
 
 class PretrainedSeq2SeqQNetwork(PretrainedQNetwork):
-    """T5, BART and their like, for texts `<bos> source <sep> target`; see `PretrainedQNetwork` for the arguments.
+    """T5, BART and similar models, for texts `<bos> source <sep> target`; see `PretrainedQNetwork` for the arguments.
 
-    As in their pretraining, the encoder reads the source with the model's end of text behind it (and `<bos>` before it
-    where the model has one), and the decoder begins with the model's start token, which stands in for `<sep>`. A step
-    reads what was written of the target again, for these models count a target's positions alike in all rows; the
-    source is read once.
+    As in pretraining, the encoder's input is the source followed by the model's end of text, after `<bos>` if the model
+    has one, and the decoder's input begins with the model's start token in place of `<sep>`. The source is encoded
+    once. Each step decodes the whole target again, because caches of these models assume the same position in all rows.
     """
 
     def _take(self, model: Any) -> None:
@@ -35,7 +34,7 @@ class PretrainedSeq2SeqQNetwork(PretrainedQNetwork):
         return hidden, model(input_ids=ids, decoder_input_ids=ids, use_cache=False).logits
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """See `QNetwork`; zeros before the separator, ValueError where there is none."""
+        """See `QNetwork`; zeros before `<sep>`, ValueError if there is none."""
         refuse_longer(tokens.shape[1], self.max_length)
         pairs = Pairs.of(tokens)
         return pairs.placed(self._decode(pairs.target, *self._read_source(pairs)), tokens.shape[1])
@@ -43,8 +42,8 @@ class PretrainedSeq2SeqQNetwork(PretrainedQNetwork):
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
         """See `QNetwork`.
 
-        The state is the encoder's output (B, max_length, D), where it is looked at (B, max_length) bool, the target
-        (B, max_length) and the tokens read of it (B,).
+        The state is the encoder's output (B, max_length, D), its attention mask (B, max_length) bool, the target
+        (B, max_length) and its length (B,).
         """
         refuse_longer(tokens.shape[1], self.max_length)
         pairs = Pairs.of(tokens)
@@ -63,12 +62,12 @@ class PretrainedSeq2SeqQNetwork(PretrainedQNetwork):
         refuse_longer(used, self.max_length)
         rows = torch.arange(len(tokens), device=tokens.device)
         target[rows, written] = tokens
-        width = int(is_read.sum(1).max()) + 1  # a place may be left out at the beginning
+        width = int(is_read.sum(1).max()) + 1  # the mask may leave out `<bos>`
         hidden = self._decode(target[:, :used], memory[:, :width], is_read[:, :width])
         return hidden[rows, written], (memory, is_read, target, written + 1)
 
     def _read_source(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """(B, S + 1, D) output of the encoder, and (B, S + 1) bool where it is looked at."""
+        """(B, S + 1, D) output of the encoder, and (B, S + 1) bool, its attention mask."""
         source = torch.nn.functional.pad(pairs.source, (0, 1))
         rows = torch.arange(len(source), device=source.device)
         source[rows, pairs.source_lengths] = Vocabulary.EOS
@@ -80,7 +79,7 @@ class PretrainedSeq2SeqQNetwork(PretrainedQNetwork):
 
     def _decode(self, target: Tensor, memory: Tensor, is_read: Tensor) -> Tensor:
         """(B, T, D) hidden vectors of the target."""
-        # Padding stands on the right, where no token looks.
+        # Padding needs no mask: it is on the right, and attention is causal.
         out = self.decoder(
             inputs_embeds=self._embed(target), encoder_hidden_states=memory, encoder_attention_mask=is_read.long(),
             use_cache=False,

@@ -1,4 +1,4 @@
-"""LSTMs: in chunks for long text, in two directions, and where the processor has no bfloat16 one."""
+"""LSTMs: gradient checkpointing for long texts, a bidirectional LSTM, and a fallback for CPUs without bfloat16."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch.utils.checkpoint import checkpoint
 
 @functools.cache
 def has_bfloat16(device_type: str) -> bool:
-    """Whether an LSTM can be run in bfloat16: on a processor without the instructions oneDNN makes none."""
+    """Whether an LSTM runs in bfloat16: oneDNN refuses on CPUs without the instructions."""
     if device_type != "cpu":
         return True
 
-    # No nn.LSTM, whose first weights would be drawn from the global generator; and float32 under autocast, as in
-    # training, for tensors that are bfloat16 themselves never meet oneDNN.
+    # torch.lstm, because nn.LSTM would draw weights from the global generator. float32 tensors under autocast, as in
+    # training, because bfloat16 tensors do not use oneDNN.
     weights = [torch.zeros(4, 1), torch.zeros(4, 1), torch.zeros(4), torch.zeros(4)]
     start = torch.zeros(1, 1, 1)
     try:
@@ -30,16 +30,16 @@ def has_bfloat16(device_type: str) -> bool:
 
 
 class LSTM(nn.LSTM):
-    """`torch.nn.LSTM` that leaves automatic mixed precision aside where bfloat16 cannot be had."""
+    """`torch.nn.LSTM` that runs in float32 under autocast if the device has no bfloat16 LSTM."""
 
     def forward(self, inputs: Any, state: tuple[Tensor, Tensor] | None = None) -> tuple[Any, tuple[Tensor, Tensor]]:
-        """(B, T, inputs), or such packed, and (h, c) of (layers, B, D) -> (B, T, D) outputs and the new (h, c)."""
+        """(B, T, inputs), possibly packed, and (h, c), each (layers, B, D) -> (B, T, D) outputs and the new (h, c)."""
         data = inputs.data if isinstance(inputs, PackedSequence) else inputs
         lower = torch.is_autocast_enabled(data.device.type)
         if lower and not has_bfloat16(data.device.type):
             with torch.autocast(data.device.type, enabled=False):
                 return self(inputs.to(self.weight_ih_l0.dtype), state)
-        if state is not None:  # under autocast the state a chunk left is of another type than the next one's inputs
+        if state is not None:  # under autocast the state of the last chunk and the next inputs differ in dtype
             state = (state[0].to(data.dtype), state[1].to(data.dtype))
         result: tuple[Any, tuple[Tensor, Tensor]] = super().forward(inputs, state)
         return result
@@ -48,16 +48,16 @@ class LSTM(nn.LSTM):
 def in_chunks(
     lstm: LSTM, inputs: Tensor, chunk_length: int | None, state: tuple[Tensor, Tensor] | None = None
 ) -> Tensor:
-    """The LSTM's outputs over a text, keeping what the backward pass needs of one chunk only.
+    """The LSTM's outputs over a text, with gradient checkpointing by chunks of tokens.
 
-    A chunk is run again when its gradient is wanted (Chen et al. 2016, "Training deep nets with sublinear memory
-    cost"), from the state that was carried to it: gradients reach through the whole text, nothing is truncated.
+    The backward pass runs each chunk again from its initial state (Chen et al. 2016, "Training deep nets with sublinear
+    memory cost"). Backpropagation through time is not truncated.
 
     Args:
-        lstm: with the batch first.
+        lstm: with batch_first.
         inputs: (B, T, inputs).
-        chunk_length: tokens in a chunk; None for the whole text in one.
-        state: (h, c) to begin with; zeros if None.
+        chunk_length: tokens per chunk; None for no checkpointing.
+        state: initial (h, c); zeros if None.
 
     Returns: (B, T, D).
     """
@@ -75,10 +75,10 @@ def in_chunks(
 
 
 class BidirectionalLSTM(nn.Module):
-    """LSTM layers in both directions over texts of different length, half the width each way.
+    """Bidirectional LSTM over texts of different lengths; each direction has half of the hidden size.
 
-    The way back reads every text turned round, so that padding stands at the end both ways and is never read before a
-    token; packed sequences would do the same more slowly, for they miss oneDNN.
+    The backward direction runs over the reversed text, so that padding comes last in both directions. Packed sequences
+    would give the same outputs more slowly, because they do not use oneDNN.
 
     Args:
         input_size: of the first layer.
@@ -95,9 +95,9 @@ class BidirectionalLSTM(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: Tensor, lengths: Tensor, chunk_length: int | None = None) -> tuple[Tensor, Tensor]:
-        """Read (B, S, inputs) of (B,) `lengths`, at least 1.
+        """Encode inputs (B, S, inputs) of `lengths` (B,), at least 1.
 
-        Returns: (B, S, D) outputs, anything where the text is over, and (B, D) the last output of both directions.
+        Returns: (B, S, D) outputs, undefined on padding, and (B, D) the final outputs of both directions.
         """
         place = torch.arange(inputs.shape[1], device=inputs.device)
         inside = place < lengths[:, None]

@@ -1,4 +1,4 @@
-"""Bidirectional LSTM encoder, LSTM decoder with attention."""
+"""The encoder–decoder LSTM: bidirectional encoder, decoder with attention."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Seq2SeqLSTMConfig(RecurrentConfig):
 class Seq2SeqLSTMQNetwork(QNetwork):
     """Encoder–decoder Q-network (Sutskever et al. 2014) with global dot-product attention (Luong et al. 2015).
 
-    The decoder begins at `<sep>` from a linear map of the encoder's last outputs. What the heads read is
-    tanh(W [context; h]) (eq. 5 there). It is not fed back into the decoder, so that training reads a text in one pass.
+    The decoder starts at `<sep>`, its state a linear map of the encoder's final outputs. The hidden vectors are
+    tanh(W [context; h]) (eq. 5 there). They are not fed back into the decoder, so that training needs one pass only.
 
     Args:
         vocab_size: V; source and target share the embedding.
@@ -46,9 +46,9 @@ class Seq2SeqLSTMQNetwork(QNetwork):
         hidden_size: D, even: each direction of the encoder has half of it.
         num_layers: layers of the encoder and of the decoder.
         dropout: on embeddings, between layers and on the output, while training.
-        max_length: longest text in tokens, and the width that the state keeps for the source.
-        heads: which heads to put on the hidden vectors.
-        chunk_length: tokens whose inner states the backward pass keeps at a time; None for all.
+        max_length: longest text in tokens, also the width of the source in the state.
+        heads: which heads the network has.
+        chunk_length: tokens per chunk of gradient checkpointing; None for none.
     """
 
     max_length: int
@@ -79,7 +79,7 @@ class Seq2SeqLSTMQNetwork(QNetwork):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """See `QNetwork`; zeros before the separator, ValueError where there is none."""
+        """See `QNetwork`; zeros before `<sep>`, ValueError if there is none."""
         pairs = Pairs.of(tokens)
         memory, start = self._read_source(pairs)
         outputs = in_chunks(self.decoder, self._embed(pairs.target), self.chunk_length, start)
@@ -118,7 +118,7 @@ class Seq2SeqLSTMQNetwork(QNetwork):
         return embedded
 
     def _read_source(self, pairs: Pairs) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(B, S, D) outputs of the encoder, and the decoder's first (h, c), each (layers, B, D)."""
+        """(B, S, D) outputs of the encoder, and the decoder's initial (h, c), each (layers, B, D)."""
         memory, last = self.encoder(self._embed(pairs.source), pairs.source_lengths, self.chunk_length)
         start = self.bridge(last).view(len(last), 2, self.num_layers, self.hidden_size)
         h, c = start.permute(1, 2, 0, 3).unbind(0)

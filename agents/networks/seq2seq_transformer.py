@@ -1,4 +1,4 @@
-"""Encoder–decoder Transformer with caches for what was written and for the source."""
+"""The encoder–decoder Transformer, with key-value caches of the target and the source."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class Seq2SeqTransformerConfig(AttentionConfig):
 class Seq2SeqTransformerQNetwork(QNetwork):
     """Pre-norm encoder–decoder Transformer (Vaswani et al. 2017; Xiong et al. 2020) with rotary positions.
 
-    Positions are counted from the beginning of the source and from `<sep>`; attention to the source has none.
+    Positions start at 0 at the beginning of the source and again at `<sep>`; cross-attention uses no positions.
 
     Args:
         vocab_size: V; source and target share the embedding.
         hidden_size: D.
         num_layers: blocks of the encoder and of the decoder.
-        num_heads: attention heads; D must divide by them into even parts.
+        num_heads: attention heads; D must be an even multiple of them.
         max_length: longest text in tokens, also the capacity of both caches.
         dropout: on embeddings and after every sublayer, while training.
-        heads: which heads to put on the hidden vectors (which are layer-normalised in any case).
+        heads: which heads the network has; hidden vectors are always layer-normalised.
     """
 
     max_length: int
@@ -73,7 +73,7 @@ class Seq2SeqTransformerQNetwork(QNetwork):
         initialise(self, num_layers)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """See `QNetwork`; zeros before the separator, ValueError where there is none."""
+        """See `QNetwork`; zeros before `<sep>`, ValueError if there is none."""
         pairs = Pairs.of(tokens)
         hidden, _ = self._read(pairs)
         return pairs.placed(hidden, tokens.shape[1])
@@ -81,8 +81,8 @@ class Seq2SeqTransformerQNetwork(QNetwork):
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
         """See `QNetwork`.
 
-        The state is the keys and values of the target and those of the source, each (B, layers, heads, max_length,
-        D / heads), the tokens read of the target (B,) and those of the source (B,).
+        The state is the keys and values of the target and of the source, each (B, layers, heads, max_length,
+        D / heads), the target's length (B,) and the source's (B,).
         """
         refuse_longer(tokens.shape[1], self.max_length)
         pairs = Pairs.of(tokens)
@@ -113,7 +113,7 @@ class Seq2SeqTransformerQNetwork(QNetwork):
         return self.norm(x)[:, 0], (keys, values, source_keys, source_values, written + 1, source_lengths)
 
     def _read(self, pairs: Pairs) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-        """Hidden vectors (B, T, D) of the target; of each layer its keys and values, then the source's."""
+        """Hidden vectors (B, T, D) of the target, and for each layer its keys and values, then the source's."""
         is_source = pairs.is_source[:, None, None]
         memory = self.dropout(self.embedding(pairs.source))
         turn = self._turn(pairs.source)
@@ -138,7 +138,7 @@ class Seq2SeqTransformerQNetwork(QNetwork):
 
 
 class _DecoderBlock(Block):
-    """A block with attention to the source between its other two parts."""
+    """A block with cross-attention to the source between self-attention and perceptron."""
 
     def __init__(self, hidden_size: int, num_heads: int, dropout: float) -> None:
         super().__init__(hidden_size, num_heads, dropout)
@@ -148,11 +148,11 @@ class _DecoderBlock(Block):
         self.source_project = nn.Linear(hidden_size, hidden_size)
 
     def remember_source(self, memory: Tensor) -> tuple[Tensor, ...]:
-        """(B, S, D) encoder's output -> its keys and values (B, heads, S, D / heads)."""
+        """(B, S, D) output of the encoder -> its keys and values (B, heads, S, D / heads)."""
         return split_heads(self.remember(memory), 2, self.num_heads)
 
     def recall(self, x: Tensor, keys: Tensor, values: Tensor, is_source: Tensor) -> Tensor:
-        """(B, T, D) residual with attention to the source joined, where (B, 1, 1, S) `is_source`."""
+        """Add cross-attention to the residual (B, T, D); `is_source` (B, 1, 1, S) bool masks padding of the source."""
         (query,) = split_heads(self.ask(self.norm_recall(x)), 1, self.num_heads)
         mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=is_source)
         return x + self.dropout(self.source_project(mixed.transpose(1, 2).flatten(2)))

@@ -1,4 +1,4 @@
-"""One row of values for each prefix: exact where every prefix can be counted."""
+"""A tabular Q-network: one row of values for each prefix."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from .config import NetworkConfig
 from .heads import Heads
 
 MAX_PREFIXES = 20_000
-_FIRST_WORD = len(Vocabulary.SPECIAL_TOKENS)
 
 
 @dataclass(frozen=True)
 class TabularConfig(NetworkConfig):
-    """A row of values for each prefix; tiny environments only."""
+    """One row of values for each prefix, for tiny environments only."""
 
     name: str = "tabular"
 
@@ -33,25 +32,25 @@ class TabularConfig(NetworkConfig):
 
 
 class TabularQNetwork(QNetwork):
-    """A table over prefixes: the hidden vector is the prefix's number, one-hot.
+    """A table over prefixes: the hidden vector is the one-hot index of the prefix.
 
-    Nothing generalises, so a learning rule shows its own fixed point and nothing of a network.
+    There is no generalisation between prefixes, so a learning rule converges to its own fixed point.
 
     Args:
         vocab_size: V.
-        longest: most tokens behind `<bos>`.
-        heads: which heads to put on the hidden vectors.
+        longest: most tokens after `<bos>`.
+        heads: which heads the network has.
     """
 
     rows: Tensor
 
     def __init__(self, vocab_size: int, longest: int, heads: Heads | None = None) -> None:
-        digits = vocab_size - _FIRST_WORD + 1  # each word, and one for whatever else
+        digits = vocab_size - Vocabulary.FIRST_WORD + 1  # each word, and one for all special tokens
         count = digits**longest
         if count > MAX_PREFIXES:
             raise ValueError(
-                f"a table over {count:,} prefixes ({digits} words and others, up to {longest} tokens) is too large; "
-                f"at most {MAX_PREFIXES:,}: use the network 'lstm'"
+                f"a table over {count:,} prefixes ({digits} kinds of tokens, up to {longest} of them) is too large, at "
+                f"most {MAX_PREFIXES:,} are allowed; use the network 'lstm'"
             )
         super().__init__(vocab_size, count, heads)
         self.digits = digits
@@ -67,7 +66,7 @@ class TabularQNetwork(QNetwork):
         return self._hidden(numbers)
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
-        """See `QNetwork`; the state is the (B,) prefix numbers."""
+        """See `QNetwork`; the state is the (B,) indices of the prefixes."""
         numbers = torch.zeros_like(tokens[:, 0])
         for column in range(1, tokens.shape[1]):
             numbers = torch.where(column < lengths, self._next(numbers, tokens[:, column]), numbers)
@@ -79,7 +78,7 @@ class TabularQNetwork(QNetwork):
         return self._hidden(numbers), (numbers,)
 
     def _next(self, numbers: Tensor, tokens: Tensor) -> Tensor:
-        return (numbers * self.digits + (tokens - _FIRST_WORD + 1).clamp(min=0)) % len(self.rows)
+        return (numbers * self.digits + (tokens - Vocabulary.FIRST_WORD + 1).clamp(min=0)) % len(self.rows)
 
     def _hidden(self, numbers: Tensor) -> Tensor:
         hidden: Tensor = self.norm_heads(self.rows[numbers])

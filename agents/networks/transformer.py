@@ -1,4 +1,4 @@
-"""A causal Transformer with a key-value cache."""
+"""The causal Transformer, with a key-value cache."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class TransformerConfig(AttentionConfig):
     """A causal Transformer, pre-norm.
 
     Args:
-        positions: how it sees positions, "rotary" or "learned".
-        attention_window: for long text: tokens that each token sees, itself included. Memory and time then grow with
-            length × window. None for all tokens before it.
+        positions: "rotary" or "learned" positions.
+        attention_window: for long texts: tokens that a token attends to, itself included. Memory and time then grow
+            with length × window. None for full causal attention.
     """
 
     name: str = "transformer"
@@ -50,14 +50,14 @@ class TransformerQNetwork(QNetwork):
         vocab_size: V.
         hidden_size: D.
         num_layers: blocks.
-        num_heads: attention heads; D must divide by them.
+        num_heads: attention heads; must divide D.
         positions: "rotary" (Su et al. 2021) or "learned".
         max_length: longest text in tokens, also the capacity of the key-value cache. With rotary positions and a
-            window there is no longest text.
+            window texts have no limit.
         dropout: on embeddings and after every sublayer, while training.
-        heads: which heads to put on the hidden vectors (which are layer-normalised in any case).
-        attention_window: tokens that each token sees, itself included (Beltagy et al. 2020); None for all before it.
-            The cache then keeps so many and no more.
+        heads: which heads the network has; hidden vectors are always layer-normalised.
+        attention_window: tokens that a token attends to, itself included (Beltagy et al. 2020), also the capacity of
+            the cache; None for full causal attention.
     """
 
     max_length: int
@@ -96,9 +96,10 @@ class TransformerQNetwork(QNetwork):
         return self._read(tokens, keep=False)[0]
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
-        """See `QNetwork`; the state is (keys, values, lengths), both caches (B, layers, heads, capacity, D / heads).
+        """See `QNetwork`.
 
-        The token at position p has its place at p modulo the capacity.
+        The state is (keys, values, lengths), with keys and values (B, layers, heads, capacity, D / heads). They are
+        ring buffers: the token at position p is stored at p modulo the capacity.
         """
         hidden, keys, values = self._read(tokens)
         batch, width = tokens.shape
@@ -133,7 +134,7 @@ class TransformerQNetwork(QNetwork):
         return self.norm(x)[:, 0], (keys, values, lengths + 1)
 
     def _read(self, tokens: Tensor, keep: bool = True) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Hidden vectors (B, T, D) and, to keep, each layer's keys and values (B, heads, T, D / heads)."""
+        """Hidden vectors (B, T, D), and with `keep` each layer's keys and values (B, heads, T, D / heads)."""
         self._refuse_longer(tokens.shape[1], f"a text of {tokens.shape[1]} tokens")
         place = torch.arange(tokens.shape[1], device=tokens.device)[None]
         x, turn = self._embed(tokens, place), self._turn(place)
@@ -147,7 +148,7 @@ class TransformerQNetwork(QNetwork):
         return self.norm(x), keys, values
 
     def _newest(self, lengths: Tensor) -> Tensor:
-        """(B,) lengths -> (B, capacity) positions whose keys stand in the cache; 0 where a place is still empty."""
+        """(B,) lengths -> (B, capacity) positions whose keys are in the cache; 0 in slots that are still empty."""
         place = torch.arange(self.capacity, device=lengths.device)
         turns = (lengths[:, None] - 1 - place).div(self.capacity, rounding_mode="floor")
         return (place + turns * self.capacity).clamp(min=0)
@@ -161,5 +162,5 @@ class TransformerQNetwork(QNetwork):
         return self.dropout(x if self.positions is None else x + self.positions(place))
 
     def _turn(self, place: Tensor) -> tuple[Tensor, Tensor] | None:
-        """What rotary positions turn queries and keys by, once for all blocks."""
+        """Rotary angles, the same for all blocks; None with learned positions."""
         return angles(place, self.head_size) if self.rotary else None

@@ -1,11 +1,11 @@
-"""Triton kernels of `fused_head` for CUDA: outputs of a linear head in tiles that never leave the chip.
+"""`fused_head` for CUDA in Triton: tiles of a linear head's outputs that are never written to global memory.
 
-Three kernels. The forward one walks down the vocabulary with a running maximum and a running sum (Milakov &
-Gimelshein 2018, "Online normalizer calculation for softmax"); the backward ones make every tile of outputs again, one
-summing over actions (gradient of the hidden vectors), one over rows (gradient of the weights), so that no atomic
-addition is needed and the same input gives the same gradient.
+There are three kernels. The forward kernel iterates over the vocabulary with a running maximum and sum (Milakov &
+Gimelshein 2018, "Online normalizer calculation for softmax"). The backward kernels recompute every tile of outputs; one
+sums over actions (gradient of the hidden vectors), one over rows (gradient of the weights). So no atomic additions are
+needed, and gradients are deterministic.
 
-With TRITON_INTERPRET=1 they run on the CPU, slowly, which is how they are tested where no GPU is.
+With TRITON_INTERPRET=1 they run on the CPU, slowly, for tests without a GPU.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import os
 import torch
 from torch import Tensor
 
-try:  # torch brings Triton along on CUDA only
+try:  # torch installs Triton only with CUDA
     from . import triton_kernels as kernels
 except ImportError:
     kernels = None  # type: ignore[assignment]
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-WIDEST = 512  # hidden size up to which a tile's gradient fits on the chip
+WIDEST = 512  # largest hidden size for which the gradient of a tile fits on chip
 _ROWS, _COLUMNS, _DEPTH = 64, 64, 64
 _WARPS = 8
 _PROGRAMS = 512  # about four for each multiprocessor of a large GPU
@@ -37,10 +37,7 @@ def fits(hidden: Tensor) -> bool:
 def forward(
     hidden: Tensor, weight: Tensor, bias: Tensor, valid: Tensor, temperature: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Soft maxima (N,) of the head's outputs as in `fused_head.soft_maximum`, and which output is the largest (N,).
-
-    The second is of use at τ = 0 only and otherwise nothing but zeros.
-    """
+    """(N,) soft maxima of the outputs as in `fused_head.soft_maximum`, and (N,) the argmax at τ = 0, zeros at τ > 0."""
     sizes = _Sizes(hidden, weight)
     parts = hidden.new_empty((sizes.column_splits, sizes.rows))
     best = torch.zeros_like(parts, dtype=torch.int64)
@@ -66,7 +63,7 @@ def backward(
     temperature: float,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of Σ gradient·peak for hidden (N, D), weight (V, D) and bias (V,); τ > 0."""
+    """Gradients of Σ gradient·peak with respect to hidden (N, D), weight (V, D) and bias (V,); τ > 0."""
     sizes = _Sizes(hidden, weight)
     wide = 1 << max(4, (sizes.depth - 1).bit_length())
     rows = _ROWS if wide <= 256 else _ROWS // 2
@@ -94,13 +91,13 @@ def _operands(
 ) -> tuple[Tensor, Tensor, Tensor]:
     scaled = (bias / (temperature or 1.0)).masked_fill(~valid, -1e30)
     hidden, weight = hidden.contiguous().to(dtype), weight.contiguous().to(dtype)
-    if INTERPRETED:  # the interpreter multiplies no bfloat16; the numbers stay those of `dtype`
+    if INTERPRETED:  # the interpreter cannot multiply bfloat16; the values stay rounded to `dtype`
         hidden, weight = hidden.float(), weight.float()
     return hidden, weight, scaled
 
 
 class _Sizes:
-    """How the work is cut up, so that small batches and small vocabularies fill the GPU too."""
+    """How the work is split into programs, so that small batches and vocabularies fill the GPU too."""
 
     def __init__(self, hidden: Tensor, weight: Tensor) -> None:
         self.rows, self.depth = hidden.shape
@@ -111,14 +108,14 @@ class _Sizes:
 
 
 def _split(blocks: int, others: int, size: int) -> tuple[int, int]:
-    """Entries each program walks along a side of `blocks` blocks, and how many programs share the side."""
+    """Entries per program along a side of `blocks` blocks, and the number of programs along that side."""
     wanted = max(1, min(blocks, _PROGRAMS // others))
     each = _blocks(blocks, wanted)
     return each * size, _blocks(blocks, each)
 
 
 def _precision() -> str:
-    """How products of float32 are made: as torch makes them."""
+    """Precision of float32 products, as set in torch."""
     return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 

@@ -1,4 +1,4 @@
-"""The Triton kernels that `triton_head` starts. Sizes: `rows` hidden vectors of `depth` numbers, `actions` outputs."""
+"""The Triton kernels that `triton_head` launches. Sizes: hidden (rows, depth), weight (actions, depth)."""
 
 from __future__ import annotations
 

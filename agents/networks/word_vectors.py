@@ -1,4 +1,4 @@
-"""Word vectors made elsewhere, as the first weights of a token embedding."""
+"""Pretrained word vectors that initialise a token embedding."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ...envs.text import Tokenizer
 
 
 def use_word_vectors(embedding: nn.Embedding, path: str | Path, tokenizer: Tokenizer) -> int:
-    """Put the vectors of a file into the rows of `embedding`, (V, E); those not found stay as they are.
+    """Copy the vectors of a file into the rows of `embedding`; rows of tokens that are not found stay unchanged.
 
     Args:
-        embedding: what is filled.
-        path: text as word2vec or GloVe write it, a word and E numbers a line, with a first line "words E" or without;
-            or a .npy file with V rows in the order of the tokenizer's ids.
-        tokenizer: whose tokens are looked for, each as it is spelled in the vocabulary or else in a text.
+        embedding: (V, E), modified in place.
+        path: word2vec or GloVe text, a word and E numbers per line, with or without a first line "words E"; or a .npy
+            file with V rows in the order of the token ids.
+        tokenizer: tokens are looked up by their spelling in the vocabulary and by their decoded text.
 
-    Returns: how many tokens were found.
-    Raises FileNotFoundError, and ValueError for vectors of another length or for none of these words.
+    Returns: the number of tokens found.
+    Raises FileNotFoundError; ValueError for vectors of another size or if no token is found.
     """
     path = Path(path)
     if not path.is_file():
@@ -39,10 +39,10 @@ def _read_array(path: Path, embedding: nn.Embedding) -> tuple[Tensor, Tensor]:
     try:
         array = np.load(path, allow_pickle=False)
     except ValueError as problem:
-        raise ValueError(f"{path} is no array of numbers: {problem}") from None
+        raise ValueError(f"{path} is not an array of numbers: {problem}") from None
     if array.ndim != 2 or len(array) != embedding.num_embeddings:
         raise ValueError(
-            f"{path} holds an array of shape {array.shape}; it must have one row for each of the "
+            f"{path} has an array of shape {array.shape}; it must have one row for each of the "
             f"{embedding.num_embeddings} tokens, in the order of their ids"
         )
     _refuse_other_width(path, array.shape[1], embedding)
@@ -51,12 +51,12 @@ def _read_array(path: Path, embedding: nn.Embedding) -> tuple[Tensor, Tensor]:
 
 def _read_text(path: Path, embedding: nn.Embedding, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
     wanted: dict[str, list[int]] = {}
-    for number, word in enumerate(tokenizer.vocabulary.words, len(tokenizer.vocabulary.SPECIAL_TOKENS)):
+    for number, word in enumerate(tokenizer.vocabulary.words, tokenizer.vocabulary.FIRST_WORD):
         for spelling in {word, tokenizer.decode([number]).strip()}:
             wanted.setdefault(spelling, []).append(number)
     found: dict[int, Tensor] = {}
     width = 0
-    # Some collections hold words that are no UTF-8; none of them is ours.
+    # Some collections have words that are not valid UTF-8; none of them can be in the vocabulary.
     with path.open(encoding="utf-8", errors="replace") as lines:
         for count, line in enumerate(lines, 1):
             parts = line.rstrip().split(" ")
@@ -66,7 +66,7 @@ def _read_text(path: Path, embedding: nn.Embedding, tokenizer: Tokenizer) -> tup
                 _refuse_other_width(path, width, embedding)
                 if header:
                     continue
-            # From the right, for a few words hold blanks themselves.
+            # Split from the right, because some words contain spaces.
             for row in wanted.get(" ".join(parts[:-width]), ()):
                 try:
                     found.setdefault(row, torch.tensor([float(part) for part in parts[-width:]]))
@@ -74,7 +74,8 @@ def _read_text(path: Path, embedding: nn.Embedding, tokenizer: Tokenizer) -> tup
                     raise ValueError(f"line {count} of {path} is not a word and {width} numbers") from None
     if not found:
         raise ValueError(
-            f"{path} has a vector for none of the {len(wanted)} words of the vocabulary; is it its language?"
+            f"{path} has no vector for any of the {len(wanted)} words of the vocabulary; check that it is in the same "
+            "language"
         )
     rows = sorted(found)
     return torch.tensor(rows), torch.stack([found[row] for row in rows])
@@ -83,6 +84,6 @@ def _read_text(path: Path, embedding: nn.Embedding, tokenizer: Tokenizer) -> tup
 def _refuse_other_width(path: Path, width: int, embedding: nn.Embedding) -> None:
     if width != embedding.embedding_dim:
         raise ValueError(
-            f"the vectors in {path} have {width} numbers, the network's embedding has {embedding.embedding_dim}; "
+            f"the vectors in {path} have {width} numbers, but the network's embedding has {embedding.embedding_dim}; "
             f"set embedding_size (LSTM) or hidden_size (Transformer) to {width}"
         )

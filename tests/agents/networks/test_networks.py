@@ -139,7 +139,7 @@ def test_a_text_beyond_the_capacity_is_refused():
     ("name", "settings", "message"),
     [
         ("gru", {}, "network 'gru' is unknown; use one of lstm, transformer"),
-        ("transformer", {"hidden_size": 10, "num_heads": 4}, "hidden_size 10 must divide by num_heads 4"),
+        ("transformer", {"hidden_size": 10, "num_heads": 4}, "hidden_size 10 must be a multiple of num_heads 4"),
         ("transformer", {"positions": "none"}, "positions 'none' is unknown"),
     ],
 )

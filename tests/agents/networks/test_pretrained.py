@@ -227,13 +227,13 @@ def test_logits_under_a_cap_are_no_head(tmp_path, folder, tiny, sentences):
     config = t.Gemma2Config(vocab_size=264, num_attention_heads=2, num_key_value_heads=1, final_logit_softcapping=0.01, **narrow, **SIZE)  # fmt: skip
     t.Gemma2ForCausalLM(config).save_pretrained(tmp_path)
     t.AutoTokenizer.from_pretrained(folder / "gpt2").save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="the logits of Gemma2ForCausalLM are no linear map of its hidden states"):
+    with pytest.raises(ValueError, match="the logits of Gemma2ForCausalLM are not linear in its hidden states"):
         network_of(tmp_path, ".", make_tokenizer("word", sentences), tiny)
 
 
 def test_a_model_without_its_tokenizer_says_so(tmp_path, tiny, sentences):
     make_model("llama", 20).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="has no tokenizer beside it that transformers can read"):
+    with pytest.raises(ValueError, match="has no tokenizer that transformers can load"):
         network_of(tmp_path, ".", make_tokenizer("word", sentences), tiny)
 
 

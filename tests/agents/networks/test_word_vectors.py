@@ -62,9 +62,9 @@ def test_an_agent_begins_with_them_and_is_loaded_without(tiny, tmp_path, setting
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cat 1 2\n", "have 2 numbers, the network's embedding has 3; set embedding_size .* to 2"),
+        ("cat 1 2\n", "have 2 numbers, but the network's embedding has 3; set embedding_size .* to 2"),
         ("2 300\ncat 1 2\n", "have 300 numbers"),
-        ("zebra 1 2 3\n", "has a vector for none of the 11 words of the vocabulary"),
+        ("zebra 1 2 3\n", "has no vector for any of the 11 words of the vocabulary"),
         ("dog 1 2 3\ncat 1 x 3\n", "line 2 of .* is not a word and 3 numbers"),
     ],
 )
@@ -81,7 +81,7 @@ def test_arrays_that_do_not_fit_say_why(tokenizer, tmp_path):
         with pytest.raises(ValueError, match=message):
             filled(tokenizer, tmp_path / "vectors.npy")
     np.save(tmp_path / "vectors.npy", np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match="is no array of numbers"):
+    with pytest.raises(ValueError, match="is not an array of numbers"):
         filled(tokenizer, tmp_path / "vectors.npy")
     with pytest.raises(FileNotFoundError, match="there is no file of word vectors"):
         filled(tokenizer, tmp_path / "nothing.txt")
