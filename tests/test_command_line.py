@@ -223,7 +223,7 @@ MISTAKES = [
     (["evaluate", "nowhere"], "nowhere is no run folder"),
     (["generate"], "required: run"),
     (["generate", "RUN", "--prompt", "zebra"], "'zebra' has words outside the vocabulary"),
-    (["generate", "RUN", "--top_p", "2"], "top_p must lie above 0 and be at most 1, not 2.0"),
+    (["generate", "RUN", "--top_p", "2"], "top_p must be above 0 and at most 1, not 2.0"),
     (["generate", "RUN", "--beams", "2", "--stream"], "a beam search knows its texts at the end only"),
     (["generate", "RUN", "--prompt", "the", "--prompts", "x"], "give --prompt or --prompts, not both"),
     (["generate", "RUN", "--prompts", "nowhere.txt"], "there is no file 'nowhere.txt'; give one with a prompt on each"),

@@ -9,7 +9,7 @@ import tokenlm  # noqa: F401
 from tokenlm.agents import DQN, AgentConfig
 from tokenlm.agents.dqn.config import RULES as TRAITS
 from tokenlm.agents.dqn.rules import RULES
-from tokenlm.cli import parse_run
+from tokenlm.parsing import parse_run
 from tokenlm.envs import EnvConfig
 
 SETTINGS = {

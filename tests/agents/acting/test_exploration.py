@@ -144,5 +144,5 @@ def test_counts_survive_a_checkpoint(kind):
 
 
 def test_a_table_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="counts pairs of tokens, 400,000,000 of them"):
+    with pytest.raises(ValueError, match="needs counts of 400,000,000 pairs of tokens"):
         Counts(20_000)

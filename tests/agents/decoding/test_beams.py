@@ -117,10 +117,10 @@ def test_stop_strings_end_a_beam_as_the_end_token_does():
     texts = agent.generate("", 31, beams=40, stop=words[0])
     assert len(shown) == 31
     assert {text.strip() for text in texts} == shown
-    with pytest.raises(ValueError, match="only 31 texts to be found after a prompt, not 32; ask for fewer"):
+    with pytest.raises(ValueError, match="only 31 texts are possible, not 32; use a smaller count"):
         agent.generate("", 32, beams=40, stop=words[0])
 
 
 def test_more_texts_than_beams_are_refused():
-    with pytest.raises(ValueError, match="a search with 2 beams ends with 2 texts; 3 need more beams"):
+    with pytest.raises(ValueError, match="a search with 2 beams finds 2 texts, not 3; use more beams"):
         decided(TINY).generate("", 3, beams=2)

@@ -1,10 +1,13 @@
 """Every learning rule, with a table for a network, ends at its exact fixed point."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from tokenlm.agents import DQN, AgentConfig, Schedule
+from tokenlm.agents import DQN, Schedule
+from tokenlm.agents.dqn.rule_names import make_rule, rule_class
 from tokenlm.envs import EnvConfig, Oracle, World
 
 from fixed_points import AllTexts, distance, fixed_point, learned, solve
@@ -21,8 +24,11 @@ def environment(every: int = 1, **settings) -> EnvConfig:
 def agent_of(env: EnvConfig, loss: str, temperature: float | None, **settings) -> DQN:
     base = {
         "network": "tabular", "learning_rate": Schedule(0.3, 3e-5, shape="exponential"), "target_update_rate": 0.5,
-        "max_grad_norm": None, "value_range": (-20.0, 0.0), "atoms": 41,
+        "max_grad_norm": None,
     }  # fmt: skip
+    histogram = {"value_range": (-20.0, 0.0), "atoms": 41}
+    has = {field.name for field in dataclasses.fields(rule_class(loss))}
+    base |= {name: value for name, value in histogram.items() if name in has}
     return DQN(env, loss=loss, temperature=temperature, **{**base, **settings})
 
 
@@ -52,7 +58,7 @@ CASES = [(r, *end) for r in RULES for end in ENDS if end[1] > 0 or loss_of(r) no
 def test_rules_for_every_temperature(rule, every, temperature):
     loss = loss_of(rule)
     # A single head moves all of an untried path's actions alike, so its last digits come later.
-    within = 1e-3 if AgentConfig(loss=loss, **RULES[rule]).uses_dueling else 1e-2
+    within = 1e-3 if make_rule(loss, RULES[rule]).dueling else 1e-2
     assert error_of(loss, every, temperature, **RULES[rule]) < within
 
 

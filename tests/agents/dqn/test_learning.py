@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tokenlm.agents import DQN, evaluate
-from tokenlm.cli import parse_run
+from tokenlm.parsing import parse_run
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tokenlm.agents import AgentConfig
-from tokenlm.agents.dqn.optimizer import Optimizer
+from tokenlm.agents.dqn.optimizer import Optimizer, OptimizerConfig
 from tokenlm.agents.networks import LSTMQNetwork
 
 TOKENS = torch.tensor([[2, 7, 9], [2, 5, 7]])
@@ -15,7 +15,8 @@ MET = {2, 5, 7, 9}
 def trained(settings, updates, **heads):
     torch.manual_seed(0)
     network = LSTMQNetwork(12, embedding_size=4, hidden_size=6)
-    optimizer = Optimizer(network, AgentConfig(learning_rate=0.01, max_grad_norm=0.5, **settings))
+    config = AgentConfig.of(None, {"learning_rate": 0.01, "max_grad_norm": 0.5, **settings})
+    optimizer = Optimizer(network, config.optimizer, config.learning_rate(0.0), config.rule.dueling)
     norms = []
     for _ in range(updates):
         optimizer.zero_grad()
@@ -73,7 +74,7 @@ def test_a_saved_state_goes_on_exactly(name, head_rate):
 def test_a_dueling_head_is_trained_as_a_whole():
     """Its soft maximum has a gradient in every row, so only the embedding is sparse."""
     network = LSTMQNetwork(12, embedding_size=4, hidden_size=6)
-    optimizer = Optimizer(network, AgentConfig(optimizer="sparse_adam"))
+    optimizer = Optimizer(network, OptimizerConfig("sparse_adam"), 4e-3, reads_all_actions=AgentConfig().rule.dueling)
     assert [id(p) for g in optimizer.sparse.param_groups for p in g["params"]] == [id(network.embedding.weight)]
 
 
@@ -92,4 +93,4 @@ def test_the_heads_move_as_many_times_as_far_as_head_rate_says(name):
 
 def test_sparse_adam_with_weight_decay_is_refused():
     with pytest.raises(ValueError, match="sparse_adam has no weight_decay"):
-        AgentConfig(optimizer="sparse_adam", weight_decay=0.1)
+        AgentConfig.of(None, {"optimizer": "sparse_adam", "weight_decay": 0.1})

@@ -65,7 +65,7 @@ def test_a_batch_knows_its_actions_without_asking_the_device():
 
 def test_a_replay_that_does_not_fit_is_refused_with_its_bytes():
     needed = 10**12 * ((3 + 4) * 2 + 4 * 8 + 17)
-    with pytest.raises(ValueError, match=rf"needs {needed:,} bytes, and [\d,]+ are free on cpu; lower replay_capacity"):
+    with pytest.raises(ValueError, match=rf"needs {needed:,} bytes, but only [\d,]+ are free on cpu; lower"):
         EpisodeReplay(10**12, 3, 4, 50)
 
 

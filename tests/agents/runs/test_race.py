@@ -18,7 +18,8 @@ from tokenlm.agents.runs.race import EntryConfig, Race, RaceConfig
 from tokenlm.agents.runs.race.jobs import run_all
 from tokenlm.agents.runs.race.race import draw_trials
 from tokenlm.agents.runs.race.report import interquartile_mean, table
-from tokenlm.cli import config_names, main, parse_race, parse_run
+from tokenlm.cli import main
+from tokenlm.parsing import config_names, parse_race, parse_run
 from tokenlm.envs import EnvConfig, World
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
