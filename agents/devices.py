@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""Torch devices by name, and their free memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAMES = ("auto", "cpu", "cuda", "mps")
 
 
 def resolve_device(name: str) -> torch.device:
-    """The torch device of "auto" (cuda, then mps, then cpu), "cpu", "cuda", "cuda:1" or "mps".
+    """The torch device for "auto" (cuda, else mps, else cpu), "cpu", "cuda", "cuda:1" or "mps".
 
     Raises ValueError for an unknown name and for a device that this machine does not have.
     """
@@ -29,12 +29,12 @@ def resolve_device(name: str) -> torch.device:
 
 
 def free_bytes(device: torch.device | str) -> int | None:
-    """Memory of the device that nobody uses, in bytes; None where the system does not say."""
+    """Free memory of the device in bytes; None if the system does not report it."""
     device = torch.device(device)
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     info = Path("/proc/meminfo")
-    if info.exists():  # what can be had without swapping, caches given back included
+    if info.exists():  # MemAvailable includes caches that can be released
         for line in info.read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
@@ -43,7 +43,7 @@ def free_bytes(device: torch.device | str) -> int | None:
 
 
 def require_free(needed: int, what: str, advice: str, device: torch.device | str) -> None:
-    """Raise ValueError where `what` needs more bytes than the device has free."""
+    """Raise ValueError if `what` needs more bytes than are free on the device."""
     free = free_bytes(device)
     if free is not None and needed > free:
-        raise ValueError(f"{what} needs {needed:,} bytes, and {free:,} are free on {device}; {advice}")
+        raise ValueError(f"{what} needs {needed:,} bytes, but only {free:,} are free on {device}; {advice}")

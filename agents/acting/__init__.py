@@ -1,1 +1,1 @@
-"""Acting: choose actions, explore, which actions are valid, phrases."""
+"""Acting: choosing actions, exploration, valid actions, phrases."""

@@ -15,19 +15,17 @@ def choose_actions(
     generator: torch.Generator | None = None,
     explored: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Boltzmann actions ∝ exp(Q/τ), greedy at τ = 0, each replaced with probability ε by one drawn evenly from a set.
-
-    The coin for ε is thrown for every row on its own.
+    """Sample actions ∝ exp(Q/τ), greedy at τ = 0; with probability ε, per row, sample uniformly from `explored`.
 
     Args:
-        values: (B, V) what to act by, nats; -inf where an action may not be chosen.
+        values: (B, V) action values, nats; -inf for actions that are not valid.
         temperature: τ >= 0, nats.
-        epsilon: ε, 0 to 1; (B,) where every row has its own.
+        epsilon: ε, 0 to 1; (B,) for one per row.
         generator: source of randomness, on the same device.
-        explored: (V,) or (B, V) bool, the actions to explore by; all that may be chosen if None.
+        explored: (V,) or (B, V) bool, the actions to explore; all valid ones if None.
 
-    Returns: actions (B,) int64 and log of the probability each had under this mixture (B,), nats; nan where a row of
-    values has nan, or -inf only.
+    Returns: actions (B,) int64, and their log-probability under this mixture (B,), nats; nan for rows of values with a
+    nan or without a valid action.
     """
     explores = isinstance(epsilon, Tensor) or epsilon > 0.0
     if temperature == 0.0 and not explores:
@@ -49,16 +47,16 @@ def choose_actions(
 
 
 def inverse_cdf(weights: Tensor, uniform: Tensor) -> Tensor:
-    """The entry on whose part of the unit interval a number falls, parts being as long as the entries are heavy.
+    """Sample an index in proportion to the weights, by inverse CDF.
 
-    Entries are summed in blocks of √V, a block is looked up and then an entry in it: the V weights are read once and
-    never accumulated one by one, so that a small weight keeps its share, which a float32 cumulative sum loses.
+    In two stages: a block of √V entries by the sums of the blocks, then an entry of it. So the V weights are read only
+    once, and small weights keep their probability, which they would lose in a cumulative sum in float32.
 
     Args:
-        weights: (B, V) or (V,), not negative, need not sum to one; bool for an even choice.
-        uniform: (B,) numbers in [0, 1), best in float64.
+        weights: (B, V) or (V,), not negative, need not sum to one; bool for a uniform choice.
+        uniform: (B,) uniform numbers in [0, 1), preferably float64.
 
-    Returns: (B,) int64, never an entry of weight 0; any entry where all weights are 0 or one is nan.
+    Returns: (B,) int64, never an entry of weight 0; arbitrary if all weights are 0 or one is nan.
     """
     size = weights.shape[-1]
     width = math.isqrt(size - 1) + 1
@@ -74,9 +72,10 @@ def inverse_cdf(weights: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _pick(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """(B or nothing, N) weights and (B,) numbers -> (B, 1) entries, and (B,) how far into their parts the numbers lie.
+    """(B, N) or (N,) weights, (B,) uniform numbers -> (B, 1) entries, and (B,) the numbers' positions within them.
 
-    Parts are counted in whole grains, whose sums are exact and ascend in whatever order a device adds them up.
+    The positions are in [0, 1) and serve as the uniform numbers of the next stage. Weights are rounded to integers,
+    because integer cumulative sums are exact and monotone on every device, in whatever order it adds.
     """
     weights = weights.to(uniform.dtype).expand(len(uniform), -1)
     grains = 1.0 / torch.finfo(uniform.dtype).eps
@@ -90,5 +89,5 @@ def _pick(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _at(values: Tensor, actions: Tensor) -> Tensor:
-    """(B, V), (B,) -> (B,)."""
+    """(B, V) values, (B,) actions -> (B,) values of the actions."""
     return values.gather(-1, actions[:, None]).squeeze(-1)

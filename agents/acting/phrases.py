@@ -1,4 +1,4 @@
-"""Decisions that write several tokens: the phrases of an agent, and phrases in progress."""
+"""Actions that write several tokens: the phrases of an agent, and phrases in progress."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ...envs import EnvConfig, Phrases, World, mine_phrases
 
 
 class Decisions:
-    """The tokens that the actions chosen write, one a step, in B episodes side by side.
+    """Executes chosen actions one token per step, in B parallel episodes.
 
     Args:
-        phrases: what the actions from V on write.
+        phrases: phrase p is written by action V + p.
         count: B.
-        device: where the episodes are.
+        device: of the episodes.
     """
 
     def __init__(self, phrases: Phrases, count: int, device: torch.device | str = "cpu") -> None:
@@ -26,12 +26,12 @@ class Decisions:
         self.left = torch.zeros(count, dtype=torch.int64, device=device)
 
     def write(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """The next token in every episode.
+        """The next token of every episode.
 
         Args:
-            chosen: (B,) actions, looked at where no phrase is being written; they are then those being written.
+            chosen: (B,) actions to start; ignored in rows with a phrase in progress.
 
-        Returns: (B,) tokens, and (B,) how many tokens their action wrote before, 0 where it was chosen just now.
+        Returns: (B,) tokens, and (B,) their index within their action, 0 in rows where `chosen` was started.
         """
         self.actions = torch.where(self.left == 0, chosen, self.actions)
         self.left = torch.where(self.left == 0, self._lengths[chosen], self.left)
@@ -40,7 +40,7 @@ class Decisions:
         return self._table[self.actions, place], place
 
     def interrupt(self, rows: Tensor) -> None:
-        """Drop what is left of the phrases in (R,) rows, whose episodes are over."""
+        """Drop the phrases in progress in (R,) rows, whose episodes are over."""
         self.left[rows] = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class Decisions:
         return {"actions": self.actions.clone(), "left": self.left.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken."""
+        """Restore the result of `state_dict`."""
         self.actions.copy_(state["actions"])
         self.left.copy_(state["left"])
 
@@ -56,22 +56,22 @@ class Decisions:
 def make_phrases(
     count: int, length: int, env: EnvConfig, world: World | None, given: Phrases | None = None
 ) -> Phrases | None:
-    """The phrases that an agent may write by one decision: `given`, or mined from the training documents.
+    """The phrases that are actions of an agent: `given`, or mined from the training documents.
 
     Args:
         count: phrases to mine; 0 for none.
         length: most tokens in a phrase.
         env: the environment's arguments.
-        world: its documents; None where there are none.
-        given: phrases to use as they are.
+        world: has the documents; may be None if `given` is not.
+        given: phrases to use instead of mined ones.
 
-    Raises ValueError for the transition "teacher", and where there are no documents.
+    Raises ValueError for the transition "teacher", and if phrases have to be mined without documents.
     """
     if not count:
         return None
     if env.transition != "free":
         raise ValueError(
-            f"phrases need the transition 'free', not {env.transition!r}, which writes the document's own tokens"
+            f"phrases need the transition 'free', not {env.transition!r}, which appends the document's own tokens"
         )
     if given is not None:
         return given

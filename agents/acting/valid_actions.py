@@ -1,4 +1,4 @@
-"""Which actions may be chosen in a state, as tensors."""
+"""Masks of valid actions, as tensors."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ...envs.text import Tokenizer
 
 @dataclass(frozen=True)
 class ValidActions:
-    """The valid actions of an environment, for networks that read many states at once.
+    """The valid actions of an environment, for batches of states. With phrases V + P replaces V in all shapes.
 
     Args:
         env: the environment's arguments.
-        valid: (V,) bool, actions that are valid in some state; with phrases (V + P,).
-        phrases: what the actions from V on write; None for no phrases.
+        valid: (V,) bool, the actions that are valid in some state.
+        phrases: phrase p is written by action V + p; None for no phrases.
     """
 
     env: EnvConfig
@@ -42,9 +42,9 @@ class ValidActions:
         Args:
             env: the environment's arguments.
             vocab_size: V.
-            device: where the masks live.
-            tokenizer: the environment's; a task of pairs needs it.
-            phrases: that one decision may write.
+            device: of the masks.
+            tokenizer: the environment's, needed for tasks of pairs.
+            phrases: phrases that are actions too.
             single: only actions that write one token are valid.
         """
         valid = valid_actions(vocab_size, env, tokenizer)
@@ -55,11 +55,11 @@ class ValidActions:
 
     @property
     def device(self) -> torch.device:
-        """Where the masks live."""
+        """Device of the masks."""
         return self.valid.device
 
     def mask(self, written: Tensor) -> Tensor:
-        """(N, V) or (V,) bool, the valid actions after `written` (N,) tokens."""
+        """(N, V) or, if equal for all, (V,) bool: the valid actions after `written` (N,) new tokens."""
         if not self.env.min_new_tokens:
             return self.valid
         valid = self.valid.repeat(len(written), 1)
@@ -67,26 +67,26 @@ class ValidActions:
         return valid
 
     def may_end(self, written: Tensor) -> Tensor:
-        """(N, E) bool, which actions of `ending` are valid after `written` (N,) tokens."""
+        """(N, E) bool, which actions of `ending` are valid after `written` (N,) new tokens."""
         return self.valid[self.ending] & (written[:, None] + self._before_eos >= self.env.min_new_tokens)
 
     @cached_property
     def ending(self) -> Tensor:
-        """(E,) int64, the actions that write `<eos>`: itself, and phrases that end in it."""
+        """(E,) int64, the actions that write `<eos>`: the token itself, and phrases that end in it."""
         if self.phrases is None:
             return torch.tensor([Vocabulary.EOS], device=self.device)
         return torch.from_numpy(self.phrases.ends).nonzero().squeeze(1).to(self.device)
 
     @cached_property
     def _before_eos(self) -> Tensor:
-        """(E,) tokens that each of them writes before `<eos>`."""
+        """(E,) int64, tokens that each action of `ending` writes before `<eos>`."""
         if self.phrases is None:
             return torch.zeros_like(self.ending)
         return torch.from_numpy(self.phrases.lengths).to(self.device)[self.ending] - 1
 
     @cached_property
     def ways(self) -> int:
-        """Most actions that begin with the same token: a text of n tokens can be written in at most ways^n ways."""
+        """Most actions with the same first token: a text of n tokens has at most ways^n segmentations into actions."""
         return 1 if self.phrases is None else int(np.bincount(self.phrases.table[:, 0]).max())
 
     @cached_property
@@ -98,5 +98,5 @@ class ValidActions:
         return always
 
     def masked(self, q_values: Tensor, written: Tensor) -> Tensor:
-        """(N, V) values with -inf where the action is not valid after `written` (N,) tokens."""
+        """(N, V) values, -inf for actions that are not valid after `written` (N,) new tokens."""
         return q_values.masked_fill(~self.mask(written), -torch.inf)

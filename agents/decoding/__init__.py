@@ -1,4 +1,4 @@
-"""Writing texts with a policy: greedy, sampled, by beam search, in batches, as a stream."""
+"""Decoding: texts of a policy, greedy, sampled or by beam search, in batches or as a stream."""
 
 from ..networks.prefixes import Prefixes
 from .beams import Hypothesis, beam_search

@@ -1,4 +1,4 @@
-"""Beam search guided by Q."""
+"""Beam search with action values."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .readers import Reader
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A text that a search ended with.
+    """A finished text of a beam search.
 
     Args:
-        ids: tokens written, `<eos>` included where it was written.
+        ids: new tokens, including `<eos>` if the text ends with it.
         score: see `beam_search`, nats.
     """
 
@@ -35,26 +35,25 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """The best texts after each prompt, up to `how.beams` of them, best first.
 
-    A partial text is worth Σ_t log π(a_t | s_t), π ∝ exp(Q/τ), in nats; at τ = 0, where π knows one text only,
-    Σ_t (Q(s_t, a_t) - max Q(s_t, ·)). Both are what the Q-network itself expects to be lost: where it obeys its
-    Bellman equation with γ = 1, V(s_0) + Σ_t (Q(s_t, a_t) - V(s_t)) is the reward of the tokens written plus the value
-    of going on, and Q - V = τ log π. So the order of beams is that of accumulated reward and reward to go, without
-    asking the environment for rewards. A text that ended is compared by its score divided by (number of tokens)^α,
-    α = `how.length_penalty`; one that reaches `horizon` has ended.
+    The score of a hypothesis is Σ_t log π(a_t | s_t), π ∝ exp(Q/τ), in nats. At τ = 0, where π is deterministic, it is
+    Σ_t (Q(s_t, a_t) - max Q(s_t, ·)). If Q satisfies its Bellman equation with γ = 1, then V(s_0) +
+    Σ_t (Q(s_t, a_t) - V(s_t)) is the reward so far plus the value of the current state, and Q - V = τ log π. So
+    hypotheses are ranked by reward so far plus expected reward to go, without rewards from the environment. Finished
+    texts are ranked by score / (number of tokens)^α, α = `how.length_penalty`. At `horizon` tokens a text is finished.
 
-    `<eos>` is tried in every open beam, whether or not it is among the best continuations. With as many beams as there
-    are texts the result is exact. A search of one beam never scores below the greedy text (α = 0).
+    `<eos>` is tried after every hypothesis, even if it is not among the best continuations. With as many beams as there
+    are texts the result is exact. The score with one beam is never below that of the greedy text (α = 0).
 
     Args:
-        reader: has read one row for each prompt.
+        reader: has one row for each prompt.
         prompts: P.
-        horizon: T, most tokens.
+        horizon: T, most new tokens.
         how: beams, temperature and length_penalty.
-        is_over: whether a text (number of the prompt, ids written) has ended, as stop strings want it.
+        is_over: whether the text (index of the prompt, new ids) has ended, for stop strings.
     """
     width, penalty = how.beams, how.length_penalty
     ended: list[list[Hypothesis]] = [[] for _ in range(prompts)]
-    scores = torch.zeros((prompts, 1), dtype=torch.float64)  # (P, w) of the open beams, -inf where there is none
+    scores = torch.zeros((prompts, 1), dtype=torch.float64)  # (P, w) of unfinished hypotheses, -inf in empty beams
     written = torch.zeros((prompts, 1, 0), dtype=torch.int64)  # (P, w, t)
     for length in range(1, horizon + 1):
         gains = _gains(reader.values(), how.temperature)
@@ -76,7 +75,7 @@ def beam_search(
         scores = scores.masked_fill(over, -torch.inf)
         for prompt, found in enumerate(ended):
             hope = float(scores[prompt].max())
-            hope = max(hope / (length + 1) ** penalty, hope / horizon**penalty)  # scores only fall
+            hope = max(hope / (length + 1) ** penalty, hope / horizon**penalty)  # upper bound, since scores only fall
             if len(found) == width and found[-1].score >= hope:
                 scores[prompt] = -torch.inf
         if not (scores > -torch.inf).any():
@@ -88,7 +87,7 @@ def beam_search(
 
 
 def _gains(values: Tensor, temperature: float) -> Tensor:
-    """(N, V) log π, or at τ = 0 the advantages over the best action; never above 0, -inf where not valid."""
+    """(N, V) log π, or at τ = 0 the advantage Q - max Q; at most 0, and -inf for actions that are not valid."""
     if temperature > 0.0:
         return torch.log_softmax(values / temperature, -1)
     return values - values.amax(-1, keepdim=True)
@@ -97,7 +96,7 @@ def _gains(values: Tensor, temperature: float) -> Tensor:
 def _keep(
     ended: list[list[Hypothesis]], written: Tensor, scores: Tensor, length: int, how: Decoding, last: int | None = None
 ) -> None:
-    """Put the beams (P, w, t) with a finite score (P, w) among the ended ones, of which the best stay, best first."""
+    """Add the texts (P, w, t) with finite scores (P, w) to the finished ones, and keep the best `how.beams`, sorted."""
     for prompt, beam in (scores > -torch.inf).nonzero().tolist():
         ids = written[prompt, beam].tolist() + ([] if last is None else [last])
         ended[prompt].append(Hypothesis(ids, float(scores[prompt, beam]) / length**how.length_penalty))

@@ -1,4 +1,4 @@
-"""How a text is to be written, in one typed place."""
+"""`Decoding`, the settings of decoding."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a policy's texts are found.
+    """Settings of decoding.
 
     Args:
         temperature: τ of the policy π ∝ exp(Q/τ), nats; 0 is greedy.
         top_k: sample among the k best tokens only; None for all.
-        top_p: sample among the fewest tokens that hold this share of the probability; None for all.
-        beams: width of a beam search, which finds texts instead of sampling them; 1 for none.
-        length_penalty: a beam's score is divided by its number of tokens to this power; 0 leaves it as it is,
-            more favours longer texts.
-        stop: a text ends before the first of these strings that it writes; one, or several.
+        top_p: sample among the smallest set of tokens with at least this probability; None for all.
+        beams: width of the beam search; 1 samples instead.
+        length_penalty: scores are divided by the number of tokens to this power; 0 for no effect, positive values
+            favour longer texts.
+        stop: a stop string, or several; the text ends before the first one.
         max_new_tokens: longest continuation in tokens; None for the environment's.
 
-    Raises ValueError for what cannot work, one sentence each.
+    Raises ValueError for settings that cannot work.
     """
 
     temperature: float = 1.0
@@ -37,14 +37,17 @@ class Decoding:
         if not self.temperature >= 0.0:
             raise ValueError(f"temperature must be 0 (greedy) or more, not {self.temperature}")
         if self.top_p is not None and not 0.0 < self.top_p <= 1.0:
-            raise ValueError(f"top_p must lie above 0 and be at most 1, not {self.top_p}")
+            raise ValueError(f"top_p must be above 0 and at most 1, not {self.top_p}")
         for name, value in (("top_k", self.top_k), ("beams", self.beams), ("max_new_tokens", self.max_new_tokens)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if self.beams > 1 and (self.top_k, self.top_p) != (None, None):
-            raise ValueError("beams search for the best texts while top_k and top_p sample; use one or the other")
+            raise ValueError(
+                f"top_k and top_p are for sampling and cannot be combined with beams {self.beams}; "
+                "use beams 1 or leave them out"
+            )
         if "" in self.stop_strings:
-            raise ValueError("a stop string must hold at least one character; '' would end every text at once")
+            raise ValueError("a stop string must have at least one character; '' would end every text at once")
 
     @property
     def stop_strings(self) -> tuple[str, ...]:

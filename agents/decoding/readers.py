@@ -1,4 +1,4 @@
-"""Readers: they read texts being written and give the policy's values for every next token."""
+"""Readers: they read prefixes while decoding, and give the policy's values for the next token."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from ..networks.prefixes import Prefixes, rows_of, windows_of
 
 
 class Reader(Protocol):
-    """Texts under way, a row each, that grow by one token at a time.
+    """Unfinished texts, one per row, that grow by one token per step.
 
-    The policy is π ∝ exp(values/τ). Acting with phrases chooses actions that write several tokens; every other reader
-    chooses tokens.
+    The policy is π ∝ exp(values/τ). With phrases an action may write several tokens; otherwise actions are tokens.
 
     Attributes:
         by_token: whether every action is a token, so that the values give log-probabilities of tokens.
@@ -33,32 +32,32 @@ class Reader(Protocol):
         ...
 
     def values(self, valid: Tensor | None = None) -> Tensor:
-        """(B, V) values to act by after the newest token, nats; -inf where an action is not valid.
+        """(B, V) values of the actions after the last token, nats; -inf for actions that are not valid.
 
         Args:
-            valid: (B, V) bool, the valid tokens; None for those of the environment's arguments.
+            valid: (B, V) bool, the valid tokens; None derives them from the environment's arguments.
         """
         ...
 
     def tokens(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """The tokens that (B,) actions write now, (B,) int64, and whether each was chosen just now, (B,) bool."""
+        """(B,) actions -> (B,) int64 tokens that they write now, and (B,) bool, whether a new action was started."""
         ...
 
     def step(self, tokens: Tensor) -> None:
-        """Read one token (B,) int64 more of each text."""
+        """Append one token to each text, (B,) int64."""
         ...
 
     def select(self, rows: Tensor) -> None:
-        """Go on with the texts `rows` (R,) int64, in that order; a row may come several times or not at all."""
+        """Keep the texts `rows` (R,) int64, in that order; a row may be repeated or left out."""
         ...
 
 
-# Prefixes, with `<bos>`, to what reads them.
+# Makes a reader of prefixes that start with `<bos>`.
 MakeReader = Callable[[Prefixes], Reader]
 
 
 class WindowPolicy(Protocol):
-    """What a `WindowReader` asks; see `tokenlm.agents.Agent`."""
+    """The methods of an agent that a `WindowReader` needs; see `tokenlm.agents.Agent`."""
 
     def predict(
         self,
@@ -90,13 +89,13 @@ class ByToken:
 
 
 class NetworkReader(ByToken):
-    """A Q-network that carries its state along and reads one token a step.
+    """A Q-network with a recurrent state or cache, which processes one token per step.
 
     Args:
-        network: what reads.
+        network: the Q-network.
         valid_actions: of the environment.
-        prefixes: ids of each text so far, with `<bos>`.
-        context_length: tokens of a prefix that are read, its last ones: those that the environment would show.
+        prefixes: ids of each prefix, starting with `<bos>`.
+        context_length: only the last `context_length` tokens of a prefix are read, as in an observation.
     """
 
     @torch.no_grad()
@@ -128,11 +127,11 @@ class NetworkReader(ByToken):
 
 
 class PhraseReader:
-    """A reader whose actions may write whole phrases; a phrase once begun is written to its end.
+    """A reader whose actions may be phrases; a phrase that was started is always completed.
 
     Args:
         reader: gives values of tokens and phrases.
-        phrases: what the actions from V on write.
+        phrases: phrase p is written by action V + p.
         env: the environment's arguments.
         count: B.
     """
@@ -145,9 +144,9 @@ class PhraseReader:
         self._written = np.zeros(count, np.int64)
 
     def values(self, valid: Tensor | None = None) -> Tensor:
-        """(B, V + P), see `Reader`; `valid` is needed."""
+        """(B, V + P) values, see `Reader`; `valid` is required."""
         if valid is None:
-            raise ValueError("a reader of phrases needs the valid tokens of every state")
+            raise ValueError("a PhraseReader needs the valid tokens of every state; pass valid")
         masks = self._phrases.mask(valid.cpu().numpy(), self._written, self._env.min_new_tokens)
         return self._reader.values(torch.from_numpy(masks))
 
@@ -162,19 +161,19 @@ class PhraseReader:
         self._written += 1
 
     def select(self, rows: Tensor) -> None:
-        """Not possible: phrases in progress stay in their rows."""
-        raise NotImplementedError("texts of phrases cannot be selected")
+        """Not supported."""
+        raise NotImplementedError("a PhraseReader cannot select rows")
 
 
 class WindowReader(ByToken):
-    """An agent that is asked for log π of the whole window at every token.
+    """An agent without a state, which processes the whole window at every step.
 
     Args:
-        agent: what reads.
+        agent: gives log π.
         valid: (V,) bool, the actions that are valid in some state.
         env: the environment's arguments.
-        prefixes: ids of each text so far, with `<bos>`.
-        greedy: the policy is the agent's deterministic action alone.
+        prefixes: ids of each prefix, starting with `<bos>`.
+        greedy: use the agent's deterministic action instead of log π.
     """
 
     def __init__(
@@ -214,7 +213,7 @@ class WindowReader(ByToken):
 def window_values(
     agent: WindowPolicy, windows: npt.NDArray[np.int64], masks: npt.NDArray[np.bool_], greedy: bool = False
 ) -> npt.NDArray[np.float64]:
-    """(B, V) log π after windows (B, L) under masks (B, V), nats; greedy: 0 for the agent's action, else -inf."""
+    """(B, V) log π after windows (B, L) with masks (B, V), nats; if `greedy`, 0 for the agent's action, -inf else."""
     if greedy:
         actions, _ = agent.predict(windows, deterministic=True, action_masks=masks)
         return np.where(np.arange(masks.shape[1]) == np.asarray(actions)[:, None], 0.0, -np.inf)

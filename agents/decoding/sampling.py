@@ -1,4 +1,4 @@
-"""Writing token by token: greedily, or by sampling from the policy or from its best part."""
+"""Greedy decoding and sampling, with top-k and top-p filtering."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .transcript import Transcript
 
 
 def sample(reader: Reader, transcripts: Sequence[Transcript], how: Decoding, uniform: Tensor) -> Iterator[None]:
-    """Write all texts one token further at every step, until each is over or has as many tokens as there are numbers.
+    """Append one token to every text per iteration, until all have ended or have T new tokens.
 
     Args:
-        reader: has read the beginnings of the texts.
-        transcripts: B texts, written into.
+        reader: has read the prefixes.
+        transcripts: B texts, extended in place.
         how: temperature, top_k and top_p.
-        uniform: (B, T) numbers in [0, 1), float64: the draw for each token, so that a row's text does not depend on
-            the rows beside it.
+        uniform: (B, T) uniform numbers in [0, 1), float64, one per token, so that a text does not depend on the other
+            rows of the batch.
     """
     rows = list(transcripts)
     for draws in range(uniform.shape[1]):
@@ -39,7 +39,7 @@ def sample(reader: Reader, transcripts: Sequence[Transcript], how: Decoding, uni
         going = [number for number, row in enumerate(rows) if not row.over]
         if not going or draws + 1 == uniform.shape[1]:
             return
-        if 2 * len(going) <= len(rows):  # the rest is read for nothing
+        if 2 * len(going) <= len(rows):  # finished rows still cost computation; drop them when they are half
             kept = torch.tensor(going, device=actions.device)
             reader.select(kept)
             actions, rows, uniform = actions[kept], [rows[n] for n in going], uniform[kept.to(uniform.device)]
@@ -47,29 +47,29 @@ def sample(reader: Reader, transcripts: Sequence[Transcript], how: Decoding, uni
 
 
 def uniform_numbers(seeds: Sequence[int], count: int) -> Tensor:
-    """(len(seeds), count) float64 in [0, 1), each row a stream of its own seed."""
+    """(len(seeds), count) float64 uniform numbers in [0, 1), one generator per row."""
     return torch.from_numpy(np.stack([np.random.default_rng(seed).random(count) for seed in seeds]))
 
 
 def _precision(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64  # which has no float64
+    return torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
 
 
-_ROUNDING = 1e-6  # of sums of probabilities: a set that holds 0.8 up to this holds 0.8
+_ROUNDING = 1e-6  # tolerance for sums of probabilities in top_p
 
 
 def filter_values(
     values: Tensor, top_k: int | None = None, top_p: float | None = None, temperature: float = 1.0
 ) -> Tensor:
-    """Action values with -inf where an action is not among the best ones; first by `top_k`, then by `top_p`.
+    """Action values filtered by top-k, then by top-p: -inf for the other actions.
 
-    Equal values are kept in the order of their ids, so that exactly k are left. The best action always is.
+    Of equal values those with smaller ids are kept, so that exactly k remain. The best action is always kept.
 
     Args:
-        values: (..., V) what to act by, nats, -inf where not valid.
+        values: (..., V) action values, nats, -inf for actions that are not valid.
         top_k: keep the k highest (Fan et al. 2018); None for all.
-        top_p: keep the smallest set whose probability under π ∝ exp(values/τ), normalised over what `top_k` left, is
-            at least this (Holtzman et al. 2020); None or 1 for all.
+        top_p: keep the smallest set whose probability under π ∝ exp(values/τ), renormalised after `top_k`, is at least
+            this (Holtzman et al. 2020); None or 1 for all.
         temperature: τ > 0, nats.
 
     Returns: (..., V); the values kept are unchanged.

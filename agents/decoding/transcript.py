@@ -1,4 +1,4 @@
-"""A text while it is being written: ids in, readable text out, never to be taken back."""
+"""A text during decoding: ids in, pieces of text out that later tokens do not change."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from ...envs import Vocabulary
 from ...envs.text import Tokenizer
 
-# A character of several bytes reads as this until its last byte is there; some decoders drop a blank before Chinese.
+# An incomplete UTF-8 character decodes to U+FFFD, and some tokenizers drop a space before a Chinese character.
 _UNSETTLED = "\ufffd "
 
 
 class Transcript:
-    """One text, token by token, with what may be shown of it so far.
+    """One text that grows token by token.
 
     Args:
-        tokenizer: turns ids into text.
-        shown_prompt: ids the text begins with; none where only what is written is to be shown.
-        stop: the text ends before the first of these strings in what is written; they may span tokens.
+        tokenizer: decodes ids.
+        shown_prompt: ids of the prompt, if the text includes it.
+        stop: the text ends before the first of these strings after the prompt; they may span tokens.
 
     Attributes:
-        ids: what was written, `<eos>` included.
+        ids: the new tokens, `<eos>` included.
         over: whether the text has ended, by `<eos>`, a stop string or `close`.
     """
 
@@ -35,7 +35,7 @@ class Transcript:
         self._given = 0
 
     def add(self, token: int) -> None:
-        """Write one token more; nothing once the text is over."""
+        """Append one token; ignored after the end of the text."""
         if self.over:
             return
         self.ids.append(token)
@@ -48,23 +48,23 @@ class Transcript:
                 self.over, self._end = True, min(found)
 
     def close(self) -> None:
-        """End the text where it stands."""
+        """End the text."""
         self.over = True
 
     @property
     def text(self) -> str:
-        """All of it, cut before a stop string; special tokens are not shown."""
+        """The whole text, cut before a stop string, without special tokens."""
         return self._whole()[: self._end]
 
     def piece(self) -> str:
-        """What has been settled since the last call; all pieces of a text that is over join to `text`.
+        """The new part of the text since the last call. After the end of the text all pieces concatenate to `text`.
 
-        An incomplete character, blanks and what may be the beginning of a stop string are held back.
+        An incomplete character, trailing spaces and a possible beginning of a stop string are held back.
         """
         text = self.text
         settled = len(text)
         if not self.over:
-            kept = text.rstrip(_UNSETTLED)  # what is still to become of the rest may go on with a stop string, too
+            kept = text.rstrip(_UNSETTLED)  # the next tokens may change the rest, and complete a stop string
             settled = len(kept) - self._beginning_of_stop(kept)
         piece = text[self._given : settled]
         self._given = max(self._given, settled)
@@ -74,7 +74,7 @@ class Transcript:
         return self._tokenizer.decode([*self._prompt, *self.ids])
 
     def _beginning_of_stop(self, text: str) -> int:
-        """Characters at the end of the written text that a stop string begins with."""
+        """Length of the longest suffix of the new text that is a prefix of a stop string."""
         written = text[self._start :]
         longest = min(len(written), max((len(s) for s in self._stop), default=0))
         return next((n for n in range(longest, 0, -1) if any(s.startswith(written[-n:]) for s in self._stop)), 0)

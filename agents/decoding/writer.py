@@ -1,4 +1,4 @@
-"""`generate` and `stream`, the same for every agent that reads prefixes."""
+"""`generate` and `stream`, shared by all agents."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .transcript import Transcript
 
 
 class Writer:
-    """What writes texts; a subclass says how prefixes are read and which temperature its policy has.
+    """Text generation; a subclass supplies the reader and the temperature of its policy.
 
     Attributes:
-        tokenizer: text to ids and back.
+        tokenizer: encodes and decodes text.
         env_config: the environment's arguments.
-        generator: source of the seed where none is given.
+        generator: source of the seed if none is given.
     """
 
     tokenizer: Tokenizer
@@ -33,14 +33,14 @@ class Writer:
         """A reader that has read the prefixes.
 
         Args:
-            prefixes: ids of each text so far, with `<bos>`.
+            prefixes: ids of each prefix, starting with `<bos>`.
             env: the environment's arguments; the agent's own if None.
-            greedy: only the best action will be asked for.
+            greedy: only the maximum of the values will be used.
         """
         raise NotImplementedError
 
     def policy_temperature(self, asked: float | None) -> float:
-        """τ to write at: `asked`, or the agent's own for None."""
+        """τ for decoding: `asked`, or the agent's own if None."""
         raise NotImplementedError
 
     def generate(
@@ -57,19 +57,19 @@ class Writer:
         max_new_tokens: int | None = None,
         seed: int | None = None,
     ) -> list[str]:
-        """Texts that continue a prompt, prompt included; of a task of pairs the targets that are written for sources.
+        """Texts that continue a prompt, including the prompt; for tasks of pairs, the targets for given sources.
 
         Args:
             prompt: one prompt, or several, of any length.
-            count: texts for each prompt; of a beam search the best ones, best first.
-            temperature: of the policy; None for the agent's own, 0 for greedy.
-            top_k: sample among so many best tokens only.
-            top_p: sample among the fewest tokens that together have this probability.
+            count: texts for each prompt; with a beam search the best ones, best first.
+            temperature: τ of the policy; None for the agent's own, 0 for greedy.
+            top_k: sample among the k best tokens only.
+            top_p: sample among the smallest set of tokens with at least this probability.
             beams: width of a beam search for the most likely texts under the policy; 1 samples.
-            length_penalty: a beam's log-likelihood is divided by its number of tokens to this power.
-            stop: a text ends before the first of these strings that it writes; one string, or several.
+            length_penalty: beams are ranked by log-likelihood / (number of tokens)^length_penalty.
+            stop: a stop string, or several; a text ends before the first one.
             max_new_tokens: longest continuation in tokens; None for the environment's.
-            seed: text number n is drawn with the seed `seed + n`; None takes one from the agent's own generator.
+            seed: text n is sampled with seed + n; None draws the seed from the agent's generator.
 
         Raises ValueError for a prompt with words outside the vocabulary and for settings that cannot work.
         """
@@ -82,7 +82,7 @@ class Writer:
     def generate_ids(
         self, prompts: Prefixes, count: int = 1, how: Decoding | None = None, seed: int | None = None
     ) -> list[str]:
-        """`generate` after prompts given as ids with `<bos>`, which may hold `<unk>`."""
+        """`generate` for prompts given as ids that start with `<bos>` and may contain `<unk>`."""
         how = how or Decoding(self.policy_temperature(None))
 
         def read(prefixes: Prefixes) -> Reader:
@@ -101,10 +101,10 @@ class Writer:
         max_new_tokens: int | None = None,
         seed: int | None = None,
     ) -> Iterator[str]:
-        """Pieces of one text as they are written; with the same arguments they join to what `generate` returns.
+        """Yield pieces of one text during decoding; they concatenate to the result of `generate`.
 
-        Arguments and errors as of `generate`. What may still change, such as half a character or the beginning of a
-        stop string, is held back until it is settled.
+        Arguments and errors are those of `generate`. Text that may still change, such as an incomplete character or the
+        beginning of a stop string, is held back until it is final.
         """
         how = Decoding(self.policy_temperature(temperature), top_k, top_p, stop=stop, max_new_tokens=max_new_tokens)
         ids = prompt_ids(prompt, self.tokenizer, self.env_config)
@@ -120,19 +120,19 @@ class Writer:
         return int(torch.randint(2**31, (1,), generator=self.generator, device=self.generator.device))
 
 
-_ROWS = 256  # texts written side by side
+_ROWS = 256  # texts per batch
 
 
 def prompt_ids(text: str, tokenizer: Tokenizer, config: EnvConfig) -> list[int]:
-    """Ids an episode begins with, `<bos>` included: the prompt, or of a pair the source and `<sep>`.
+    """Ids of the first observation of an episode: `<bos>` and the prompt, for tasks of pairs with `<sep>` at the end.
 
-    Raises ValueError for a prompt that the environment would not take.
+    Raises ValueError for a prompt that the environment does not accept.
     """
     return [Vocabulary.BOS, *encode_prompt(text, tokenizer, config)]
 
 
 def shows_prompt(config: EnvConfig) -> bool:
-    """Whether a text is shown with its prompt: a continuation is, an answer, a translation or a label is not."""
+    """Whether texts include their prompt: continuations do; answers, translations and labels do not."""
     return config.task == "generation"
 
 
@@ -145,24 +145,24 @@ def write_texts(
     how: Decoding,
     seed: int,
 ) -> list[str]:
-    """`count` texts for each prompt, those of one prompt beside each other.
+    """`count` texts for each prompt, grouped by prompt.
 
     Args:
-        make_reader: reads prefixes.
-        tokenizer: turns ids into text.
+        make_reader: makes the reader of a batch of prefixes.
+        tokenizer: decodes ids.
         config: the environment's arguments.
-        prompts: ids, `<bos>` included, as of `prompt_ids`.
-        count: texts for each prompt; of a beam search the best ones.
-        how: how they are found.
-        seed: text number n is drawn with the seed `seed + n`, as it would be alone.
+        prompts: ids that start with `<bos>`, as from `prompt_ids`.
+        count: texts for each prompt; with a beam search the best ones.
+        how: settings of decoding.
+        seed: text n is sampled with seed + n, independently of the others.
 
-    Raises ValueError where a beam search is asked for more texts than there are.
+    Raises ValueError if a beam search finds fewer than `count` texts.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
     if how.beams > 1:
         if count > how.beams:
-            raise ValueError(f"a search with {how.beams} beams ends with {how.beams} texts; {count} need more beams")
+            raise ValueError(f"a search with {how.beams} beams finds {how.beams} texts, not {count}; use more beams")
         at_once = max(1, _ROWS // how.beams)
         parts = [prompts[first : first + at_once] for first in range(0, len(prompts), at_once)]
         return [text for part in parts for text in _searched(make_reader, tokenizer, config, part, count, how)]
@@ -186,9 +186,9 @@ def stream_text(
     how: Decoding,
     seed: int,
 ) -> Iterator[str]:
-    """Pieces of one text as they are written, none empty; they join to what `write_texts` gives for the same seed."""
+    """Yield non-empty pieces of one text; they concatenate to the result of `write_texts` with the same seed."""
     transcript = _transcript(tokenizer, config, prompt, how)
-    if piece := transcript.piece():  # a prompt can be shown before anything is read
+    if piece := transcript.piece():  # the prompt, before the network runs
         yield piece
     for _ in sample(make_reader([prompt]), [transcript], how, uniform_numbers([seed], _horizon(config, how))):
         if piece := transcript.piece():
@@ -216,7 +216,7 @@ def _searched(
     found = beam_search(make_reader(prompts), len(prompts), _horizon(config, how), how, is_over)
     fewest = min((len(hypotheses) for hypotheses in found), default=count)
     if fewest < count:
-        raise ValueError(f"there are only {fewest} texts to be found after a prompt, not {count}; ask for fewer")
+        raise ValueError(f"after one of the prompts only {fewest} texts are possible, not {count}; use a smaller count")
     return [transcript(n, h.ids).text for n, hypotheses in enumerate(found) for h in hypotheses[:count]]
 
 
