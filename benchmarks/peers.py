@@ -305,10 +305,7 @@ class Ours(PeerLearner):
         self.replay = EpisodeReplay(task.episodes, 1, task.length, task.vocab_size, device=device)
         drawn = task.draw()
         one = torch.ones(task.episodes, dtype=torch.int64)
-        self.replay.add(
-            drawn.tokens, drawn.tokens[:, 1:], drawn.rewards, torch.zeros_like(drawn.rewards), one,
-            one * task.length, one.bool(),
-        )  # fmt: skip
+        self.replay.add(drawn.tokens, drawn.tokens[:, 1:], drawn.rewards, one, one * task.length, one.bool())
 
     @property
     def least(self) -> int:

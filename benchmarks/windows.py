@@ -14,15 +14,16 @@ from gymnasium.spaces import Box, Discrete
 from torch import Tensor, nn
 
 from tokenlm.agents.networks import LSTMQNetwork, TransformerQNetwork
-from tokenlm.agents.networks.config import NetworkConfig
+from tokenlm.agents.networks.lstm import LSTMConfig
 from tokenlm.agents.networks.prefixes import right_padded
+from tokenlm.agents.networks.transformer import TransformerConfig
 from tokenlm.envs import EnvConfig, Vocabulary
 
 CLASSES = {"lstm": LSTMQNetwork, "transformer": TransformerQNetwork}
 SPECIAL = len(Vocabulary.SPECIAL_TOKENS)
 NETWORKS = {
-    "lstm": NetworkConfig(name="lstm", embedding_size=128, hidden_size=256),
-    "transformer": NetworkConfig(name="transformer", hidden_size=256, num_layers=4, num_heads=4),
+    "lstm": LSTMConfig(embedding_size=128, hidden_size=256),
+    "transformer": TransformerConfig(hidden_size=256, num_layers=4, num_heads=4),
 }
 HIDDEN = 256
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from tokenlm.agents import DQN, AgentConfig, MaximumLikelihood, Schedule, evaluate, score_text
-from tokenlm.agents.dqn.update import Update
 from tokenlm.envs import EnvConfig, TokenLMEnv, TokenLMVectorEnv
 
 SMALL = {
@@ -198,19 +197,19 @@ def test_a_vocabulary_that_does_not_fit(agent, tiny, tmp_path):
         ({"lerning_rate": 1e-3}, "no setting 'lerning_rate'; did you mean 'learning_rate'"),
         ({"gamma": 1.5}, "gamma must lie between 0 and 1, not 1.5"),
         ({"loss": "soft"}, "loss 'soft' is unknown; did you mean 'soft_q'"),
-        ({"optimizer": "adamm"}, "optimizer 'adamm' is unknown; did you mean 'adam'"),
+        ({"optimizer": "adamm"}, "name 'adamm' is unknown; did you mean 'adam'"),
         ({"loss": "cross_entropy", "corpus_share": 0.5}, "cross_entropy needs corpus_share 1.0, not 0.5: it learns"),
-        ({"loss": "pcl", "dueling": False}, "pcl needs dueling True, not False"),
-        ({"loss": "c51", "n_step": 3}, "c51 looks one step ahead, not 3"),
+        ({"loss": "pcl", "dueling": False}, "loss 'pcl' has no setting 'dueling'; soft_q, dqn, double, cql, pqn have it"),
+        ({"loss": "c51", "n_step": 3}, "loss 'c51' has no setting 'n_step'; soft_q, dqn, double, pcl, hl_gauss, cql have it"),
         ({"loss": "pqn", "corpus_share": 0.5}, "pqn needs corpus_share 0.0, not 0.5"),
         ({"loss": "munchausen", "temperature": 0.0}, "munchausen needs a temperature above 0"),
-        ({"loss": "munchausen", "munchausen_clip": 1.0}, "munchausen_clip must not be positive"),
-        ({"value_range": (0.0, -1.0)}, "lowest < highest"),
-        ({"expectile": 0.2}, "expectile must lie between 0.5"),
+        ({"loss": "munchausen", "munchausen_clip": 1.0}, "munchausen_clip must be at most 0, or None, not 1.0"),
+        ({"loss": "hl_gauss", "value_range": (0.0, -1.0)}, "lowest < highest"),
+        ({"loss": "ilql", "expectile": 0.2}, "expectile must lie between 0.5"),
         ({"network": "tabular"}, "a table over .* is too large"),
         ({"batch_size": "8"}, "batch_size must be a whole number, not '8'"),
-        ({"dueling": "no"}, "dueling must be True or False or None, not 'no'"),
-        ({"temperature": -1.0}, "must not be negative"),
+        ({"dueling": "no"}, "dueling must be True or False, not 'no'"),
+        ({"temperature": -1.0}, "must be finite and not negative, not -1.0"),
         (
             {"learning_rate": {"start": 1, "end": 0, "shape": "exponential"}},
             "exponential schedule needs positive ends",
@@ -227,7 +226,7 @@ def test_schedules_by_hand():
     assert [Schedule(1.0, 0.0, 0.5)(p) for p in (0.0, 0.25, 0.5, 0.9)] == [1.0, 0.5, 0.0, 0.0]
     assert Schedule(1.0, 0.01, shape="exponential")(0.5) == pytest.approx(0.1)
     assert Schedule(2.0, 0.0, shape="cosine")(0.5) == pytest.approx(1.0)
-    assert AgentConfig(temperature=0.5).at("temperature", 0.3) == 0.5
+    assert AgentConfig(temperature=0.5).temperature(0.3) == 0.5
 
 
 def test_soft_q_learns_the_target_from_rewards_alone():
@@ -281,9 +280,9 @@ def test_texts_that_all_end_need_no_target_network(tiny, steps, reads):
     env = EnvConfig.of(tiny, {"ending": "fixed", "max_new_tokens": steps})
     agent = DQN(env, **SMALL).learn(40)
     learner = agent.learner
-    update = Update(agent.sampler.sample(), agent.network, learner.target_network, agent.config, learner.rules, 1.0)
+    update = learner.read(agent.sampler.sample(), 1.0)
     expected = update.rewards + update.discounts * learner.target_network.state_values(
-        update._read(learner.target_network).index_select(0, update._after)
+        update._forward(learner.target_network).index_select(0, update._after)
     ).clamp(max=0.0)
     target = update.targets(update.rewards, update.value_next)
     assert ("_target_hidden" in vars(update)) == reads

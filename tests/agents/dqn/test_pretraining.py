@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tokenlm.agents import DQN, MaximumLikelihood, score_text
-from tokenlm.agents.dqn.rules import RULES
-from tokenlm.agents.dqn.update import Update
+from tokenlm.agents import DQN, AgentConfig, MaximumLikelihood, score_text
 from tokenlm.agents.replay.corpus import corpus_replay
 from tokenlm.agents.runs.algorithms import make
 from tokenlm.agents.runs.race.config import EntryConfig
@@ -64,10 +62,10 @@ def test_cross_entropy_is_that_of_the_policy_acted_by(temperature):
     agent = DQN(env, **SMALL, loss="cross_entropy", temperature=temperature)
     agent.prepare()
     network, batch = agent.network.eval(), agent.sampler.sample()
-    update = Update(batch, network, network, agent.config, agent.rules, temperature)
+    update = agent.learner.read(batch, temperature)
     log_policy = torch.log_softmax(update.online.preferences.double() / (temperature or 1.0), -1)
     expected = -log_policy.gather(1, update.actions[:, None]).squeeze(1)
-    assert RULES["cross_entropy"](update).loss.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    assert agent.config.rule.loss(update).loss.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_the_action_values_begin_as_log_probabilities():
@@ -122,7 +120,9 @@ def test_its_time_counts_and_ends_it(tiny):
 
 
 def test_maximum_likelihood_needs_none(tiny):
-    assert MaximumLikelihood(tiny, **SMALL, pretrain=500).config.pretrain == 0
+    assert MaximumLikelihood(tiny, AgentConfig(pretrain=500), **SMALL).config.pretrain == 0
+    with pytest.raises(ValueError, match="maximum likelihood has a fixed pretrain, not 500"):
+        MaximumLikelihood(tiny, **SMALL, pretrain=500)
 
 
 class Own(DQN):
@@ -143,9 +143,9 @@ def test_an_entry_that_begins_with_the_corpus_uses_it(name, tiny):
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"loss": "c51"}, "c51 has no use for"),
-        ({"loss": "q_sft"}, "q_sft has no use for"),
-        ({"phrases": 4}, "phrases has no use for"),
+        ({"loss": "c51"}, "c51 cannot use"),
+        ({"loss": "q_sft"}, "q_sft cannot use"),
+        ({"phrases": 4}, "phrases cannot use"),
     ],
 )
 def test_refused_where_logits_are_no_action_values(tiny, settings, why):

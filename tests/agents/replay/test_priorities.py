@@ -21,7 +21,7 @@ def add(replay: EpisodeReplay, numbers, start: int = 5) -> None:
     for number in numbers:
         tokens = T([[2, start + number, 5, 5]])
         zeros, one = torch.zeros(1, 3), torch.ones(1, dtype=torch.int64)
-        replay.add(tokens, tokens[:, 1:], zeros, zeros, one, 3 * one, one.bool())
+        replay.add(tokens, tokens[:, 1:], zeros, one, 3 * one, one.bool())
 
 
 def sampler(own, corpus=None, seed=0, **settings) -> BatchSampler:
@@ -93,10 +93,10 @@ def test_weights_of_two_sources_stand_beside_their_rows():
         assert batch.rows.dtype == torch.int64
 
 
-def test_joined_and_moved_batches_keep_rows_and_weights():
+def test_joined_batches_keep_rows_and_weights():
     source = sampler(filled(9), priority_exponent=1.0)
     one, other = source.sample(), source.sample()
-    joined = concatenate([one, other]).to(torch.device("cpu"))
+    joined = concatenate([one, other])
     assert torch.equal(joined.rows, torch.cat([one.rows, other.rows]))
     assert torch.equal(joined.weights, torch.cat([one.weights, other.weights]))
     plain = concatenate([one, source.own.rows(T([0, 1]))])

@@ -13,14 +13,15 @@ from tokenlm.envs import EnvConfig, TokenLMEnv, Vocabulary, World
 
 def filled(lengths, capacity=10, prompts=None, vocab_size=50) -> EpisodeReplay:
     """Episodes whose i-th token is 10·episode + i, rewards -token, log-probabilities -token/2."""
-    replay = EpisodeReplay(capacity, prompt_size=3, max_new_tokens=4, vocab_size=vocab_size)
+    replay = EpisodeReplay(capacity, prompt_size=3, max_new_tokens=4, vocab_size=vocab_size, keeps_log_probs=True)
     for number, length in enumerate(lengths):
         prompt = 1 if prompts is None else prompts[number]
         tokens = torch.zeros(1, 7, dtype=torch.int64)
         tokens[0, : prompt + length] = 10 * number + torch.arange(prompt + length)
         actions = torch.zeros(1, 4, dtype=torch.int64)
         actions[0, :length] = tokens[0, prompt : prompt + length]
-        replay.add(tokens, actions, -actions.float(), -actions / 2, T([prompt]), T([length]), T([number % 2 == 0]))
+        once = (T([prompt]), T([length]), T([number % 2 == 0]))
+        replay.add(tokens, actions, -actions.float(), *once, log_probs=-actions / 2)
     return replay
 
 
@@ -45,7 +46,7 @@ def test_the_oldest_makes_place():
     assert sorted(replay.tokens[:, 0].tolist()) == [20, 30, 40]
     assert replay.num_transitions == 3 + 4 + 2
     with pytest.raises(ValueError, match="2 episodes do not fit into a replay of 1"):
-        filled([1], capacity=1).add(*(torch.zeros(2, n) for n in (7, 4, 4, 4)), *(torch.ones(2),) * 3)
+        filled([1], capacity=1).add(*(torch.zeros(2, n) for n in (7, 4, 4)), *(torch.ones(2),) * 3)
 
 
 @pytest.mark.parametrize(("vocab_size", "dtype"), [(1 << 15, torch.int16), ((1 << 15) + 1, torch.int32)])
@@ -54,6 +55,17 @@ def test_ids_take_no_more_than_they_need(vocab_size, dtype):
     assert replay.tokens.dtype == dtype
     size = torch.empty(0, dtype=dtype).element_size()
     assert replay.num_bytes == 10 * (7 * size + 2 * 4 * 4 + 8 + 8 + 1)
+    assert EpisodeReplay(10, 3, 4, vocab_size).num_bytes == 10 * (7 * size + 4 * 4 + 8 + 8 + 1)
+
+
+def test_log_probabilities_are_kept_where_they_are_wanted():
+    without = EpisodeReplay(2, 3, 4, 50)
+    tokens, ones = torch.ones(1, 7, dtype=torch.int64), torch.ones(1, dtype=torch.int64)
+    parts = (tokens, tokens[:, :4], torch.zeros(1, 4), ones, ones, ones.bool())
+    without.add(*parts)
+    assert without.rows(T([0])).log_probs is None
+    with pytest.raises(ValueError, match="keeps log-probabilities; pass those of the behaviour policy"):
+        EpisodeReplay(2, 3, 4, 50, keeps_log_probs=True).add(*parts)
 
 
 def test_a_batch_knows_its_actions_without_asking_the_device():
@@ -64,9 +76,11 @@ def test_a_batch_knows_its_actions_without_asking_the_device():
 
 
 def test_a_replay_that_does_not_fit_is_refused_with_its_bytes():
-    needed = 10**12 * ((3 + 4) * 2 + 4 * 8 + 17)
+    needed = 10**12 * ((3 + 4) * 2 + 4 * 4 + 17)
     with pytest.raises(ValueError, match=rf"needs {needed:,} bytes, but only [\d,]+ are free on cpu; lower"):
         EpisodeReplay(10**12, 3, 4, 50)
+    with pytest.raises(ValueError, match=rf"needs {needed + 10**12 * 4 * 4:,} bytes"):
+        EpisodeReplay(10**12, 3, 4, 50, keeps_log_probs=True)
 
 
 def test_concatenated_batches_are_padded():
