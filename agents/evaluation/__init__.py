@@ -1,4 +1,4 @@
-"""Evaluation: how good a policy is."""
+"""Evaluation of policies: on held-out text, by returns, and by the metrics of a task."""
 
 from .evaluate import evaluate, play, score_text
 

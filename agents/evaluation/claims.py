@@ -1,4 +1,4 @@
-"""Which claims a setting supports, in words that stand beside every evaluation."""
+"""Which claims a result in a setting supports; every evaluation includes this text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ...envs import EnvConfig
 
 
 def supported_claims(env: EnvConfig, temperature: float, gamma: float) -> str:
-    """One or two sentences on what a good score in this setting shows, and what it does not.
+    """One or two sentences on what a good score in this setting shows and does not show.
 
     Args:
         env: the environment's arguments.
@@ -15,17 +15,17 @@ def supported_claims(env: EnvConfig, temperature: float, gamma: float) -> str:
     """
     if env.transition == "teacher":
         return (
-            "A contextual bandit: the document goes on whatever is chosen. Shows that log-likelihoods are learned, "
+            "A contextual bandit: actions do not influence the next state. Shows how well log-likelihoods are learned, "
             "nothing about sequential decisions."
         )
     if env.sequence_reward:
         return (
-            f"A sequence reward, {env.sequence_reward} of the whole text: no optimum is known. Shows what the policy "
-            "earns, to be compared with other learners at equal training; credit travels back over the whole text."
+            f"A sequence reward, {env.sequence_reward} of the whole text: no optimum is known, so compare returns with "
+            "other algorithms at equal training. Shows credit assignment over the whole text."
         )
     if env.max_new_tokens == 1:
         return (
-            "One token an episode: a contextual bandit. Shows how well p* is learned, nothing about sequential "
+            "One token per episode: a contextual bandit. Shows how well p* is learned, nothing about sequential "
             "decisions."
         )
     temperature = temperature / env.log_prob_weight  # r = w log p* at τ has the optimum of log p* at τ/w
@@ -41,6 +41,6 @@ def supported_claims(env: EnvConfig, temperature: float, gamma: float) -> str:
         )
     goal = "the most likely text" if temperature == 0.0 else f"p*^(1/{temperature:g}) over whole texts"
     if env.reward_every == 1:
-        return f"Dense reward: each token is paid at once, but {goal} needs planning. Shows planning, not late credit."
+        return f"Dense reward: every token has a reward, but {goal} needs planning. Shows planning, not delayed credit."
     late = "the whole text" if env.reward_every == 0 else f"{env.reward_every} tokens"
-    return f"Reward for {late} at once: the optimum, {goal}, needs credit assigned back over {late}. Shows that."
+    return f"Delayed reward: the optimum, {goal}, needs credit assignment over {late}. Shows credit assignment."

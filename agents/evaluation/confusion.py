@@ -1,4 +1,4 @@
-"""How labels agree: accuracy, macro-F1, the confusion matrix."""
+"""Metrics of classification: accuracy, macro-F1, the confusion matrix."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ...envs.text import write_atomically
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often each label was written for each that was asked for.
+    """A confusion matrix.
 
     Args:
         labels: C labels, in the order of rows and columns.
-        counts: (C, C) int64; counts[i, j] texts have label i and were given label j.
+        counts: (C, C) int64; counts[i, j] texts have the true label i and the predicted label j.
     """
 
     labels: list[str]
@@ -30,9 +30,9 @@ class Confusion:
 
     @classmethod
     def of(cls, predicted: Sequence[str], true: Sequence[str], labels: Sequence[str] = ()) -> Confusion:
-        """Count pairs of labels; `labels` come first in their order, others that occur behind them, sorted.
+        """Count pairs of labels. `labels` come first, in their order; others that occur follow, sorted.
 
-        Raises ValueError where the lists differ in length or are empty.
+        Raises ValueError if the lists differ in length or are empty.
         """
         if len(predicted) != len(true) or not len(true):
             raise ValueError(f"every label needs one prediction; there are {len(predicted)} for {len(true)} labels")
@@ -44,34 +44,34 @@ class Confusion:
 
     @property
     def accuracy(self) -> float:
-        """Share of texts that got their label, 0 to 1."""
+        """Fraction of correct predictions, 0 to 1."""
         return float(np.trace(self.counts) / self.counts.sum())
 
     @property
     def f1(self) -> npt.NDArray[np.float64]:
-        """(C,) F1 of each label, 2·hits / (written + asked for); 0 where it was neither."""
+        """(C,) F1 of each label, 2·correct / (predicted + true); 0 for a label that does not occur."""
         total = self.counts.sum(0) + self.counts.sum(1)
         scores: npt.NDArray[np.float64] = 2.0 * np.diag(self.counts) / np.maximum(total, 1)
         return scores
 
     @property
     def macro_f1(self) -> float:
-        """Mean of F1 over the labels that were written or asked for, 0 to 1 (Sokolova & Lapalme 2009)."""
+        """Mean F1 over the labels that occur as true or predicted, 0 to 1 (Sokolova & Lapalme 2009)."""
         seen = (self.counts.sum(0) + self.counts.sum(1)) > 0
         return float(self.f1[seen].mean())
 
 
-_MOST_NUMBERS = 20  # more classes are shown by colour alone
+_MOST_NUMBERS = 20  # counts are not printed for more classes
 
 
 def plot_confusion(confusion: Confusion, path: Path) -> None:
-    """Rows are the labels asked for, columns those written; tinted by the share of the row, with the counts.
+    """Plot the counts; rows are true labels, columns predicted ones, and colours are fractions of the row.
 
-    Labels stand in a font of the system that shows them, Chinese ones too; where there is none, by their numbers.
+    Labels are drawn in an installed font that has all their characters. If there is none, their indices are drawn.
 
     Args:
-        confusion: what to show.
-        path: the PNG to write.
+        confusion: the matrix.
+        path: the PNG file to write.
     """
     counts, count = confusion.counts, len(confusion.labels)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -81,11 +81,11 @@ def plot_confusion(confusion: Confusion, path: Path) -> None:
     figure = Figure(figsize=(size + 0.8, size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the row")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="fraction of the row")
     axes.set_xticks(range(count), names, rotation=45, ha="right", fontproperties=font)
     axes.set_yticks(range(count), names, fontproperties=font)
-    note = "" if font else "\nlabels by number: no font on this system shows their names"
-    axes.set(xlabel="written", ylabel="asked for", title=f"accuracy {confusion.accuracy:.3f}{note}")
+    note = "" if font else "\nindices of labels: no installed font has the characters of their names"
+    axes.set(xlabel="predicted label", ylabel="true label", title=f"accuracy {confusion.accuracy:.3f}{note}")
     if count <= _MOST_NUMBERS:
         for row, column in np.argwhere(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
@@ -94,7 +94,7 @@ def plot_confusion(confusion: Confusion, path: Path) -> None:
 
 
 def _font(labels: list[str]) -> FontProperties | None:
-    """A font with every character of the labels, None where there is none."""
+    """An installed font with all characters of the labels, or None."""
     wanted = frozenset(c for label in labels for c in label if not c.isspace())
     try:
         path = font_for(wanted)

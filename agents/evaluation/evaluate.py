@@ -1,4 +1,4 @@
-"""How good a policy is: on held-out text, and by what it earns."""
+"""Evaluation of a policy: perplexity on held-out text, and returns of its episodes."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ from .policies import acting_in, log_likelihood, world_of
 from .scores import normalized_score
 from .tasks import task_figures
 
-_BLOCK = 256  # texts scored at a time
+_BLOCK = 256  # texts per batch
 
 
 @dataclass(frozen=True)
 class TextScore:
-    """How well held-out text is predicted.
+    """Scores on held-out text.
 
     Args:
-        perplexity: exp of the mean of -log π(token), nats; None at temperature 0, where π is not a distribution
-            over texts.
-        target_perplexity: the same for p* on the same tokens.
-        bits_per_character: total of -log2 π over the characters of the text, an `<eos>` counted as one.
+        perplexity: exp of the mean of -log π(token); None at temperature 0, where π is deterministic.
+        target_perplexity: the same for p*, on the same tokens.
+        bits_per_character: sum of -log2 π divided by the number of characters; `<eos>` counts as one.
         target_bits_per_character: the same for p*.
         tokens: tokens scored, `<eos>` included.
-        unknown_share: share of tokens that no action can write (`<unk>`), left out of all figures.
+        unknown_share: fraction of `<unk>`, which no action writes; these tokens are not scored.
     """
 
     perplexity: float | None
@@ -54,10 +53,10 @@ def score_text(
 ) -> TextScore:
     """Perplexity of the agent's policy and of p* on the documents of `split` (the first `limit`).
 
-    Every token of every document is scored. One that lies beyond `max_new_tokens` is scored in an episode that starts
-    later in the document, with the window the environment would show there. In a task of pairs it is the target, up to
-    `max_new_tokens`: later windows would have lost the source. `temperature` is that of the policy, the agent's own if
-    None; `env` is needed for an agent that does not know its environment.
+    Every token of every document is scored. Tokens beyond `max_new_tokens` are scored in an episode that starts later
+    in the document, with the environment's window as context. For tasks of pairs only targets are scored, up to
+    `max_new_tokens`, because later windows would not contain the source. `temperature` is that of the policy, the
+    agent's own if None. `env` is required for an agent that does not know its environment.
     """
     agent = complete(agent, env)
     world, config = world_of(agent, env)
@@ -65,7 +64,7 @@ def score_text(
     documents = world.documents[split]
     count = min(limit or len(documents), len(documents))
     step = config.max_new_tokens
-    if config.has_pairs:  # a source is given, never written; of any other document the prompt is text like the rest
+    if config.has_pairs:  # the policy never writes sources; the prompts of other documents are scored too
         pieces = list(enumerate(documents.shortest_prompt[:count].tolist()))
     else:
         pieces = [(d, s) for d in range(count) for s in range(0, int(documents.lengths[d]) + 1, step)]
@@ -88,8 +87,8 @@ def score_text(
             own += log_likelihood(agent, config, forced, tau)
     if not scored:
         raise ValueError(
-            f"none of the {unknown} tokens of the {split} documents can be written: the vocabulary knows none of them; "
-            "give more training documents, a smaller min_count or a larger max_vocab_size"
+            f"the {unknown} tokens of the {split} documents are all outside the vocabulary; use more training "
+            "documents, a smaller min_count or a larger max_vocab_size"
         )
     possible = tau > 0 and own > -math.inf
     return TextScore(
@@ -104,18 +103,18 @@ def score_text(
 
 @dataclass(frozen=True)
 class Play:
-    """What episodes earned.
+    """Results of N episodes.
 
     Args:
         returns: (N,) undiscounted sums of rewards, nats.
-        kl: (N,) Σ_t KL(π(·|s_t) ‖ p*(·|s_t)) along each episode, nats; its mean estimates KL(π ‖ p*) over whole
-            texts without the noise of the actions. Zeros where the policy is not an agent's, nan where it
-            writes phrases.
-        prefixes: (N, L) observations the episodes began with.
-        texts: the finished texts, prompt included.
-        written: ids of what was written, special tokens left out.
-        decisions: (N,) actions chosen in each episode; fewer than tokens where some write phrases.
-        tokens: (N,) tokens written in each episode.
+        kl: (N,) Σ_t KL(π(·|s_t) ‖ p*(·|s_t)) along each episode, nats. Its mean estimates KL(π ‖ p*) over whole texts,
+            with less variance than log π - log p* of the sampled actions. Zeros for policies that are not agents and
+            for greedy ones, nan for agents with phrases.
+        prefixes: (N, L) first observations of the episodes.
+        texts: the texts, prompt included.
+        written: ids of the new tokens, without special tokens.
+        decisions: (N,) actions chosen in each episode; with phrases fewer than tokens.
+        tokens: (N,) new tokens in each episode.
     """
 
     returns: npt.NDArray[np.float64]
@@ -136,11 +135,11 @@ def play(
     seed: int,
     temperature: float = 1.0,
 ) -> Play:
-    """Episodes of a policy: an agent at `temperature` (0 is greedy), "random" (uniform valid) or "target" (p* itself).
+    """Run episodes of a policy: an agent at `temperature` (0: greedy), "random" (uniform) or "target" (p* itself).
 
-    Equal seeds give equal prompts to every policy.
+    The same seed gives all policies the same prompts.
 
-    Raises ValueError for a temperature that the agent's policy does not have.
+    Raises ValueError for a temperature that the agent does not support.
     """
     running = _running(world, config, episodes, seed)
     prefixes = running.observe()
@@ -165,11 +164,10 @@ def play(
         if active.any():
             reader.step(tokens)
     ids, prompts = [running.tokens(row) for row in range(episodes)], (prefixes != Vocabulary.PAD).sum(1)
-    first = len(Vocabulary.SPECIAL_TOKENS)
-    written = [[i for i in row[start:] if i >= first] for row, start in zip(ids, prompts, strict=True)]
+    written = [[i for i in row[start:] if i >= Vocabulary.FIRST_WORD] for row, start in zip(ids, prompts, strict=True)]
     texts = [world.tokenizer.decode(row) for row in ids]
     if tau > 0.0 and not reader.by_token:
-        kl[:] = np.nan  # the policy over tokens is a sum over all ways to write them
+        kl[:] = np.nan  # log π of tokens would need a sum over all segmentations into phrases
     return Play(returns, kl, prefixes, texts, written, decisions, np.asarray(running.written))
 
 
@@ -188,28 +186,28 @@ def evaluate(
     seed: int = 0,
     bounds: bool = False,
 ) -> dict[str, Any]:
-    """Everything measured of an agent, as one JSON object.
+    """Evaluate an agent; returns all results as one JSON object.
 
     Args:
         agent: of any algorithm.
-        env: the environment's arguments, for an agent that does not know its own.
-        split: whose prompts and documents.
-        documents: documents scored, the first so many; None for all.
-        episodes: texts written, sampled and greedy.
+        env: the environment's arguments, required for an agent that does not know its environment.
+        split: of the prompts and documents.
+        documents: score only this many documents, the first ones; None for all.
+        episodes: number of sampled and of greedy episodes.
         seed: of the prompts and of the sampling.
-        bounds: where the optimum is out of reach, compute bounds instead, which takes minutes on a large corpus.
+        bounds: compute bounds of the optimal return if it is not known exactly; minutes on a large corpus.
 
     Keys: perplexity, target_perplexity, bits_per_character, target_bits_per_character, unknown_share, temperature,
-    kl_to_target (nats a text, mean over the agent's own texts), sampled_return, greedy_return, target_return (of
-    p*'s own samples), random_return, optimal_return (null where it cannot be computed), optimal_return_bounds (lower
-    and upper, where asked for), normalized_score ((greedy - random) / (optimal - random)), env_steps,
-    transitions_trained, wall_seconds, decisions and tokens_written (means of the greedy episodes), supports (which
-    claims this setting supports). What is estimated from sampled texts has its 95 % confidence interval beside it, as
-    …_ci. `exact` holds `ExactScore`, without sampling, where every text can be enumerated, and is null elsewhere.
+    kl_to_target (nats per text, mean over the agent's samples), sampled_return, greedy_return, target_return (of
+    samples of p*), random_return, optimal_return (null if it cannot be computed), optimal_return_bounds (lower and
+    upper, with `bounds`), normalized_score ((greedy - random) / (optimal - random)), env_steps, transitions_trained,
+    wall_seconds, decisions and tokens_written (means of the greedy episodes), supports (which claims this setting
+    supports). Estimates from sampled texts have a 95 % confidence interval under the key …_ci. `exact` is an
+    `ExactScore` if all texts can be enumerated, else null.
 
-    What was written is measured by the task (`task_figures`): distinct_1, distinct_2, distinct_3, self_bleu and
-    repetition of sampled texts; of greedy ones, against the targets of `split`, exact_match and token_f1 (answers),
-    bleu and chrf (translations), accuracy, macro_f1 and confusion (labels).
+    The metrics of the task are those of `task_figures`: distinct_1, distinct_2, distinct_3, self_bleu and repetition of
+    sampled texts; or of greedy texts with the targets of `split` as references exact_match and token_f1 (answers), bleu
+    and chrf (translations), accuracy, macro_f1 and confusion (labels).
     """
     agent = complete(agent, env)
     world, config = world_of(agent, env)
@@ -258,7 +256,7 @@ def _interval(values: npt.NDArray[np.float64]) -> list[float]:
 
 
 def _exact(agent: BaseAgent, world: World, config: EnvConfig) -> dict[str, float] | None:
-    """`exact_score` where there is one prompt and few enough texts."""
+    """`exact_score` if there is only one prompt and few enough texts, else None."""
     words = int(world.valid.sum())
     if config.prompt_length != (0, 0) or words**config.max_new_tokens > MAX_TEXTS or config.transition != "free":
         return None
@@ -270,9 +268,9 @@ def _exact(agent: BaseAgent, world: World, config: EnvConfig) -> dict[str, float
 
 
 def reference_returns(world: World, config: EnvConfig, episodes: int, seed: int) -> dict[str, float | None]:
-    """What needs no agent: the returns of a random policy, of p* and of the best there is, on equal prompts.
+    """Mean returns of the uniform policy, of p* and of the optimum, on the same prompts as `play`.
 
-    Exact for the prompts drawn where the oracle is; the first two are sampled and the best is None where it is not.
+    They are exact for these prompts if the oracle is exact. Otherwise the first two are sampled, the optimum is None.
     """
     prefixes = _running(world, config, episodes, seed).observe()
     oracle = Oracle(world, config)
@@ -289,7 +287,7 @@ def reference_returns(world: World, config: EnvConfig, episodes: int, seed: int)
 
 
 def _running(world: World, config: EnvConfig, episodes: int, seed: int) -> Episodes:
-    """Episodes that have just begun; equal seeds give equal prompts."""
+    """New episodes; the same seed gives the same prompts."""
     running = Episodes(world, config, episodes)
     running.seed_all([seed + i for i in range(episodes)])
     running.start(np.arange(episodes))

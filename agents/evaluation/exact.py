@@ -1,4 +1,4 @@
-"""A policy's distance from the optimum without sampling: every text of a small environment, one by one."""
+"""Exact scores of a policy, by enumeration of all texts of a small environment."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Texts:
-    """Every text an episode from one prompt can end with, in lexical order of the ids.
+    """All texts of an episode after one prompt, in lexical order of the ids.
 
     Args:
-        prompt: (P,) ids with `<bos>`.
-        tokens: (N, T) ids written, `<pad>` behind the end.
-        lengths: (N,) tokens written.
-        log_target: (N,) log p*(text), nats. With the ending "eos" a text cut off at `max_new_tokens` is one too.
+        prompt: (P,) ids, `<bos>` included.
+        tokens: (N, T) new tokens, `<pad>` after the end.
+        lengths: (N,) new tokens.
+        log_target: (N,) log p*(text), nats. With the ending "eos" texts truncated at `max_new_tokens` are included.
     """
 
     prompt: Ints
@@ -37,7 +37,7 @@ class Texts:
 
 
 def every_text(world: World, config: EnvConfig, prompt: list[int] | None = None) -> Texts:
-    """All texts after `prompt` (ids without `<bos>`); more than 300,000 raise ValueError."""
+    """All texts after `prompt` (ids without `<bos>`); ValueError if there are more than 300,000."""
     ids = prompt or []
     words = np.append(world.words, Vocabulary.EOS)
     open_texts, ended = np.zeros((1, 0), np.int64), []
@@ -45,7 +45,7 @@ def every_text(world: World, config: EnvConfig, prompt: list[int] | None = None)
         choices = words if config.ending == "eos" and written >= config.min_new_tokens else words[:-1]
         if len(open_texts) * len(choices) > MAX_TEXTS:
             raise ValueError(
-                f"more than {MAX_TEXTS:,} texts are too many to enumerate; use a smaller vocabulary or fewer tokens"
+                f"more than {MAX_TEXTS:,} texts are too many to enumerate; use a smaller vocabulary or max_new_tokens"
             )
         longer = np.repeat(open_texts, len(choices), axis=0)
         longer = np.concatenate([longer, np.tile(choices, len(open_texts))[:, None]], axis=1)
@@ -59,7 +59,7 @@ def every_text(world: World, config: EnvConfig, prompt: list[int] | None = None)
 
 
 def _earned(world: World, config: EnvConfig, prompt: list[int], tokens: Ints, lengths: Ints) -> Floats:
-    """(N,) log p* of each text, paid by the environment itself."""
+    """(N,) log p* of each text, from the environment's own steps."""
     episodes = Episodes(world, config, len(tokens))
     episodes.start_from_prompts(np.arange(len(tokens)), [prompt] * len(tokens), None)
     total = np.zeros(len(tokens))
@@ -71,7 +71,7 @@ def _earned(world: World, config: EnvConfig, prompt: list[int], tokens: Ints, le
 
 @torch.no_grad()
 def log_policy(agent: Agent, texts: Texts, temperature: float, env: EnvConfig | None = None) -> Floats:
-    """(N,) log π(text), greedy at temperature 0 (-inf for all texts but one)."""
+    """(N,) log π(text), nats; at temperature 0 -inf for all texts but the greedy one."""
     agent = complete(agent, env)
     _, config = world_of(agent, env)
     tau, prompt = agent.policy_temperature(temperature), len(texts.prompt)
@@ -95,17 +95,17 @@ def log_policy(agent: Agent, texts: Texts, temperature: float, env: EnvConfig | 
 
 @dataclass(frozen=True)
 class ExactScore:
-    """A policy against the optimum, by enumeration; nats, undiscounted.
+    """Exact scores of a policy, in nats, undiscounted.
 
     Args:
         kl_to_target: KL(π ‖ p*) over whole texts.
         kl_from_target: KL(p* ‖ π).
         soft_return: E[Σ r] + τ·entropy of π.
-        soft_regret: optimal soft return minus that; τ·KL(π ‖ optimal policy), at τ = 1 the first figure.
+        soft_regret: optimal soft return - `soft_return` = τ·KL(π ‖ optimal policy); equals `kl_to_target` at τ = 1.
         expected_return: E[Σ r].
         greedy_return: return of the greedy text.
         normalized_score: of the greedy text, see `scores.normalized_score`.
-        total_variation: between π's and the optimal distribution over texts at its temperature.
+        total_variation: between π and the optimal distribution over texts at the same temperature.
     """
 
     kl_to_target: float
@@ -121,16 +121,16 @@ class ExactScore:
 def exact_score(
     agent: Agent, prompt: list[int] | None = None, temperature: float | None = None, env: EnvConfig | None = None
 ) -> ExactScore:
-    """Everything about the agent's policy after one prompt, without sampling.
+    """Exact scores of the agent's policy after one prompt.
 
-    `env` is needed for an agent that does not know its environment; one without a temperature is scored at τ = 1.
-    Raises ValueError where there are too many texts to enumerate.
+    `env` is required for an agent that does not know its environment. An agent without a temperature is scored at
+    τ = 1. Raises ValueError if there are too many texts to enumerate.
     """
     agent = complete(agent, env)
     world, config = world_of(agent, env)
     if not config.pays_log_likelihood:
         raise ValueError(
-            "exact scores are those of log-likelihood alone; use log_prob_weight 1 and no sequence_reward, not "
+            "exact scores need the log-likelihood as the only reward, so log_prob_weight 1 and no sequence_reward, not "
             f"{config.log_prob_weight} and {config.sequence_reward!r}"
         )
     tau = agent.temperature if temperature is None else temperature
@@ -142,7 +142,7 @@ def exact_score(
 def score_distribution(
     world: World, config: EnvConfig, texts: Texts, log_pi: Floats, log_greedy: Floats, temperature: float
 ) -> ExactScore:
-    """`exact_score` of a distribution (N,) over texts and of its greedy text."""
+    """`exact_score` of a distribution over `texts`: log_pi (N,), and log_greedy (N,) for its greedy text."""
     target, pi = texts.log_target, np.exp(log_pi)
     expected = float(pi @ target)
     possible = pi > 0
@@ -168,7 +168,7 @@ def score_distribution(
 
 
 def _optimal_distribution(log_target: Floats, temperature: float) -> Floats:
-    """(N,) log of p*^{1/τ} over texts, normalised; at τ = 0 all on the best."""
+    """(N,) log of the normalised p*^{1/τ} over texts; at τ = 0 the best text has all the mass."""
     if temperature == 0.0:
         return np.where(np.arange(len(log_target)) == log_target.argmax(), 0.0, -np.inf)
     scaled = log_target / temperature

@@ -1,4 +1,4 @@
-"""Policies as an evaluation meets them: an agent of any kind, uniform at random, or the target distribution itself."""
+"""Policies to evaluate: an agent, the uniform policy, or the target distribution."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ def world_of(agent: BaseAgent, env: EnvConfig | None = None) -> tuple[World, Env
 
 
 class ReferencePolicy(ByToken):
-    """Uniform over the valid tokens, or p*, in the form of a `Reader` (temperature 1).
+    """The uniform policy over valid tokens, or p*, with the interface of a `Reader` (at τ = 1).
 
     Args:
         running: the episodes it acts in.
-        target: p*; uniform otherwise.
+        target: p* if True, else the uniform policy.
     """
 
     def __init__(self, running: Episodes, target: bool) -> None:
         self._running, self._target = running, target
 
     def values(self, valid: Tensor | None = None) -> Tensor:
-        """(B, V) log-probabilities, nats; for the uniform policy up to a constant."""
+        """(B, V) log-probabilities, nats; unnormalised for the uniform policy."""
         if self._target:
             return torch.from_numpy(self._running.target_log_probs())
         masks = torch.from_numpy(self._running.action_masks()) if valid is None else valid
         return torch.where(masks, 0.0, -torch.inf)
 
     def step(self, tokens: Tensor) -> None:
-        """Nothing to read: the episodes know their texts."""
+        """No effect: the episodes have the texts."""
 
     def select(self, rows: Tensor) -> None:
-        """Not possible: the episodes stay in their rows."""
-        raise NotImplementedError("episodes stay in their rows")
+        """Not supported."""
+        raise NotImplementedError("a ReferencePolicy cannot select rows")
 
 
 def acting_in(policy: Policy, running: Episodes, config: EnvConfig, greedy: bool) -> Reader:
-    """What acts in `running`, episodes that have just begun; a token must be read after every step there."""
+    """The reader that acts in the new episodes `running`; call its `step` after every step of the episodes."""
     if isinstance(policy, str):
         return ReferencePolicy(running, policy == "target")
     prefixes = [row[row != Vocabulary.PAD].tolist() for row in running.observe()]
@@ -62,7 +62,7 @@ def acting_in(policy: Policy, running: Episodes, config: EnvConfig, greedy: bool
 def write_ids(
     agent: BaseAgent, world: World, config: EnvConfig, prompts: Prefixes, how: Decoding, seed: int, count: int = 1
 ) -> list[str]:
-    """`count` texts after each prompt, which is given as ids with `<bos>`."""
+    """`count` texts after each prompt, given as ids that start with `<bos>`."""
 
     def read(prefixes: Prefixes) -> Reader:
         return agent.reader(prefixes, config, greedy=how.temperature == 0.0)
@@ -74,7 +74,7 @@ def write_ids(
 def log_likelihood(agent: BaseAgent, config: EnvConfig, forced: Forced, temperature: float) -> float:
     """Sum of log π over the scored actions of `forced`, nats.
 
-    A minimum length does not make `<eos>` invalid here: the question is how likely the policy finds the text.
+    `<eos>` is valid even before `min_new_tokens`, because documents may be shorter.
     """
     rows, steps = np.nonzero(forced.scored)
     columns = forced.prompt_lengths[rows] - 1 + steps

@@ -1,4 +1,4 @@
-"""The score of a return, between a reference and the optimum."""
+"""The normalised score of a return."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ def normalized_score(reached: float | None, random: float | None, optimal: float
     """(reached - random)/(optimal - random): 0 for the uniform policy, 1 for the optimum.
 
     Args:
-        reached: return, nats; None where it is not known.
-        random: return of the uniform policy; None where it is not known.
-        optimal: largest return; None where it is not known.
+        reached: return, nats; None if unknown.
+        random: return of the uniform policy, nats; None if unknown.
+        optimal: optimal return, nats; None if unknown.
 
-    Returns: the score; None where one of them is not known, or the optimum is no better than the uniform policy.
+    Returns: the score; None if one of them is unknown, or the optimum equals the return of the uniform policy.
     """
     if reached is None or random is None or optimal is None or optimal == random:
         return None

@@ -1,4 +1,4 @@
-"""How good what an agent writes is, as its task measures it."""
+"""The metrics of each task, for texts of an agent."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def task_figures(
     seed: int,
     written: Sequence[Sequence[int]] = (),
 ) -> dict[str, Any]:
-    """The figures of `config.task`.
+    """The metrics of `config.task`.
 
     Args:
         agent: of any algorithm.
-        world: its world.
-        config: its environment's arguments.
-        split: whose pairs are decoded, greedily, and compared with their targets.
-        limit: pairs to decode, the first so many; None for all.
-        seed: of what is drawn.
+        world: of the environment.
+        config: the environment's arguments.
+        split: its pairs are decoded greedily and compared with their targets.
+        limit: decode only this many pairs, the first ones; None for all.
+        seed: of the sampling.
         written: ids of texts that the agent sampled, for the task "generation".
 
-    Returns: for "generation" what `diversity` gives; for "qa" exact_match and token_f1, means over pairs, 0 to 1; for
-    "translation" bleu and chrf of the corpus, 0 to 100; for "classification" accuracy and macro_f1, 0 to 1, and
-    confusion (labels, and counts with a row for each label asked for). Pairs are counted in pairs_decoded.
+    Returns: for "generation" the keys of `diversity`; for "qa" exact_match and token_f1, means over pairs, 0 to 1; for
+    "translation" corpus bleu and chrf, 0 to 100; for "classification" accuracy and macro_f1, 0 to 1, and confusion
+    (labels, and counts with one row per true label). pairs_decoded is the number of pairs.
     """
     if config.task == "generation":
         return diversity(written)
@@ -50,7 +50,7 @@ def task_figures(
 
 
 def diversity(written: Sequence[Sequence[int]]) -> dict[str, float | None]:
-    """distinct_1, distinct_2, distinct_3, self_bleu and repetition (seq-rep-4) of ids of texts; null without any."""
+    """distinct_1, distinct_2, distinct_3, self_bleu and repetition (seq-rep-4) of texts (ids); None if undefined."""
     return {
         **{f"distinct_{n}": distinct(written, n) for n in _ORDERS},
         "self_bleu": self_bleu(written),
@@ -61,14 +61,14 @@ def diversity(written: Sequence[Sequence[int]]) -> dict[str, float | None]:
 def decode_pairs(
     agent: Agent, world: World, config: EnvConfig, split: Split, limit: int | None = None, seed: int = 0
 ) -> list[str]:
-    """The greedy target text for the source of each pair of `split` (the first `limit`), in the pairs' order.
+    """Greedy target texts for the sources of `split` (the first `limit`), in the order of the pairs.
 
-    Sources are read as documents are: cut to the context, with `<unk>` for words outside the vocabulary.
+    As in documents, sources are truncated to the context, with `<unk>` for words outside the vocabulary.
     """
     documents = world.documents[split]
     count = min(limit or len(documents), len(documents))
     prompts = [[Vocabulary.BOS, *documents[i][: documents.longest_prompt[i]].tolist()] for i in range(count)]
-    # Texts of about one length are written side by side, so that few rows are read for nothing.
+    # Batches of similar length waste less computation on padding and finished rows.
     order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
     found = write_ids(complete(agent, config), world, config, [prompts[i] for i in order], Decoding(0.0), seed)
     texts = [""] * count

@@ -1,1 +1,1 @@
-"""Replay: whole episodes, of the agent and of the corpus, and the batches drawn from them."""
+"""Replay: whole episodes of the agent and of the corpus, and the batches sampled from them."""

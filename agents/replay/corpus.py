@@ -1,4 +1,4 @@
-"""Documents of the corpus as episodes: what the environment pays an agent that writes them."""
+"""Documents of the corpus as episodes, with the rewards that the environment gives for writing them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .episodes import EpisodeReplay
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-_BLOCK = 4_096  # episodes run side by side
+_BLOCK = 4_096  # episodes per batch of the environment
 
 
 def corpus_replay(
@@ -23,12 +23,12 @@ def corpus_replay(
     phrases: Phrases | None = None,
     gamma: float = 1.0,
 ) -> EpisodeReplay:
-    """A replay that holds every training document once, rewards under the target distribution included.
+    """A replay with one episode for every training document, and its rewards from the environment.
 
-    A document that fits an episode starts where the environment would start it; a longer one, or one with an
-    `<unk>` (which ends its episode as a truncation), starts anywhere, so that the whole corpus is seen. A pair always
-    starts where its source ends. With `phrases` each document is cut at random into tokens and phrases, whose rewards γ
-    discounts.
+    A document that fits one episode starts after a prompt of random length, as in the environment. A longer one, or one
+    with `<unk>` (which truncates the episode), starts at a random position, so that all parts of the corpus occur. A
+    pair always starts after its source. With `phrases` each document is split at random into tokens and phrases, and
+    `gamma` discounts the rewards within a phrase.
     """
     documents = world.documents["train"]
     rng = np.random.default_rng(seed)
@@ -66,17 +66,18 @@ def corpus_replay(
 
 
 def segment(phrases: Phrases, tokens: Ints, lengths: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Cut texts at random into tokens and phrases, so that the values of both are learned from them.
+    """Split texts at random into tokens and phrases, so that the values of both are learned.
 
-    At every place where phrases fit, one of them is taken with probability ½, each as likely as the others.
+    At every position where phrases match, a phrase is used with probability ½, chosen uniformly from those that match.
 
     Args:
         phrases: the phrases.
         tokens: (R, T) texts.
-        lengths: (R,) tokens of each.
+        lengths: (R,) tokens of each text.
         rng: source of randomness.
 
-    Returns: (R, T) actions and (R, T) tokens that each wrote, both 0 within a phrase and behind the end.
+    Returns: (R, T) actions, and (R, T) durations, the number of tokens that each action writes. Both are 0 within a
+    phrase and after the end.
     """
     count, width = tokens.shape
     found = phrases.matches(tokens)
@@ -96,11 +97,11 @@ def segment(phrases: Phrases, tokens: Ints, lengths: Ints, rng: np.random.Genera
 
 
 def decision_rewards(rewards: Floats, durations: Ints, gamma: float) -> Floats:
-    """Σ γ^i r_i over the tokens that each decision wrote, where it was made; 0 elsewhere.
+    """The reward Σ γ^i r_i of each decision over the tokens that it writes; 0 where no decision is made.
 
     Args:
         rewards: (R, T) of the tokens, nats.
-        durations: (R, T) tokens that each decision wrote, 0 within a phrase and behind the end.
+        durations: (R, T) tokens that each decision writes, 0 within a phrase and after the end.
         gamma: γ.
 
     Returns: (R, T) nats.

@@ -1,4 +1,4 @@
-"""Corpus episodes as transitions, for algorithms of other libraries that can begin with demonstrations."""
+"""Corpus episodes as transitions, for off-policy algorithms of other libraries that can use demonstrations."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ..networks.prefixes import windows_at
 from .corpus import corpus_replay
 
 Array = npt.NDArray[Any]
-_BLOCK = 256  # episodes read at a time
+_BLOCK = 256  # episodes per batch
 
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """N transitions of corpus episodes, one episode after the other.
+    """N transitions of consecutive corpus episodes.
 
     Args:
-        observation: (N, L) int64, as the environment would show it.
+        observation: (N, L) int64, the windows that the environment would give.
         actions: (N,) int64, the document's own tokens.
-        rewards: (N,) float32, what the environment pays for them, nats.
-        after: (N, L) int64.
+        rewards: (N,) float32, the environment's rewards, nats.
+        after: (N, L) int64, the next observations.
         terminated: (N,) bool.
         truncated: (N,) bool.
     """
@@ -39,7 +39,7 @@ class Demonstrations:
     truncated: Array
 
     def side_by_side(self, count: int) -> Iterator[Demonstrations]:
-        """Steps of `count` environments at a time: each goes through a stretch of its own, cut off at its end."""
+        """Yield the steps of `count` parallel environments, each with its own range of transitions, truncated last."""
         length = len(self.actions) // count
         columns = np.arange(count) * length
         for step in range(length):
@@ -50,13 +50,13 @@ class Demonstrations:
 
 
 def demonstrations(world: World, config: EnvConfig, count: int, seed: int) -> Demonstrations:
-    """`count` transitions of training documents in random order, begun anew where the corpus has fewer.
+    """`count` transitions of training documents in random order; documents repeat if the corpus has fewer.
 
     Args:
         world: of the environment.
         config: the environment's arguments.
         count: N.
-        seed: of the order and of where longer documents start.
+        seed: of the order and of the starts of longer documents.
     """
     replay = corpus_replay(world, config, seed)
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Replay of whole episodes: ids and rewards once, never prefixes."""
+"""Replay of whole episodes: every token and reward is stored once, and no prefixes."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ from ..devices import require_free
 class EpisodeBatch:
     """Episodes in right-padded rows.
 
-    Column j of `tokens` is read before column j + 1 is chosen, so everything about one action stands in the column of
-    the last token before it: rewards[:, j] was earned by actions[:, j], chosen after reading tokens[:, : j + 1].
+    Column j is the state after tokens[:, : j + 1]: actions[:, j] was chosen there and has the reward rewards[:, j].
 
     Args:
-        tokens: (B, L + 1) int64: prompt (with `<bos>`), then the tokens that were appended.
-        actions: (B, L) int64: what was chosen; equals tokens[:, 1:] unless the transition is "teacher".
+        tokens: (B, L + 1) int64: the prompt (with `<bos>`), then the new tokens.
+        actions: (B, L) int64; equals tokens[:, 1:] unless the transition is "teacher" or phrases are written.
         rewards: (B, L) float32, nats.
-        log_probs: (B, L) float32: log-probability with which the behaviour policy chose the action; None where the
-            replay does not keep it.
-        is_action: (B, L) bool, True where an action was chosen (not in the prompt, not in the padding).
-        terminal: (B, L) bool, True where the action ended the episode for good (not by truncation).
-        written: (B, L) int64, number of tokens that the episode had written before the action.
-        rows: (B,) int64, where the sampler drew each episode from; None where no priorities are kept.
-        weights: (B,) float32, importance weights; None where all episodes count alike.
-        expected_actions: actions that such a batch has on average; None where nobody knows.
-        num_actions: N, so that a device need not be asked; None where nobody counted.
-        durations: (B, L) int64, tokens that each action wrote, of which the first stands in the next column: the state
-            after it is read `durations` columns further, and rewards hold Σ γ^i r_i over them. None where all write
-            one. Columns within a phrase are no actions.
+        log_probs: (B, L) float32: log-probability of the action under the behaviour policy; None if not stored.
+        is_action: (B, L) bool, False in the prompt, within a phrase, and on padding.
+        terminal: (B, L) bool, True where the action terminated the episode (truncation does not count).
+        written: (B, L) int64, new tokens before the action.
+        rows: (B,) int64, the sampler's numbers of the episodes; None without priorities.
+        weights: (B,) float32, importance weights; None if all are 1.
+        expected_actions: expected number of actions in a batch; None if unknown.
+        num_actions: N, the number of actions, so that counting them needs no synchronisation; None if unknown.
+        durations: (B, L) int64, tokens that each action writes, the first of them in the next column. The next state is
+            `durations` columns further, and the reward is Σ γ^i r_i over these tokens. None if every action writes one
+            token.
     """
 
     tokens: Tensor
@@ -51,37 +49,36 @@ class EpisodeBatch:
 
     @property
     def action_index(self) -> Tensor:
-        """(N,) int64, where in the flattened (B, L) an action was chosen."""
+        """(N,) int64, indices of the actions in the flattened (B, L)."""
         at = self.is_action.flatten()
         if self.num_actions is None:
             return at.nonzero().squeeze(1)
         return at.nonzero_static(size=self.num_actions).squeeze(1)
 
     def mean(self, losses: Tensor) -> Tensor:
-        """Mean of (N,) losses, one for each action: their sum over `expected_actions`.
+        """Mean of (N,) losses, one per action: their sum divided by `expected_actions`.
 
-        Episodes of like length come in one batch. Over the number of its own actions, an action of a short text would
-        weigh more than one of a long text; over the expected number all weigh the same, and gradients are unbiased.
+        The episodes of a batch have similar lengths. Division by the batch's own number of actions would give actions
+        in short texts more weight. Division by the expected number gives all the same weight and unbiased gradients.
         """
         return losses.sum() / (self.expected_actions or len(losses))
 
 
 class EpisodeReplay:
-    """Ring of the last `capacity` episodes, stored with 16-bit ids where the vocabulary allows.
+    """Ring buffer of the last `capacity` episodes, with 16-bit ids for small vocabularies.
 
-    Tokens and rewards live on the learner's device. The three numbers that an episode has once stay on the CPU, which
-    then sizes a batch without waiting for the device.
+    Tokens and rewards are on the learner's device. Values per episode (lengths, terminated) are on the CPU, so that the
+    shape of a batch is known without synchronisation.
 
     Args:
-        capacity: episodes kept; the oldest makes place. A replay that does not fit the device's free memory raises
-            ValueError.
+        capacity: episodes kept; new ones replace the oldest. ValueError if it exceeds the device's free memory.
         prompt_size: longest prompt in tokens, `<bos>` included.
         max_new_tokens: most actions in an episode.
         vocab_size: V; with phrases V + P.
-        keeps_actions: store actions beside tokens, for the transition "teacher" and for phrases.
-        keeps_durations: store how many tokens each action wrote, for phrases.
-        keeps_log_probs: store log-probabilities of the behaviour policy, for losses that read them.
-        device: where the episodes live.
+        keeps_actions: store actions and tokens separately, for the transition "teacher" and for phrases.
+        keeps_durations: store the number of tokens that each action writes, for phrases.
+        keeps_log_probs: store log-probabilities of the behaviour policy, for losses that use them.
+        device: of the stored episodes.
     """
 
     def __init__(
@@ -123,12 +120,12 @@ class EpisodeReplay:
 
     @property
     def device(self) -> torch.device:
-        """Where the episodes live."""
+        """Device of the stored episodes."""
         return self.tokens.device
 
     @property
     def num_bytes(self) -> int:
-        """Memory taken by the stored arrays, in bytes."""
+        """Memory of the stored arrays, in bytes."""
         return sum(t.numel() * t.element_size() for t in self._arrays().values())
 
     def add(
@@ -145,27 +142,27 @@ class EpisodeReplay:
         """Insert R episodes.
 
         Args:
-            tokens: (R, prompt_size + max_new_tokens) prompt then appended tokens, from column 0 on.
-            actions: (R, max_new_tokens) chosen ids.
-            rewards: (R, max_new_tokens) nats.
+            tokens: (R, prompt_size + max_new_tokens) prompt, then new tokens, then padding.
+            actions: (R, max_new_tokens).
+            rewards: (R, max_new_tokens), nats.
             prompt_lengths: (R,) tokens of the prompt, `<bos>` included.
-            lengths: (R,) tokens written, each by one action without phrases.
-            terminated: (R,) bool, False where the episode was truncated.
-            durations: (R, max_new_tokens) tokens that the action chosen at each place wrote, 0 within a phrase; needed
-                by a replay that keeps them.
-            log_probs: (R, max_new_tokens) behaviour log-probabilities; needed by a replay that keeps them.
+            lengths: (R,) new tokens; without phrases also the number of actions.
+            terminated: (R,) bool, False if the episode was truncated.
+            durations: (R, max_new_tokens) tokens that each action writes, 0 within a phrase; required with
+                `keeps_durations`.
+            log_probs: (R, max_new_tokens) under the behaviour policy; required with `keeps_log_probs`.
         """
         count = len(lengths)
         if count > self.capacity:
             raise ValueError(
-                f"{count} episodes do not fit into a replay of {self.capacity}; make replay_capacity larger"
+                f"{count} episodes do not fit into a replay of {self.capacity}; use a larger replay_capacity"
             )
         rows = (self.added + torch.arange(count)) % self.capacity
         lengths = lengths.cpu()
         counts, before = lengths, self.lengths[rows]
         if self.decisions is not None and self.durations is not None:
             if durations is None:
-                raise ValueError("this replay keeps durations; pass how many tokens each action wrote")
+                raise ValueError("this replay keeps durations; pass the number of tokens that each action writes")
             counts, before = (durations > 0).sum(1).cpu(), self.decisions[rows]
             self.decisions[rows] = counts
             self.durations[rows.to(self.device)] = durations.to(self.durations)
@@ -186,11 +183,11 @@ class EpisodeReplay:
         self.size = min(self.capacity, self.size + count)
 
     def num_actions(self, rows: Tensor) -> Tensor:
-        """(B,) actions in the episodes of `rows` (B,), int64 on the processor."""
+        """(B,) numbers of actions in the episodes `rows` (B,), int64 on the CPU."""
         return (self.lengths if self.decisions is None else self.decisions)[rows]
 
     def rows(self, rows: Tensor) -> EpisodeBatch:
-        """The episodes in `rows` (B,), int64 on the processor, as a batch on the replay's device."""
+        """The episodes `rows` (B,), int64 on the CPU, as a batch on the replay's device."""
         prompt, length, terminated = self.prompt_lengths[rows], self.lengths[rows], self.terminated[rows]
         width = int((prompt + length).max())
         num_actions = int(self.num_actions(rows).sum())
@@ -239,14 +236,16 @@ class EpisodeReplay:
         return {**arrays, "added": self.added, "num_transitions": self.num_transitions}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Hold exactly the episodes of `state`; raises ValueError where they do not fit."""
+        """Restore the result of `state_dict`; ValueError if capacity or shapes do not match."""
         self.size = len(state["lengths"])
         if self.size > self.capacity:
-            raise ValueError(f"the saved replay has {self.size} episodes, this one holds {self.capacity}")
+            raise ValueError(
+                f"the saved replay has {self.size} episodes, more than the capacity {self.capacity} of this one"
+            )
         for name, array in self._arrays().items():
             if array.shape[1:] != state[name].shape[1:]:
                 raise ValueError(
-                    f"the saved replay's {name} have shape {tuple(state[name].shape[1:])}, not {tuple(array.shape[1:])}"
+                    f"the saved replay has {name} of shape {tuple(state[name].shape[1:])}, not {tuple(array.shape[1:])}"
                 )
             array[: self.size] = state[name]
         self.added = int(state["added"])
@@ -254,7 +253,7 @@ class EpisodeReplay:
 
 
 def concatenate(batches: list[EpisodeBatch]) -> EpisodeBatch:
-    """One batch of all episodes of several, padded to the widest; `rows` and `weights` where all of them have these."""
+    """Concatenate batches, padded to the widest. A field that is None in one of them is None in the result."""
     if len(batches) == 1:
         return batches[0]
     width = max(b.tokens.shape[1] for b in batches)
@@ -265,7 +264,7 @@ def concatenate(batches: list[EpisodeBatch]) -> EpisodeBatch:
             return None
         if isinstance(parts[0], int | float):
             return sum(parts)
-        if parts[0].dim() == 1:  # one number for each episode: nothing to pad
+        if parts[0].dim() == 1:  # one value per episode: no padding
             return torch.cat(parts)
         wanted = width - (name != "tokens")
         return torch.cat([torch.nn.functional.pad(p, (0, wanted - p.shape[1])) for p in parts])

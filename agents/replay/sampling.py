@@ -1,4 +1,4 @@
-"""Which episodes make up the next batch."""
+"""Samples batches of episodes, uniformly or by priority."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 from .episodes import EpisodeBatch, EpisodeReplay, concatenate
 
-POOL = 8  # batches drawn at a time
-_LEAST = 1e-6  # priority of an episode without error, so that it can still be drawn
+POOL = 8  # batches sampled together
+_LEAST = 1e-6  # smallest priority, so that every episode can be sampled
 
 
 def episode_priorities(errors: Tensor, is_action: Tensor, mixture: float) -> Tensor:
     """mixture·max|δ| + (1 - mixture)·mean|δ| over the actions of each episode.
 
     Args:
-        errors: (B, L) absolute TD errors δ.
-        is_action: (B, L) bool, where an action was chosen.
-        mixture: share of the largest error, 0.9 in the source.
+        errors: (B, L) absolute TD errors |δ|.
+        is_action: (B, L) bool, see `EpisodeBatch`.
+        mixture: weight of the largest error, 0.9 in the source.
 
     Returns: (B,) priorities, 0 for an episode without actions.
     Source: Kapturowski et al. 2019, "Recurrent experience replay in distributed reinforcement learning", sec. 2.3.
@@ -30,7 +30,7 @@ def episode_priorities(errors: Tensor, is_action: Tensor, mixture: float) -> Ten
 
 
 class _Priorities:
-    """Priorities of one replay's episodes; new ones get the largest seen, so that each is drawn soon."""
+    """Priorities of the episodes in one replay; a new episode gets the largest priority so far."""
 
     def __init__(self, replay: EpisodeReplay) -> None:
         self.replay = replay
@@ -39,18 +39,18 @@ class _Priorities:
         self.added = replay.added
 
     def draw(self, count: int, exponent: float, generator: torch.Generator) -> Tensor:
-        """(count,) rows, with probability ∝ priority^exponent."""
+        """Sample (count,) rows with probability ∝ priority^exponent."""
         cumulative = self._weights(exponent).cumsum(0)
         at = torch.rand(count, generator=generator, dtype=torch.float64) * cumulative[-1]
         return torch.searchsorted(cumulative, at, right=True).clamp(max=len(cumulative) - 1)
 
     def probabilities(self, rows: Tensor, exponent: float) -> Tensor:
-        """(R,) probability of each row, times the number of rows: 1 for all where priorities are equal."""
+        """(R,) probability of each row times the number of rows; 1 if all priorities are equal."""
         weights = self._weights(exponent)
         return weights[rows] / weights.mean()
 
     def update(self, rows: Tensor, values: Tensor) -> None:
-        """Set the priorities of (R,) rows."""
+        """Set the priorities (R,) of `rows` (R,)."""
         self.values[rows] = values.double().cpu().clamp(min=_LEAST)
         self.largest = max(self.largest, float(values.max()))
 
@@ -67,28 +67,28 @@ class _Priorities:
         return {"values": self.values.clone(), "largest": self.largest, "added": self.added}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken."""
+        """Restore the result of `state_dict`."""
         self.values.copy_(state["values"])
         self.largest, self.added = float(state["largest"]), int(state["added"])
 
 
 class BatchSampler:
-    """Batches of the agent's own episodes and of the corpus, in fixed shares, drawn with replacement.
+    """Samples batches of the agent's own episodes and corpus episodes, with replacement, in a fixed ratio.
 
-    A causal pass costs as much for a short episode as for the longest beside it. So several batches are drawn at a
-    time and dealt out by length: every episode has the same chance as before, only its company changes. What must not
-    depend on the company is set for all of them together: the number that losses are divided by, and the largest
-    importance weight.
+    All rows of a batch are padded to its longest episode. So several batches are sampled together, sorted by length,
+    and split. The probability of an episode does not change, only the episodes that it shares a batch with. The divisor
+    of the losses and the largest importance weight are computed over all of these batches, so that an episode has the
+    same weight in any of them.
 
     Args:
-        own: the agent's episodes, None for an agent that does not act.
-        corpus: the corpus' episodes, None without.
-        batch_size: episodes in a batch.
-        corpus_share: share of the drawn episodes that come from the corpus.
+        own: the agent's episodes; None for an agent that does not act.
+        corpus: the corpus episodes, or None.
+        batch_size: episodes per batch.
+        corpus_share: fraction of episodes that come from the corpus.
         generator: source of randomness, on the CPU.
-        priority_exponent: α of prioritised replay (Schaul et al. 2016): an episode of each source is drawn with
-            probability ∝ priority^α; 0 draws uniformly and keeps no priorities.
-        importance_exponent: β; a batch's losses are weighted by (probability·number of episodes)^-β.
+        priority_exponent: α of prioritised replay (Schaul et al. 2016): within each source the probability of an
+            episode is ∝ priority^α; 0 samples uniformly without priorities.
+        importance_exponent: β; the losses of an episode are weighted by (probability·number of episodes)^-β.
     """
 
     def __init__(
@@ -103,8 +103,8 @@ class BatchSampler:
     ) -> None:
         if priority_exponent < 0 or importance_exponent < 0:
             raise ValueError(
-                f"the exponents of prioritised replay must not be negative, not {priority_exponent} and "
-                f"{importance_exponent}"
+                f"priority_exponent {priority_exponent} and importance_exponent {importance_exponent} must not be "
+                "negative"
             )
         self.own = own
         self.corpus = corpus
@@ -116,14 +116,14 @@ class BatchSampler:
         keeps = priority_exponent > 0
         self._own_priorities = _Priorities(own) if keeps and own is not None else None
         self._corpus_priorities = _Priorities(corpus) if keeps and corpus is not None else None
-        self._waiting: list[Tensor] = []  # (B,) rows each, those of the corpus counted from -1 downwards
-        self._expected_actions: float | None = None  # in each of those
-        # (B,) probabilities beside each of those, over the least of them. Kept from the draw: priorities change while a
-        # batch waits, and a weight corrects for how often an episode was drawn, not for how often it would be now.
+        self._waiting: list[Tensor] = []  # sampled batches: (B,) rows each, -1 - row for the corpus
+        self._expected_actions: float | None = None  # per sampled batch
+        # (B,) probabilities for each of them, divided by the smallest. Stored when sampling, because importance weights
+        # must use the probability at that time, and priorities change before the batch is used.
         self._chances: list[Tensor] = []
 
     def sample(self) -> EpisodeBatch | None:
-        """The next batch; None while there is no episode to draw."""
+        """The next batch; None while there are no episodes."""
         if not self._waiting:
             self._draw()
         if not self._waiting:
@@ -145,8 +145,8 @@ class BatchSampler:
         return batch
 
     def update_priorities(self, rows: Tensor, priorities: Tensor) -> None:
-        """Set the priorities of a batch's episodes: its (B,) `rows` and what `episode_priorities` gives for them."""
-        rows = rows.cpu()  # a batch moved to another device takes its rows along, the priorities stay
+        """Set the priorities of a batch's episodes: its `rows` (B,) and their `episode_priorities` (B,)."""
+        rows = rows.cpu()  # the batch may have been moved to another device
         for _, kept, mask, chosen in self._by_source(rows):
             if kept is not None and len(chosen):
                 kept.update(chosen, priorities[mask.to(priorities.device)])
@@ -180,7 +180,7 @@ class BatchSampler:
         return priorities.draw(count, self.priority_exponent, self.generator)
 
     def _chances_of(self, rows: Tensor) -> Tensor:
-        """(N,) probability of each row in its source, times the episodes there."""
+        """(N,) probability of each row in its source, times the number of episodes in the source."""
         chances = torch.ones(len(rows), dtype=torch.float64)
         for _, priorities, mask, chosen in self._by_source(rows):
             if priorities is not None and len(chosen):
@@ -188,7 +188,7 @@ class BatchSampler:
         return chances
 
     def _sizes(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """(N,) tokens in each episode, prompt included, and (N,) actions."""
+        """(N,) tokens of each episode, prompt included, and (N,) numbers of actions."""
         sizes, actions = torch.zeros_like(rows), torch.zeros_like(rows)
         for replay, _, mask, chosen in self._by_source(rows):
             sizes[mask] = replay.prompt_lengths[chosen] + replay.lengths[chosen]
@@ -196,7 +196,7 @@ class BatchSampler:
         return sizes, actions
 
     def _by_source(self, rows: Tensor) -> Iterator[tuple[EpisodeReplay, _Priorities | None, Tensor, Tensor]]:
-        """Each replay with its priorities, where in (N,) `rows` its own stand, and their numbers in it."""
+        """Yield each replay, its priorities, a mask of its entries in `rows` (N,), and their rows in the replay."""
         mask = rows >= 0
         if self.own is not None:
             yield self.own, self._own_priorities, mask, rows[mask]
@@ -204,7 +204,7 @@ class BatchSampler:
             yield self.corpus, self._corpus_priorities, ~mask, -1 - rows[~mask]
 
     def state_dict(self) -> dict[str, Any]:
-        """The batches already drawn, the priorities and the generator."""
+        """The batches sampled but not used yet, the priorities and the generator."""
         return {
             "waiting": [rows.clone() for rows in self._waiting],
             "chances": [chances.clone() for chances in self._chances],
@@ -214,12 +214,12 @@ class BatchSampler:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken; raises ValueError where it lacks the priorities needed."""
-        chances = state.get("chances", [])  # uniform sampling has none, nor had checkpoints before they were kept
+        """Restore the result of `state_dict`; ValueError if it has no priorities and this sampler needs them."""
+        chances = state.get("chances", [])  # missing with uniform sampling and in old checkpoints
         if self.priority_exponent and (len(chances) != len(state["waiting"]) or not any(state["priorities"])):
             raise ValueError("the saved sampler lacks the priorities of its episodes; resume with priority_exponent 0")
         self._waiting = [rows.clone() for rows in state["waiting"]]
-        self._expected_actions = state.get("expected_actions")  # checkpoints of before divided by a batch's own
+        self._expected_actions = state.get("expected_actions")  # missing in old checkpoints
         self._chances = [c.clone() for c in chances] if self.priority_exponent else []
         self.generator.set_state(state["generator"])
         for priorities, saved in zip((self._own_priorities, self._corpus_priorities), state["priorities"], strict=True):

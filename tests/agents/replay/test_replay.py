@@ -96,7 +96,7 @@ def test_state_dict_holds_the_same_episodes():
     other.load_state_dict(replay.state_dict())
     assert torch.equal(replay.rows(T([0, 1, 2])).tokens, other.rows(T([0, 1, 2])).tokens)
     assert (other.added, len(other), other.num_transitions) == (4, 3, replay.num_transitions)
-    with pytest.raises(ValueError, match="saved replay has 3 episodes, this one holds 2"):
+    with pytest.raises(ValueError, match="saved replay has 3 episodes, more than the capacity 2"):
         EpisodeReplay(2, 3, 4, 50).load_state_dict(replay.state_dict())
 
 
