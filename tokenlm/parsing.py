@@ -193,7 +193,8 @@ def parts_help() -> str:
 
 
 def _part_help(field: str, choice: str, kinds: dict[str, Any]) -> list[str]:
-    lines, settings = [f"settings below {field}:", ""], {}
+    lines = [f"settings below {field}:", ""]
+    settings: dict[str, tuple[str, dataclasses.Field[Any]]] = {}
     for name, kind in kinds.items():
         explained = _explained(kind)
         own = [inner for inner in dataclasses.fields(kind) if inner.name != "name" or not choice]

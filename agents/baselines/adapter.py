@@ -78,6 +78,7 @@ class Adapter(BaseAgent):
         torch.manual_seed(seed)
         self._make(learned_in)
 
+    world: World
     env_steps: int
 
     @property

@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor, nn
 
 from ...envs import EnvConfig, TokenLMVectorEnv
+from ..networks import LSTMConfig
 from ..networks.prefixes import right_padded
 from ..replay.demonstrations import Demonstrations
 from .adapter import Adapter, Callback, Self
@@ -191,7 +192,7 @@ class SB3RecurrentPPO(_ActorCritic):
 
     def _policy(self) -> dict[str, Any]:
         network = self.network_config
-        if network.name != "lstm":
+        if not isinstance(network, LSTMConfig):
             raise ValueError(
                 f"RecurrentPPO brings its own recurrence; its network must be 'lstm', not {network.name!r}"
             )

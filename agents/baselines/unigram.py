@@ -23,6 +23,8 @@ class Unigram(BaseAgent):
         device: not used.
     """
 
+    world: World
+
     def __init__(self, env: str | EnvConfig | Any = "TokenLM-v0", *, seed: int = 0, device: str = "auto") -> None:
         self.env_config = env_config_from(env)
         self.world = World.of(self.env_config)

@@ -186,7 +186,7 @@ class DQN(QPolicy):
     @property
     def temperature(self) -> float:
         """τ now: that of the value and of the policy."""
-        return self.config.temperature(self.progress)
+        return self.config.temperatures(self.progress)
 
     @property
     def gamma(self) -> float:

@@ -137,7 +137,7 @@ class AgentConfig:
     def _refuse_combinations(self) -> None:
         """Refuse settings that the rule cannot work with, and pairs that exclude each other."""
         rule, loss = self.rule, self.loss
-        for name, needed in rule.needs.items():
+        for name, needed in rule.needs:
             given = getattr(self, name)
             if given is not None and given != needed:
                 raise ValueError(f"{loss} needs {name} {needed}, not {given}: {rule.why}")
@@ -165,10 +165,13 @@ class AgentConfig:
 
     def settled(self) -> AgentConfig:
         """The same with the rule's default where nothing was given."""
-        rule = self.rule
-        share = rule.corpus_share if self.corpus_share is None else self.corpus_share
-        temperature = Schedule.of(rule.temperature) if self.temperature is None else self.temperature
-        return dataclasses.replace(self, corpus_share=share, temperature=temperature)
+        share = self.rule.corpus_share if self.corpus_share is None else self.corpus_share
+        return dataclasses.replace(self, corpus_share=share, temperature=self.temperatures)
+
+    @property
+    def temperatures(self) -> Schedule:
+        """`temperature`, or the rule's default."""
+        return Schedule.of(self.rule.temperature) if self.temperature is None else self.temperature
 
     @classmethod
     def of(cls, config: AgentConfig | None, settings: Mapping[str, Any]) -> AgentConfig:

@@ -56,7 +56,7 @@ class Learner:
             off_policy_correction=rule.off_policy_correction,
             dtype=resolve_precision(config.precision, valid_actions.device),
         )
-        self.temperature, self.learning_rate = config.temperature, config.learning_rate
+        self.temperature, self.learning_rate = config.temperatures, config.learning_rate
         self.target_update_rate, self.target_update_interval = config.target_update_rate, config.target_update_interval
         self.redistributes, self.decision_cost = config.redistribute, config.phrases.decision_cost
         self.stopwatch = stopwatch or Stopwatch(valid_actions.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor
 
@@ -35,7 +36,7 @@ class Rule:
     Attributes:
         temperature: default τ.
         corpus_share: default share of corpus episodes in a batch.
-        needs: settings of `AgentConfig` that must have this value.
+        needs: settings of `AgentConfig` that must have a certain value, as (name, value).
         why: the reason for `needs`, one clause.
         hard: backs up the maximum at every temperature; τ is then that of acting only.
         target_network: has a target network.
@@ -56,7 +57,7 @@ class Rule:
 
     temperature = 1.0
     corpus_share = 0.5
-    needs = {}  # noqa: RUF012  # a constant of the class, never changed
+    needs = cast("tuple[tuple[str, float], ...]", ())
     why = ""
     hard = False
     target_network = True
@@ -68,10 +69,10 @@ class Rule:
     dueling = True
     reads_all_actions = True
     bound_values = False
-    n_step = 1
+    n_step = cast("int | None", 1)
     trace_decay = 1.0
     off_policy_correction = True
-    huber_delta = None
+    huber_delta = cast("float | None", None)
     sharpening = 1.0
 
     def __post_init__(self) -> None:

@@ -258,7 +258,7 @@ class CrossEntropy(Rule):
     """Maximum likelihood of the policy on the corpus; no rewards."""
 
     corpus_share = 1.0
-    needs = {"corpus_share": 1.0}  # noqa: RUF012
+    needs = (("corpus_share", 1.0),)
     why = _OFFLINE
     maximum_likelihood = True
     starts_from_likelihood = False
@@ -317,7 +317,7 @@ class IQLearn(Rule):
     """
 
     corpus_share = 1.0
-    needs = {"corpus_share": 1.0}  # noqa: RUF012
+    needs = (("corpus_share", 1.0),)
     why = _OFFLINE
     td_weight: float = number(0.1, 0.0)
 
@@ -394,7 +394,7 @@ class PQN(_TD):
     corpus_share = 0.0
     hard = True
     n_step = None
-    needs = {"corpus_share": 0.0, "priority_exponent": 0.0}  # noqa: RUF012
+    needs = (("corpus_share", 0.0), ("priority_exponent", 0.0))
     why = "it learns from what it has just written"
     target_network = False
     replays = False

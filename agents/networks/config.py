@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from ...envs import EnvConfig
 from ...envs.arguments import check_settings, number
@@ -32,7 +33,7 @@ class NetworkConfig:
 
     normalized = False
     layer_norm = False
-    embedding_file = None
+    embedding_file = cast("str | None", None)
     takes_phrases = True
 
     name: str = ""
