@@ -268,3 +268,37 @@ def test_the_installed_command_exits_with_2():
     result = subprocess.run([sys.executable, "-m", "tokenlm", "nothing"], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "tokenlm: unknown command 'nothing'; use one of train, evaluate, generate, race, config\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("total_steps=0", "total_steps must be at least 1, not 0"),
+        ("total_steps=-5", "total_steps must be at least 1, not -5"),
+        ("threads=0", "threads must be at least 1, or None, not 0"),
+        ("evaluation_episodes=0", "evaluation_episodes must be at least 1, not 0"),
+        ("evaluations=-1", "evaluations must be at least 0, not -1"),
+        ("max_seconds=-1", "max_seconds must be at least 0, or None, not -1"),
+        ("agent.temperature=.inf", "a schedule's values must be finite"),
+        ("agent.epsilon=5", "epsilon is a probability, at most 1, not 5"),
+        ("agent.learning_rate=.nan", "a schedule's values must be finite"),
+    ],
+)
+def test_numbers_at_the_edge_are_refused(setting, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["config", "quickstart", f"--{setting}"])
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_for_one_network_or_rule_is_the_start_of_another():
+    def parsed(*words):
+        return parse_run(["qa", *words]).agent
+
+    assert (parsed().network.name, parsed().network.dropout, parsed().rule.huber_delta) == ("lstm", 0.2, 0.5)
+    other = parsed("--agent.network.name=seq2seq_transformer", "--agent.network.num_heads", "2", "--agent.loss=cql")
+    assert (other.network.dropout, other.network.hidden_size, other.network.num_heads) == (0.2, 128, 2)
+    assert other.rule.huber_delta == 0.5
+    assert parsed("--agent.loss", "q_sft").rule.reward_scale == 20.0
+    short = parsed("--agent.network=transformer", "--agent.optimizer=sgd", "--agent.optimizer.weight_decay=1e-3")
+    assert (short.network.name, short.network.dropout) == ("transformer", 0.2)
+    assert (short.optimizer.name, short.optimizer.weight_decay) == ("sgd", 1e-3)

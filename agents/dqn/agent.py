@@ -54,7 +54,7 @@ class DQN(QPolicy):
             written by `generate`, by single tokens.
         seed: seed of everything random; on the CPU one seed gives one result, bit for bit.
         device: "auto", "cpu", "cuda" or "mps".
-        saved: the folder whose weights `load` will put in, so that no pretrained ones are read.
+        saved: folder whose weights `load` will put in, so that no pretrained weights are read.
     """
 
     resumable = True
@@ -110,7 +110,7 @@ class DQN(QPolicy):
         self.last_metrics: dict[str, Tensor] = {}
         self.env_steps_before = 0
         self._owed = 0.0
-        self._begun = saved is not None  # whether there is nothing to pretrain any more
+        self._begun = saved is not None  # pretraining is done, or the weights are loaded
         self.replay: EpisodeReplay | None = None
         self.sampler: BatchSampler | None = None
         self.collector: Collector | None = None
@@ -126,13 +126,13 @@ class DQN(QPolicy):
         """Act and train for `total_steps` environment steps; schedules run over these steps.
 
         Args:
-            total_steps: environment steps; with loss "cross_entropy", which does not act, as many updates as that
-                many steps would have brought.
+            total_steps: environment steps; a rule that learns from the corpus alone does not act and makes the updates
+                that so many steps would bring.
             callback: called after every step of the batch of environments; returning False stops.
             progress_bar: show progress, rate and time left.
-            resume: go on with the course that `load_state_dict` restored, up to `total_steps` in all.
-            max_seconds: stop after so much time spent learning, if that comes first; schedules then run over
-                whichever of the two is further on, so a run is no longer the same bit for bit.
+            resume: go on with the training that `load_state_dict` restored, up to `total_steps` in all.
+            max_seconds: stop after this time spent learning, if that comes first. Schedules then run over whichever
+                budget is further on, so a run is no longer reproducible bit for bit.
         """
         self.prepare()
         first, began = (0 if resume else self.num_steps), time.perf_counter()
@@ -243,7 +243,7 @@ class DQN(QPolicy):
         return saving.load_agent(cls, Path(path), env, device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes while training; `load_state_dict` goes on exactly there."""
+        """Everything that changes while training."""
         self.prepare()
         return {
             "learner": self.learner.state_dict(),
@@ -272,10 +272,10 @@ class DQN(QPolicy):
         torch.set_rng_state(state["torch_generator"])
         self.num_steps, self.progress = int(state["num_steps"]), float(state["progress"])
         self.learning_seconds, self._owed = float(state["learning_seconds"]), float(state["owed"])
-        self._begun = bool(state.get("begun", True))  # checkpoints of before had nothing to pretrain
+        self._begun = bool(state.get("begun", True))  # earlier checkpoints had no pretraining
 
     def prepare(self) -> None:
-        """Make what only training needs: the corpus episodes, the replay and the environments."""
+        """Make what only training needs: corpus episodes, replay and environments."""
         if self.sampler is not None:
             return
         world, config = self._learned_world, self.config
@@ -295,7 +295,7 @@ class DQN(QPolicy):
         """An empty replay for the agent's own episodes; raises ValueError where it cannot hold those side by side."""
         config, env, phrases = self.config, self.env_config, self.phrases
         capacity = config.replay_capacity // env.max_new_tokens
-        if not config.rule.replays:  # what was just written and no more
+        if not config.rule.replays:  # only the episodes just written
             capacity = max(config.num_envs, config.batch_size)
         if capacity < config.num_envs:
             raise ValueError(
@@ -332,7 +332,7 @@ class DQN(QPolicy):
 
     def _pretrain(self, deadline: float | None) -> None:
         corpus = self.sampler.corpus if self.sampler else None
-        if corpus is None:  # made for this alone, and kept no longer
+        if corpus is None:  # needed for this alone
             corpus = corpus_replay(self._learned_world, self.env_config, self.seed, self.device)
         generator = torch.Generator().manual_seed(self.seed + 2)
         pretrain(

@@ -1,4 +1,4 @@
-"""Writes episodes with the current network and puts them into the replay. One step costs the same at any length."""
+"""Write episodes with the current network into the replay. A step costs the same at any length."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Collector:
         valid_actions: of the environment, on the network's device.
         generator: source of randomness for actions.
         seed: seed of the environment.
-        counts: what to explore by; None for uniformly.
+        counts: for exploration by counts; None for uniform exploration.
     """
 
-    durations: Tensor | None = None  # (B, T) tokens that each action wrote, where some write several
+    durations: Tensor | None = None  # (B, T) tokens that each action wrote; only with phrases
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Collector:
         self.rewards[rows] = 0.0
         self.prompt_lengths[rows] = lengths
         self.written[rows] = 0
-        self.network.eval()  # it is in training mode when the first episodes begin
+        self.network.eval()  # the network is still in training mode when the first episodes begin
         with torch.no_grad():
             return self.network.encode(prompt.to(self.device), lengths.to(self.device))
 
@@ -177,7 +177,7 @@ class Collector:
 
 
 class PhraseCollector(Collector):
-    """Plays an environment by tokens and phrases, call-and-return: a phrase once begun is written to its end.
+    """Plays an environment by tokens and phrases. A phrase once begun is written to its end; a step is one token.
 
     Arguments are those of `Collector`, and
 

@@ -41,11 +41,11 @@ def load_target(folder: Path, tokenizer: Tokenizer, longest: int = 0) -> CausalT
             f"the agent in {folder} reads at most {limit} tokens, but context_length + max_new_tokens is {longest}; "
             "make them smaller"
         )
-    return CausalTarget(AgentReader(agent))
+    return CausalTarget(AgentModel(agent))
 
 
-class AgentReader:
-    """A Q-network read token by token; see `tokenlm.envs.targets.causal.Reader`.
+class AgentModel:
+    """A Q-network as a causal language model; see `tokenlm.envs.targets.causal.CausalModel`.
 
     Args:
         agent: its network, temperature and valid actions are used; none of them changes.
@@ -59,15 +59,15 @@ class AgentReader:
         self.valid = torch.from_numpy(valid).to(agent.device)
 
     def read(self, prefixes: Tensor) -> tuple[Tensor, State]:
-        """See `Reader`."""
+        """See `CausalModel`."""
         hidden, state = self.network.encode(*right_padded(prefixes))
         return self._log_probs(hidden), state
 
     def step(self, tokens: Tensor, state: State, active: Tensor) -> tuple[Tensor, State]:
-        """See `Reader`."""
+        """See `CausalModel`."""
         kept = tuple(part.clone() if part.dtype == torch.int64 else part for part in state)
         hidden, after = self.network.step(tokens, state)
-        # A cache is written in place, behind what a resting row has read; all else of such a row stays as it was.
+        # Rows that do not step keep their state; a cache is written in place, behind what they have read.
         state = tuple(
             new if new is old else torch.where(active.view(-1, *[1] * (new.ndim - 1)), new, old)
             for new, old in zip(after, kept, strict=True)
@@ -75,12 +75,12 @@ class AgentReader:
         return self._log_probs(hidden), state
 
     def put(self, state: State, rows: Tensor, new: State) -> State:
-        """See `Reader`."""
+        """See `CausalModel`."""
         put_rows(state, rows, new)
         return state
 
-    def on(self, device: torch.device) -> AgentReader:
-        """See `Reader`."""
+    def on(self, device: torch.device) -> AgentModel:
+        """See `CausalModel`."""
         if device == self.valid.device:
             return self
         moved = copy.copy(self)

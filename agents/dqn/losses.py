@@ -1,7 +1,6 @@
 """The learning rules: pure functions of tensors, values in nats.
 
 Arguments are named for time as in `rlax`: `_tm1` belongs to the state an action was taken in, `_t` to the state after.
-Distributions of returns are in `distributions.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def soft_value(q_values: Tensor, temperature: float, valid: Tensor | None = None
         q_values = q_values.masked_fill(~valid, -torch.inf)
     if temperature == 0.0:
         return q_values.amax(-1)
-    if temperature == 1.0:  # a division would be a pass over all V of them, and another one backwards
+    if temperature == 1.0:  # saves a pass over all V values, forward and backward
         return torch.logsumexp(q_values, -1)
     return temperature * torch.logsumexp(q_values / temperature, -1)
 
@@ -87,7 +86,7 @@ class _Bounded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (above,) = ctx.saved_tensors
-        # A plain minimum would have no gradient above the bound and a value once there could never come back.
+        # A plain minimum has no gradient above the bound: a value there could never come down again.
         return gradients[0].masked_fill(above & (gradients[0] < 0), 0.0), None
 
 
@@ -104,7 +103,7 @@ def td_error(q_tm1: Tensor, r_t: Tensor, discount_t: Tensor, v_t: Tensor) -> Ten
         q_tm1: (...) value of the action taken.
         r_t: (...) reward it earned.
         discount_t: (...) discount, 0 where the action ended the episode.
-        v_t: (...) value of the state it led to; may be anything where discount_t is 0.
+        v_t: (...) value of the next state; any value where discount_t is 0.
 
     Returns: (...) errors in nats.
     Source: Sutton & Barto 2018, eq. 6.5, with the value of the next state given.
@@ -113,7 +112,7 @@ def td_error(q_tm1: Tensor, r_t: Tensor, discount_t: Tensor, v_t: Tensor) -> Ten
 
 
 def discounted(discount_t: Tensor, v_t: Tensor) -> Tensor:
-    """γ_t·V(s_t), 0 where the discount is, whatever stands there for the value."""
+    """γ_t·V(s_t); 0 where the discount is 0, even if the value is not finite."""
     return torch.where(discount_t > 0, discount_t * v_t, 0.0)
 
 
@@ -144,7 +143,7 @@ def multi_step(
     Returns: (B, L) targets, nats. Each row's actions must stand side by side.
     """
     one_step = r_t + discounted(discount_t, v_t)
-    # Behind the end of a truncated episode stands no action, and its last discount is not 0.
+    # A truncated episode ends with a discount above 0 and no action behind it.
     error = torch.where(is_action, one_step - baseline_tm1, 0.0)
     total, weight = one_step, torch.ones_like(r_t)
     for i in range(1, min(steps, r_t.shape[1])):
@@ -193,7 +192,7 @@ def _shift(v_t: Tensor) -> Tensor:
 def munchausen_bonus(log_policy: Tensor, temperature: float, alpha: float, clip: float | None = None) -> Tensor:
     """α·[τ log π(a|s)]_{clip}^0, added to the reward.
 
-    Without the clip the fixed point is that of τ_eff = (1 - α)τ; a clip above -τ log V forgets what is rare.
+    Without the clip the fixed point is that of τ_eff = (1 - α)τ. A clip above -τ log V makes rare actions all alike.
 
     Args:
         log_policy: (...) log π̄(a|s) of the actions taken, from the target network.
@@ -230,7 +229,7 @@ def cross_entropy(taken: Tensor, log_mass: Tensor) -> Tensor:
 def weighted_cross_entropy(logits: Tensor, tokens: Tensor, weight: Tensor) -> Tensor:
     """-[w log p(a) + (1 - w)/(n - 1) Σ_{b≠a} log p(b)]: Q-SFT's loss, the value w learned as a likelihood.
 
-    Over data from π_β it is least at p(a) = π_β(a) w(a) + Σ_{b≠a} π_β(b) (1 - w(b))/(n - 1), so that p/π_β >= w.
+    Over data from π_β its minimum is p(a) = π_β(a) w(a) + Σ_{b≠a} π_β(b) (1 - w(b))/(n - 1), so that p/π_β >= w.
 
     Args:
         logits: (N, V), -inf where an action is not valid.
@@ -263,7 +262,7 @@ def conservative(taken: Tensor, peak: Tensor) -> Tensor:
 
 
 def expectile(error: Tensor, share: float) -> Tensor:
-    """|share - 1[error < 0]|·error²: least at the `share`-expectile; at ½ at the mean.
+    """|share - 1[error < 0]|·error², whose minimum is the `share`-expectile; at ½ the mean.
 
     Source: Kostrikov et al. 2022, "Offline reinforcement learning with implicit Q-learning", eq. 3; in language
     models Snell et al. 2023, "Offline RL for natural language generation with implicit language Q learning", eq. 2.
@@ -293,7 +292,7 @@ def inverse_soft_q(q_tm1: Tensor, v_tm1: Tensor, discount_t: Tensor, v_t: Tensor
 def return_decomposition(predicted: Tensor, r_t: Tensor, is_action: Tensor) -> Tensor:
     """½(Σ r̂ - Σ r)² / T of each episode, spread evenly over its actions: learns where a late reward was earned.
 
-    Any r̂ with the right sums leaves every text's return and so the optimum as it is.
+    Any r̂ with the right sums leaves the return of every text, and so the optimum, unchanged.
 
     Args:
         predicted: (B, L) r̂(s, a) of the actions, 0 where none was chosen.

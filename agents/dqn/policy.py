@@ -52,10 +52,10 @@ class QPolicy(BaseAgent):
 
         Args:
             observation: (L,) or (B, L) int64, as the environment gives it.
-            state: what the last call returned, to read only the newest token; None to read the whole window.
-            episode_start: (B,) bool, rows whose window is to be read afresh although `state` is given.
+            state: as the last call returned it, to read only the newest token; None to read the whole window.
+            episode_start: (B,) bool, rows whose window is read from its beginning although `state` is given.
             deterministic: the greedy action; otherwise one drawn from the Boltzmann policy.
-            action_masks: (V,) or (B, V) bool; without them all actions that are ever valid are allowed.
+            action_masks: (V,) or (B, V) bool, valid actions; None for all that are valid in some state.
 
         Returns: actions, a scalar array for a single observation and (B,) otherwise, and the new state.
         """

@@ -1,4 +1,4 @@
-"""A start from maximum likelihood: what a language model knows, as action values and rewards."""
+"""Pretraining by maximum likelihood: a language model's logits as first action values and rewards."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def pretrain(
 ) -> None:
     """Train a learner's network by cross-entropy on `config.pretrain` transitions of corpus episodes.
 
-    Cross-entropy leaves a constant of every state open; a penalty on log² Σ exp(logits) makes the logits
+    Cross-entropy does not fix a constant in every state. A penalty on log² Σ exp(logits) makes the logits
     log-probabilities (Devlin et al. 2014, "Fast and robust neural network joint models for statistical machine
-    translation", sec. 4). Those are, at τ = 1 and under log-likelihood rewards, both the action values and the
-    rewards: the action head begins with them, and so does the reward head with `redistribute`.
+    translation", sec. 4). At τ = 1 and with log-likelihood rewards these are both the action values and the rewards:
+    the action head begins with them, and with `redistribute` the reward head too.
 
     Args:
-        config: `pretrain`, batch_size, optimizer and learning_rate are used.
-        learner: whose networks have not learned yet; both end with the trained weights.
+        learner: its networks have not learned yet; both end with the trained weights.
+        config: its pretrain, batch_size, optimizer and learning_rate are used.
         corpus: episodes to learn from.
         generator: source of randomness for the batches, on the CPU.
-        goes_on: asked before every update; False ends it early.
+        goes_on: called before every update; False ends pretraining.
     """
     network = learner.network
     optimizer = Optimizer(network, config.optimizer, config.learning_rate(0.0))

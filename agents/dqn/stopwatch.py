@@ -1,4 +1,4 @@
-"""Where the time of training goes."""
+"""Seconds spent in each part of training."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from contextlib import contextmanager
 
 import torch
 
+MAX_EVENTS = 4096  # timed parts that a GPU may have waiting
 PARTS = ("acting", "replay", "forward", "backward", "optimizer", "evaluation")
 
 
 class Stopwatch:
     """Seconds spent in each part of training.
 
-    A GPU works on after it was told what to do, so there the parts are timed by events in its own queue, and nobody
-    waits for it until the figures are asked for.
+    A GPU works asynchronously: there the parts are timed by events in its queue, and the host waits for it only when
+    the figures are read, or once in `MAX_EVENTS` parts.
 
     Args:
         device: where the work is done.
@@ -35,6 +36,8 @@ class Stopwatch:
             yield
             ended.record()
             self._events.append((part, began, ended))
+            if len(self._events) >= MAX_EVENTS:
+                self._read_events()
         else:
             start = time.perf_counter()
             yield
@@ -42,12 +45,15 @@ class Stopwatch:
 
     def shares(self) -> dict[str, float]:
         """Share of each part in the time counted since the last call, 0 to 1; zeros where nothing was counted."""
+        self._read_events()
+        total = sum(self._seconds.values()) or 1.0
+        shares = {part: round(seconds / total, 4) for part, seconds in self._seconds.items()}
+        self._seconds = dict.fromkeys(PARTS, 0.0)
+        return shares
+
+    def _read_events(self) -> None:
         if self._events:
             torch.cuda.synchronize()
             for part, began, ended in self._events:
                 self._seconds[part] += began.elapsed_time(ended) / 1000.0
             self._events.clear()
-        total = sum(self._seconds.values()) or 1.0
-        shares = {part: round(seconds / total, 4) for part, seconds in self._seconds.items()}
-        self._seconds = dict.fromkeys(PARTS, 0.0)
-        return shares

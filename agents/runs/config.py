@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...envs import EnvConfig, env_config_of
+from ...envs.arguments import check_settings, number
 from ..dqn.config import AgentConfig
 from ..dqn.format_1 import agent_settings, is_format_1
 from .algorithms import check_algorithm
@@ -20,11 +21,11 @@ class RunConfig:
         env: the environment's arguments.
         agent: the learner's settings, of the algorithm "dqn".
         algorithm: "dqn", the name of another library's algorithm ("sb3-ppo"), or "module:Class" of your own.
-        algorithm_settings: settings of an algorithm other than "dqn", its network among them; "pretrain" is so many
-            transitions of corpus episodes to begin with.
-        total_steps: environment steps (for cross_entropy: the same number of updates as that many would give).
-        max_seconds: stop after so much time spent learning, if that comes first; schedules then run over whichever of
-            the two is further on, and a run is no longer the same bit for bit. None for no limit.
+        algorithm_settings: settings of an algorithm other than "dqn", its network among them; "pretrain" is the number
+            of transitions of corpus episodes that it begins with.
+        total_steps: environment steps (for cross_entropy: the updates that so many steps would bring).
+        max_seconds: stop after this time spent learning, if that comes first. Schedules then run over whichever budget
+            is further on, and a run is no longer reproducible bit for bit. None for no limit.
         evaluations: how many evaluations on held-out text, evenly spread over the run.
         evaluation_documents: held-out documents that an evaluation during the run scores.
         evaluation_episodes: episodes that an evaluation writes from held-out prompts.
@@ -33,7 +34,7 @@ class RunConfig:
         output: folder of all runs.
         device: "auto", "cpu", "cuda" or "mps".
         seed: seed of everything random.
-        threads: CPU threads of torch; None leaves its own choice.
+        threads: CPU threads of torch; None: torch chooses.
     """
 
     name: str = "quickstart"
@@ -41,20 +42,21 @@ class RunConfig:
     agent: AgentConfig = field(default_factory=AgentConfig)
     algorithm: str = "dqn"
     algorithm_settings: dict[str, Any] = field(default_factory=dict)
-    total_steps: int = 200_000
-    max_seconds: float | None = None
-    evaluations: int = 20
-    evaluation_documents: int = 200
-    evaluation_episodes: int = 128
-    baseline_seconds: float = 30.0
-    samples: int = 5
+    total_steps: int = number(200_000, 1)
+    max_seconds: float | None = number(None, 0.0)
+    evaluations: int = number(20, 0)
+    evaluation_documents: int = number(200, 1)
+    evaluation_episodes: int = number(128, 1)
+    baseline_seconds: float = number(30.0, 0.0)
+    samples: int = number(5, 0)
     output: str = "runs"
     device: str = "auto"
     seed: int = 0
-    threads: int | None = None
+    threads: int | None = number(None, 1)
 
     def __post_init__(self) -> None:
-        """Refuse an algorithm that is unknown, and settings that would be ignored."""
+        """Refuse values that cannot work, an unknown algorithm, and settings that would be ignored."""
+        check_settings(self)
         check_algorithm(self.algorithm)
         if self.algorithm == "dqn" and self.algorithm_settings:
             given = ", ".join(self.algorithm_settings)

@@ -26,16 +26,16 @@ from .config import RunConfig, run_config_of
 
 STATE = "state.pt"
 BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
-SHARP = 0.5  # temperature at which samples show the policy's favourites
+SHARP = 0.5  # temperature of the sharpened samples
 
 
 class Run:
     """A run folder and the training that fills it.
 
     The folder holds config.yaml, results.jsonl (a line for each evaluation), TensorBoard events, curves.png,
-    samples.txt, summary.json, weights.safetensors, agent.json, tokenizer/ and, until the run is done, state.pt,
-    from which the same command goes on, bit for bit on the CPU, as it was at its last evaluation. Other libraries'
-    algorithms cannot be taken up again in the middle: an interrupted run of theirs begins anew.
+    samples.txt, summary.json, weights.safetensors, agent.json, tokenizer/ and, until the run is done, state.pt: the
+    same command continues from the last evaluation, bit for bit on the CPU. Runs of other libraries' algorithms cannot
+    be continued: an interrupted one begins anew.
 
     Args:
         config: what to train and how long.
