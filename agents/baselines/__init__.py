@@ -1,1 +1,1 @@
-"""What the DQN is compared with, on the same world."""
+"""Baselines on the same environments: algorithms of other libraries, REINFORCE, GRPO, unigram frequencies."""

@@ -1,4 +1,4 @@
-"""What the adapters of other libraries' algorithms have in common: policy, sampling, saving."""
+"""`Adapter`, the base class of algorithms from other libraries: policy, sampling, saving."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from ..protocol import BaseAgent, Callback
 from ..replay.demonstrations import Demonstrations, demonstrations
 
 Self = TypeVar("Self", bound="Adapter")
-_CLONED = 256  # transitions in a batch of behaviour cloning
+_CLONED = 256  # transitions per batch of behaviour cloning
 
 
 class Adapter(BaseAgent):
-    """Another library's algorithm on a TokenLM environment, with the methods that `DQN` has too.
+    """Another library's algorithm on a TokenLM environment, with the same methods as `DQN`.
 
-    A subclass makes the library's algorithm in `_make`, and says what it has learned in `_scores`.
+    A subclass makes the library's algorithm in `_make`, and gives its logits or action values in `_scores`.
 
     Args:
         env: a registered id, an `EnvConfig`, or an environment made from one.
-        seed: seed of everything random.
+        seed: of all random numbers.
         device: "auto", "cpu", "cuda" or "mps".
-        num_envs: episodes written side by side; None for the algorithm's own default.
-        network: its name, or settings as of `tokenlm train`: {name: lstm, embedding_size: 128, hidden_size: 256, …}.
-        settings: the library's own settings, over `defaults`.
+        num_envs: parallel environments; None for the algorithm's default.
+        network: its name, or settings as in `tokenlm train`: {name: lstm, embedding_size: 128, hidden_size: 256, …}.
+        settings: the library's own settings, which replace `defaults`.
 
     Attributes:
         env_steps: environment steps taken.
-        values: whether `_scores` are action values, acted on ε-greedily, rather than logits of a policy.
-        masked: whether the library's algorithm obeys action masks. One that does not learns with
-            `invalid_action="random"`: a token that is not valid is carried out, and paid, as a random valid one.
-        defaults: settings that differ from the library's: the discount is 1, for which the optimum is known.
+        values: whether `_scores` are action values of an ε-greedy policy; else they are logits of a policy.
+        masked: whether the library's algorithm supports action masks. If not, it trains with
+            `invalid_action="random"`: an invalid token is replaced by a random valid one, with the reward of that one.
+        defaults: settings that differ from the library's; the discount is 1, because the optimum is known for it.
     """
 
     values: ClassVar[bool] = False
@@ -83,15 +83,15 @@ class Adapter(BaseAgent):
 
     @property
     def epsilon(self) -> float:
-        """Probability of a random action while learning; 0 for a policy that is random by itself."""
+        """ε of the policy during training; 0 for stochastic policies."""
         return 0.0
 
     def _make(self, env: EnvConfig) -> None:
-        """Make the environments to learn in from `env`, and the library's algorithm."""
+        """Make the training environments from `env`, and the library's algorithm."""
         raise NotImplementedError
 
     def _module(self) -> nn.Module:
-        """What `save` keeps."""
+        """The module whose weights `save` stores."""
         raise NotImplementedError
 
     def _scores(self, windows: Tensor) -> Tensor:
@@ -99,19 +99,19 @@ class Adapter(BaseAgent):
         raise NotImplementedError
 
     def learn(self: Self, total_steps: int, callback: Callback | None = None) -> Self:
-        """Act and train for `total_steps` environment steps, rounded up to the library's whole rollouts.
+        """Train for `total_steps` environment steps, rounded up to whole rollouts of the library.
 
         Args:
             total_steps: environment steps.
-            callback: called with the agent after every step of the batch of environments; returning False stops.
+            callback: called with the agent after every step of the vector environment; returning False stops.
         """
         raise NotImplementedError
 
     def pretrain(self: Self, transitions: int) -> Self:
-        """Begin with so many transitions of corpus episodes: not counted as environment steps.
+        """Pretrain on `transitions` transitions of corpus episodes, which do not count as environment steps.
 
-        A policy-gradient method learns them by cross-entropy (behaviour cloning); a method that learns values puts
-        them into its replay, rewards included.
+        Policy-gradient methods use behaviour cloning (cross-entropy). Value-based methods add the transitions to their
+        replay, with rewards.
         """
         self._pretrain(demonstrations(self.world, self.env_config, transitions, self.seed))
         return self
@@ -120,7 +120,7 @@ class Adapter(BaseAgent):
         raise NotImplementedError
 
     def _clone(self, corpus: Demonstrations, optimizer: torch.optim.Optimizer) -> None:
-        """Behaviour cloning: one pass of cross-entropy, for whose `_scores` are logits."""
+        """Behaviour cloning: one pass of cross-entropy. `_scores` must be logits."""
         windows = torch.from_numpy(corpus.observation).to(self.device)
         actions = torch.from_numpy(corpus.actions).to(self.device)
         for rows in torch.arange(len(actions)).split(_CLONED):
@@ -129,7 +129,7 @@ class Adapter(BaseAgent):
             optimizer.step()
 
     def _refuse_unknown(self, names: Collection[str]) -> None:
-        """Raise ValueError for a setting that is none of `names`."""
+        """Raise ValueError for a setting that is not in `names`."""
         for name in self.settings:
             if name not in names:
                 raise ValueError(f"{type(self).__name__} has no setting {name!r}{nearest(name, names)}")
@@ -146,13 +146,13 @@ class Adapter(BaseAgent):
         """Actions for observations of the environment.
 
         Args:
-            observation: (L,) or (B, L) int64, as the environment gives it.
-            state: not used: the whole window is read at every call.
-            episode_start: not used either.
-            deterministic: the greedy action; otherwise one drawn from the policy of `log_probs`.
-            action_masks: (V,) or (B, V) bool; without them all actions that are ever valid are allowed.
+            observation: (L,) or (B, L) int64, windows of the environment.
+            state: not used; every call processes the whole window.
+            episode_start: not used.
+            deterministic: the greedy action; otherwise an action sampled from the policy of `log_probs`.
+            action_masks: (V,) or (B, V) bool; if None, all actions that are valid in some state.
 
-        Returns: actions, a scalar array for a single observation and (B,) otherwise, and `state` as it came.
+        Returns: actions, a scalar array for a single observation and (B,) otherwise, and `state` unchanged.
         """
         windows, valid = self._inputs(observation, action_masks)
         temperature, epsilon = float(not (deterministic or self.values)), 0.0 if deterministic else self.epsilon
@@ -165,10 +165,9 @@ class Adapter(BaseAgent):
     def log_probs(
         self, observation: npt.ArrayLike, action_masks: npt.ArrayLike | None = None
     ) -> npt.NDArray[np.float64]:
-        """Log π(a | s) over the valid actions, (B, V) in nats, -inf elsewhere; masks as in `predict`.
+        """Log π(a | s), (B, V) in nats, -inf for actions that are not valid; masks as in `predict`.
 
-        A method that learns values learns a greedy policy; π is then the ε-greedy one it acts by while learning, with
-        the present ε. At ε = 0 all but one action have -inf.
+        For value-based methods π is the ε-greedy policy with the current ε. At ε = 0 all actions but one have -inf.
         """
         windows, valid = self._inputs(observation, action_masks)
         scores = self._scored(windows).double().masked_fill(~valid, -torch.inf)
@@ -184,7 +183,7 @@ class Adapter(BaseAgent):
         return float(self.settings.get("gamma", 1.0))
 
     def save(self, path: str | Path) -> None:
-        """Write weights (safetensors) and settings (JSON) into the folder `path`; what only learning needs is left."""
+        """Write weights (safetensors) and settings (JSON) into the folder `path`, without replay and optimiser."""
         folder = Path(path)
         values = {
             "class": type(self).__name__,
@@ -207,20 +206,20 @@ class Adapter(BaseAgent):
 
     @classmethod
     def load(cls: type[Self], path: str | Path, env: str | EnvConfig | Any, device: str = "auto") -> Self:
-        """The agent that `save` wrote, in `env`, whose vocabulary must be the one it was trained with."""
+        """Load a saved agent. The vocabulary of `env` must be the one that the agent was trained with."""
         folder = Path(path)
         if not (folder / "agent.json").exists():
-            raise FileNotFoundError(f"{folder} holds no saved agent (no agent.json); give the folder that save() wrote")
+            raise FileNotFoundError(f"{folder} has no saved agent (no agent.json); use the folder given to save()")
         saved = json.loads((folder / "agent.json").read_text(encoding="utf-8"))
         if saved["class"] != cls.__name__:
-            raise ValueError(f"{folder} holds a {saved['class']}; load it with {saved['class']}.load")
+            raise ValueError(f"{folder} has a saved {saved['class']}; load it with {saved['class']}.load")
         agent = cls(
             env, seed=saved["seed"], device=device, num_envs=saved["num_envs"], network=saved["network"],
             **saved["settings"],
         )  # fmt: skip
         if agent.tokenizer.vocabulary.digest != saved["vocabulary"]:
             raise ValueError(
-                f"the agent in {folder} was trained with another vocabulary than the environment's "
+                f"the agent in {folder} was trained with another vocabulary than that of the environment "
                 f"({len(agent.tokenizer.vocabulary)} tokens); use the corpus and tokenizer it was trained with"
             )
         agent._module().load_state_dict(load_file(folder / "weights.safetensors", device=str(agent.device)))
@@ -228,7 +227,7 @@ class Adapter(BaseAgent):
         return agent
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        """Put back the counters of agent.json."""
+        """Restore the counters from agent.json."""
         raise NotImplementedError
 
     def _scored(self, windows: Tensor) -> Tensor:

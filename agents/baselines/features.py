@@ -1,4 +1,4 @@
-"""What other libraries' algorithms see of a window: our embedding and LSTM or Transformer."""
+"""Feature extractors for other libraries: our networks over windows of tokens."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..networks.prefixes import right_padded
 
 
 class PrefixEncoder(nn.Module):
-    """The network of `DQN` without its heads, over whole windows: (B, L) token ids of any dtype to (B, D).
+    """A Q-network without its heads, over whole windows: (B, L) token ids of any dtype -> (B, D).
 
     Args:
-        network: which network and how large.
-        env: the environment's arguments; they say how long texts get.
+        network: settings of the network.
+        env: the environment's arguments, which determine the longest text.
         vocab_size: V.
     """
 
@@ -26,17 +26,17 @@ class PrefixEncoder(nn.Module):
         super().__init__()
         self.network = make_q_network(network, env, vocab_size)
         self.hidden_size = self.network.hidden_size
-        del self.network.head, self.network.value_head  # the library brings its own
+        del self.network.head, self.network.value_head  # the library has its own
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Hidden vectors after the newest token of left-padded windows."""
+        """Left-padded windows (B, L) -> (B, D) hidden vectors at the last token."""
         tokens, lengths = right_padded(windows.long())
         hidden: Tensor = self.network(tokens)
         return hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1]
 
 
 class WindowFeatures(BaseFeaturesExtractor):
-    """`PrefixEncoder` as a features extractor of stable-baselines3, whose ids arrive as floats (exact below 2²⁴)."""
+    """`PrefixEncoder` as a features extractor of stable-baselines3, which gives ids as floats (exact below 2²⁴)."""
 
     def __init__(self, observation_space: gym.Space, network: NetworkConfig, env: EnvConfig, vocab_size: int) -> None:
         encoder = PrefixEncoder(network, env, vocab_size)
@@ -50,7 +50,7 @@ class WindowFeatures(BaseFeaturesExtractor):
 
 
 class NewestToken(BaseFeaturesExtractor):
-    """Embedding of the newest token alone, for policies that carry their own recurrent state."""
+    """Embedding of the last token only, for recurrent policies."""
 
     def __init__(self, observation_space: gym.Space, vocab_size: int, embedding_size: int) -> None:
         super().__init__(observation_space, embedding_size)

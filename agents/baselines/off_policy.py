@@ -1,4 +1,4 @@
-"""The loop around another library's DQN: act, remember, update, on the native vector environment."""
+"""The training loop for another library's DQN: act, store, update, on our vector environment."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Transitions:
 
     Args:
         observation: (B, L) int64.
-        masks: (B, V) bool, actions that were valid.
+        masks: (B, V) bool, valid actions.
         actions: (B,) int64.
         rewards: (B,) float32, nats.
-        after: (B, L) int64, what the action led to, also where the episode ended there.
-        masks_after: (B, V) bool.
+        after: (B, L) int64, next observations; at the end of an episode its final observation.
+        masks_after: (B, V) bool, valid actions there.
         terminated: (B,) bool.
         truncated: (B,) bool.
     """
@@ -42,20 +42,20 @@ class Transitions:
 
 
 class OffPolicy(Adapter):
-    """A library's networks, policy, replay and update, stepped on the native vector environment.
+    """A library's networks, policy, replay and update, with our vector environment.
 
-    The libraries' own collectors step environments one by one in Python, or bring vector environments of their own;
-    with this loop the same arrays reach every library and masks arrive with them.
+    The libraries' collectors step environments one by one in Python or need vector environments of their own. This loop
+    gives all libraries the same arrays, with action masks.
 
-    Settings, beside those of a subclass:
+    Settings, in addition to those of a subclass:
         learning_rate: of Adam.
         gamma: discount.
-        batch_size: transitions of an update.
-        buffer_size: transitions kept.
+        batch_size: transitions per update.
+        buffer_size: capacity of the replay in transitions.
         learning_starts: environment steps before the first update.
-        updates_per_step: updates after a step of all environments.
-        target_update_interval: updates between two copies into the target network.
-        epsilon_start, epsilon_end, exploration_share: ε, and over which share of `learn` it falls.
+        updates_per_step: updates per step of the vector environment.
+        target_update_interval: updates between copies into the target network.
+        epsilon_start, epsilon_end, exploration_share: ε decays linearly over this fraction of `learn`.
     """
 
     values = True
@@ -78,7 +78,7 @@ class OffPolicy(Adapter):
 
     @property
     def epsilon(self) -> float:
-        """ε now."""
+        """The current ε."""
         return self._epsilon
 
     def learn(self: Self, total_steps: int, callback: Callback | None = None) -> Self:
@@ -97,7 +97,7 @@ class OffPolicy(Adapter):
             after, rewards, terminated, truncated, infos = env.step(actions)
             over = terminated | truncated
             last, masks_after = after, env.action_masks()
-            if over.any():  # the observation of an ended episode is the next one's first
+            if over.any():  # with SAME_STEP `after` already has the first observation of the next episode
                 last, masks_after = after.copy(), masks_after.copy()
                 last[over] = np.stack(infos["final_obs"][over])
                 masks_after[over] = self.world.valid
@@ -131,7 +131,7 @@ class OffPolicy(Adapter):
         self._epsilon = float(self.settings["epsilon_start"])
         self._observation = None
         self._env = TokenLMVectorEnv(self.num_envs, env, autoreset_mode=AutoresetMode.SAME_STEP)
-        np.random.seed(self.seed)  # noqa: NPY002  the libraries draw from it
+        np.random.seed(self.seed)  # noqa: NPY002  the libraries use it
         self._make_learner()
 
     def _make_learner(self) -> None:
@@ -139,15 +139,15 @@ class OffPolicy(Adapter):
         raise NotImplementedError
 
     def _act(self, observation: Array, masks: Array) -> Array:
-        """(B, L), (B, V) -> (B,) actions of the library's exploring policy."""
+        """(B, L) observations, (B, V) masks -> (B,) actions of the library's exploration policy."""
         raise NotImplementedError
 
     def _remember(self, transitions: Transitions) -> None:
-        """Put them into the library's replay."""
+        """Add transitions to the library's replay."""
         raise NotImplementedError
 
     def _update(self) -> None:
-        """One update of the library's."""
+        """One update by the library's algorithm."""
         raise NotImplementedError
 
     def _restore(self, saved: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""REINFORCE and GRPO: what people train language models by today, on our networks and the same world."""
+"""REINFORCE and GRPO, policy gradients as used for language models, with our networks and environments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ...envs import EnvConfig, Episodes
+from ...envs import EnvConfig, Episodes, Vocabulary
 from ..acting.choosing import choose_actions
 from ..acting.valid_actions import ValidActions
 from ..networks import make_q_network
@@ -18,14 +18,14 @@ from .adapter import Adapter, Callback, Self
 
 
 class _PolicyGradient(Adapter):
-    """Whole episodes side by side, then updates on them; an episode that ends early waits for the others.
+    """Alternates between one whole episode in every environment and updates on these episodes.
 
-    Settings, beside those of a subclass:
+    Settings, in addition to those of a subclass:
         learning_rate: of Adam.
         gamma: discount.
         entropy_bonus: weight of the policy's entropy, nats.
-        max_grad_norm: gradients are scaled down to this norm.
-        epochs: updates on the episodes of one round.
+        max_grad_norm: gradients are clipped to this norm.
+        epochs: updates per batch of episodes.
     """
 
     masked = True
@@ -70,10 +70,10 @@ class _PolicyGradient(Adapter):
 
     @torch.no_grad()
     def _write(self, callback: Callback | None) -> EpisodeBatch | None:
-        """One episode in every environment; None where the callback wants an end."""
+        """One episode in every environment; None if the callback stops training."""
         running, network, count = self._episodes, self.network, self.num_envs
         network.eval()
-        # Equal seeds give equal prompts, so that a group's episodes differ by their actions alone.
+        # Equal seeds give equal prompts, so the episodes of a group differ only in their actions.
         base = self.seed + self._round * count
         running.seed_all([base + row // self.group_size for row in range(count)])
         self._round += 1
@@ -84,7 +84,7 @@ class _PolicyGradient(Adapter):
         hidden, state = network.encode(prompts.to(self.device), lengths.to(self.device))
         active = torch.ones(count, dtype=torch.bool)
         terminated = torch.zeros(count, dtype=torch.bool)
-        tokens = torch.nn.functional.pad(prompts, (0, horizon))
+        tokens = torch.nn.functional.pad(prompts, (0, horizon), value=Vocabulary.PAD)
         actions = torch.zeros((count, horizon), dtype=torch.int64)
         rewards, log_probs = torch.zeros((count, horizon)), torch.zeros((count, horizon))
         for step in range(horizon):
@@ -94,7 +94,7 @@ class _PolicyGradient(Adapter):
             reward, ended, cut, _ = running.step(chosen, active)
             self.env_steps += int(active.sum())
             appended = running.observe()[:, -1]
-            tokens[rows, lengths + step] = torch.where(active, appended, 0)
+            tokens[rows, lengths + step] = torch.where(active, appended, Vocabulary.PAD)
             actions[:, step], rewards[:, step], log_probs[:, step] = chosen, reward.float(), log_pi.cpu().float()
             terminated |= ended
             active = active & ~(ended | cut)
@@ -111,7 +111,7 @@ class _PolicyGradient(Adapter):
         return replay.rows(rows)
 
     def _log_policy(self, batch: EpisodeBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Log π of the actions taken (B, L), the policy's entropy (B, L) in nats, and the hidden vectors (B, L, D)."""
+        """(B, L) log π of the actions and (B, L) entropies of the policy, in nats, and (B, L, D) hidden vectors."""
         hidden = self.network(batch.tokens)[:, :-1]
         read = hidden[batch.is_action]
         values = self.network.q_values(read, self.valid_actions.mask(batch.written[batch.is_action]))
@@ -122,7 +122,7 @@ class _PolicyGradient(Adapter):
         return empty.masked_scatter(batch.is_action, taken), empty.masked_scatter(batch.is_action, entropy), hidden
 
     def _targets(self, batch: EpisodeBatch) -> Tensor:
-        """(B, L) what multiplies ∇ log π, or is made into it; fixed while a round is learned from."""
+        """(B, L) advantages or returns; computed once per batch of episodes."""
         raise NotImplementedError
 
     def _loss(self, batch: EpisodeBatch, targets: Tensor) -> Tensor:
@@ -146,9 +146,9 @@ class _PolicyGradient(Adapter):
 class REINFORCE(_PolicyGradient):
     """REINFORCE (Williams 1992) with a learned baseline b(s): ∇J = E[Σ_t (G_t - b(s_t)) ∇ log π(a_t | s_t)].
 
-    Settings, beside those of every policy gradient here:
-        value_weight: of the squared error of the baseline.
-        normalize_advantage: divide G - b by its standard deviation over the round.
+    Settings, in addition to those of all policy gradients here:
+        value_weight: weight of the squared error of the baseline.
+        normalize_advantage: divide G - b by its standard deviation over the batch.
     """
 
     defaults: ClassVar[dict[str, Any]] = {
@@ -173,15 +173,15 @@ class REINFORCE(_PolicyGradient):
 
 
 class GRPO(_PolicyGradient):
-    """Group-relative policy optimisation: the baseline is the mean return of a group that had the same prompt.
+    """Group-relative policy optimisation: the baseline is the mean return of a group of episodes with equal prompts.
 
-    A_i = (R_i - mean R)/std R of the group, the same for all tokens of a text, in PPO's clipped surrogate.
-    Source: Shao et al. 2024, "DeepSeekMath", eq. 3; the KL term towards a reference policy is left out, for there is
-    no earlier policy to stay close to.
+    The advantage A_i = (R_i - mean R)/std R over the group is the same for all tokens of a text; the loss is PPO's
+    clipped surrogate. Source: Shao et al. 2024, "DeepSeekMath", eq. 3, without the KL term, because there is no
+    reference policy.
 
-    Settings, beside those of every policy gradient here:
-        group_size: episodes of one prompt; `num_envs` must be a multiple of it.
-        clip: how far the ratio of new to old policy may move from 1.
+    Settings, in addition to those of all policy gradients here:
+        group_size: episodes per prompt; must divide `num_envs`.
+        clip: the ratio of new to old policy is clipped to 1 ± clip.
     """
 
     defaults: ClassVar[dict[str, Any]] = {**_PolicyGradient.defaults, "epochs": 2, "group_size": 16, "clip": 0.2}
@@ -205,16 +205,16 @@ class GRPO(_PolicyGradient):
         log_pi, entropy, _ = self._log_policy(batch)
         at, before = batch.is_action, batch.log_probs
         if before is None:
-            raise ValueError("GRPO needs the log-probabilities that the texts were written with")
+            raise ValueError("GRPO needs the log-probabilities of the actions under the behaviour policy")
         ratio = (log_pi - before).exp()
         clip = self.settings["clip"]
         surrogate = torch.minimum(ratio * targets, ratio.clamp(1 - clip, 1 + clip) * targets)
-        of_text = (surrogate * at).sum(1) / at.sum(1)  # every text counts alike, however long
+        of_text = (surrogate * at).sum(1) / at.sum(1)  # all texts have the same weight, whatever their length
         return -of_text.mean() - self.settings["entropy_bonus"] * entropy[at].mean()
 
 
 def rewards_to_go(rewards: Tensor, gamma: float) -> Tensor:
-    """G_t = Σ_{k >= t} γ^{k - t} r_k of (B, L) rewards, 0 where nothing is paid."""
+    """G_t = Σ_{k >= t} γ^{k - t} r_k for rewards (B, L), which are 0 where there is no action."""
     result = torch.zeros_like(rewards)
     running = torch.zeros_like(rewards[:, 0])
     for t in reversed(range(rewards.shape[1])):

@@ -1,4 +1,4 @@
-"""RLlib's DQN and PPO (its new API stack) on TokenLM, with our networks and our vector environment."""
+"""RLlib's DQN and PPO (new API stack) on TokenLM, with our networks and vector environment."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ MASK = "action_mask"
 
 
 class _Stop(BaseException):
-    """The callback said stop. No `Exception`, for which RLlib writes a log and may make the environment anew."""
+    """The callback stopped training. Not an `Exception`: RLlib would log it and might recreate the environment."""
 
 
 class _Counted(TokenLMVectorEnv):
-    """Counts the environment steps: rows that only start a new episode (NEXT_STEP) take none."""
+    """Counts environment steps; a row that only starts a new episode (NEXT_STEP) does not count."""
 
     env_steps = 0
     after_step: Callable[[], None] | None = None
@@ -57,7 +57,7 @@ class _Counted(TokenLMVectorEnv):
 
 
 class _EncoderOfBatch(nn.Module):
-    """`PrefixEncoder` between RLlib's dicts."""
+    """`PrefixEncoder` with RLlib's dicts as input and output."""
 
     def __init__(self, encoder: PrefixEncoder) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def _encoder(settings: dict[str, Any], vocab_size: int) -> _EncoderOfBatch:
 
 
 class QModule(DefaultDQNTorchRLModule):
-    """RLlib's DQN module (dueling, double, distributional as its settings say) on our encoder and linear heads."""
+    """RLlib's DQN module (dueling, double or distributional by its settings) with our encoder and linear heads."""
 
     def setup(self) -> None:
         """Make the networks."""
@@ -81,7 +81,7 @@ class QModule(DefaultDQNTorchRLModule):
         self.uses_dueling, self.uses_double_q = settings["dueling"], settings["double_q"]
         self.num_atoms, self.v_min, self.v_max = settings["num_atoms"], settings["v_min"], settings["v_max"]
         self.epsilon_schedule = Scheduler(fixed_value_or_schedule=settings["epsilon"], framework="torch")
-        self.env_steps: Callable[[], int] | None = None  # RLlib's own count forgets those before a `load`
+        self.env_steps: Callable[[], int] | None = None  # RLlib's own counter restarts after `load`
         vocab_size = int(self.action_space.n)
         self.encoder = _encoder(settings, vocab_size)
         hidden = self.encoder.encoder.hidden_size
@@ -95,7 +95,7 @@ class QModule(DefaultDQNTorchRLModule):
 
 
 class PolicyModule(TorchRLModule, ValueFunctionAPI):
-    """Policy and value on one encoder of ours; logits of actions that are not valid are the smallest number."""
+    """Policy and value heads on one of our encoders; invalid actions get the smallest finite logit."""
 
     def setup(self) -> None:
         """Make the networks."""
@@ -109,9 +109,9 @@ class PolicyModule(TorchRLModule, ValueFunctionAPI):
     def _forward(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
         features = self.encoder(batch)[ENCODER_OUT]
         valid = batch[MASK].bool()
-        # -inf would make NaN of the entropy and of the KL term.
+        # With -inf the entropy and the KL term would be NaN.
         logits = self.pi(features).masked_fill(~valid, torch.finfo(features.dtype).min)
-        # RLlib keeps all outputs with the episode, so the learner finds the masks in its batch.
+        # RLlib stores all outputs with the episode, so the learner's batch has the masks.
         return {Columns.ACTION_DIST_INPUTS: logits, MASK: batch[MASK]}
 
     def _forward_train(self, batch: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class PolicyModule(TorchRLModule, ValueFunctionAPI):
 
 
 class _MasksToModule(ConnectorV2):
-    """Hands the environment's masks, which stand in its infos, to the policy."""
+    """Copies the action masks from the environment's infos into the batch of the policy."""
 
     def __call__(self, *, batch: dict[str, Any], episodes: list[Any], **_: Any) -> dict[str, Any]:
         for episode in self.single_agent_episode_iterator(episodes):
@@ -137,11 +137,11 @@ class _MasksToModule(ConnectorV2):
 
 
 class _RLlib(Adapter):
-    """An algorithm of RLlib in this process, without a cluster; `algorithm` is the library's own object.
+    """An algorithm of RLlib in this process, without a cluster; `algorithm` is the library's object.
 
-    Settings are those of the `training` method of the library's configuration (`lr`, `train_batch_size`, …), and
-    `rollout_fragment_length`: steps of each environment between two updates, "auto" for the library's choice.
-    `load` brings back weights and counters; what only learning needs (replay, optimizer) starts anew.
+    The settings are the arguments of the `training` method of the library's configuration (`lr`, `train_batch_size`,
+    …), and `rollout_fragment_length`: steps of each environment between updates, "auto" for the library's choice.
+    `load` restores weights and counters, but not the replay and the optimiser.
     """
 
     config: ClassVar[type]
@@ -156,7 +156,7 @@ class _RLlib(Adapter):
         return self._env.env_steps
 
     def learn(self: Self, total_steps: int, callback: Callback | None = None) -> Self:
-        """See `Adapter`; the library's own iterations end it, so a few more steps than asked may be taken."""
+        """See `Adapter`; training ends with an iteration of the library, so it may take a few more steps."""
         environment = self._env  # type: ignore[attr-defined]
 
         def after_step() -> None:
@@ -169,7 +169,7 @@ class _RLlib(Adapter):
             while self.env_steps < end:
                 self.algorithm.train()  # type: ignore[attr-defined]
         except _Stop:
-            # The episodes under way lack their last step: the next rollout begins with new ones.
+            # RLlib has not seen the last step of the running episodes, so the next rollout must start new ones.
             self.algorithm.env_runner._needs_initial_reset = True  # type: ignore[attr-defined]
         finally:
             environment.after_step = None
@@ -181,7 +181,7 @@ class _RLlib(Adapter):
 
     def _make(self, env: EnvConfig) -> None:
         if self.device.type not in ("cpu", "cuda"):
-            raise ValueError(f"RLlib learns on 'cpu' or 'cuda', not on {self.device.type!r}; give device='cpu'")
+            raise ValueError(f"RLlib supports the devices 'cpu' and 'cuda', not {self.device.type!r}; use device='cpu'")
         if self.masked:
             env = dataclasses.replace(env, mask_in_info=True)
         name = "tokenlm"
@@ -194,7 +194,7 @@ class _RLlib(Adapter):
         config = self.config()
         self._refuse_unknown([*dir(config), "rollout_fragment_length"])
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the library's own, of what it deprecates in itself
+            warnings.simplefilter("ignore")  # RLlib's deprecation warnings about its own code
             _start_ray()
             config = (
                 config.environment(name)
@@ -217,11 +217,11 @@ class _RLlib(Adapter):
             )
             self.algorithm = config.build_algo()
         self._env: _Counted = self.algorithm.env_runner.env.unwrapped
-        self._learner = self.algorithm.learner_group._learner  # the local one; it has the newest weights
+        self._learner = self.algorithm.learner_group._learner  # the local learner, which has the latest weights
 
     @staticmethod
     def _connector(*_: Any) -> Any:
-        """No connector of ours between environment and module."""
+        """No extra connector between environment and module."""
         return []
 
     def _module(self) -> nn.Module:
@@ -236,9 +236,9 @@ class _RLlib(Adapter):
 
 
 class RLlibDQN(_RLlib):
-    """DQN of RLlib: double, dueling, prioritised replay of transitions by default, no masks.
+    """DQN of RLlib: by default double, dueling, with prioritised replay of transitions; no masks.
 
-    Source: Hessel et al. 2018 (Rainbow), without noise and, by default, without distributions.
+    Source: Hessel et al. 2018 (Rainbow), without noisy layers and, by default, not distributional.
     """
 
     values = True
@@ -249,7 +249,7 @@ class RLlibDQN(_RLlib):
 
     @property
     def epsilon(self) -> float:
-        """ε now, of the library's schedule."""
+        """The current ε of the library's schedule."""
         schedule = self.algorithm.env_runner.module.epsilon_schedule
         schedule.update(self.env_steps)
         return float(schedule.get_current_value())
@@ -266,8 +266,8 @@ class RLlibDQN(_RLlib):
 class RLlibPPO(_RLlib):
     """PPO of RLlib (Schulman et al. 2017), with the environment's action masks on the logits.
 
-    The library clips the squared error of the value at 10 by default, beyond which it has no gradient; returns here
-    are tens of nats, so it is not clipped.
+    By default the library clips the squared value error at 10, with zero gradient above. Returns here are tens of nats,
+    so the error is not clipped.
     """
 
     masked = True
@@ -286,8 +286,8 @@ class RLlibPPO(_RLlib):
 
 
 def _start_ray() -> None:
-    """A local ray, which RLlib starts anyhow, without dashboard and without its log; it ends with the process."""
-    # Messages about RLlib's own use of what RLlib has deprecated.
+    """Start a local ray, as RLlib would, but without dashboard and log; it ends with the process."""
+    # RLlib's deprecation messages about its own code.
     for name in ("ray", "ray.rllib", "ray.tune", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if not ray.is_initialized():

@@ -1,4 +1,4 @@
-"""The algorithms of stable-baselines3 and sb3-contrib on TokenLM, with our networks and our vector environment."""
+"""Algorithms of stable-baselines3 and sb3-contrib on TokenLM, with our networks and vector environment."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from .adapter import Adapter, Callback, Self
 from .features import NewestToken, WindowFeatures
 from .vec_env import TokenLMVecEnv
 
-_OURS = {"policy", "env", "_init_setup_model"}  # arguments of the library's that are not settings
+_OURS = {"policy", "env", "_init_setup_model"}  # arguments of the library's classes that are not settings
 
 
 class _SB3(Adapter):
-    """An algorithm of stable-baselines3; `model` is the library's own object.
+    """An algorithm of stable-baselines3; `model` is the library's object.
 
-    Settings are those of the library's class, and `normalize_reward`: divide rewards by a running standard deviation
-    of the return (the library's `VecNormalize`), which scores and returns reported here never show.
+    The settings are the arguments of the library's class, and `normalize_reward`: divide rewards by a running standard
+    deviation of the return (the library's `VecNormalize`). Reported scores and returns are always unnormalised.
     """
 
     library: ClassVar[str] = "stable_baselines3"
     algorithm: ClassVar[str]
-    policy: ClassVar[str] = "MlpPolicy"  # the library's name for a policy on features; ours are the extractor's
+    policy: ClassVar[str] = "MlpPolicy"  # the library's name for a policy on a features extractor
 
     model: Any
 
@@ -44,7 +44,7 @@ class _SB3(Adapter):
 
     def learn(self: Self, total_steps: int, callback: Callback | None = None) -> Self:
         """See `Adapter`."""
-        # True would set num_timesteps back, and with it the count of steps and the library's schedules.
+        # True would reset num_timesteps, and with it the count of steps and the library's schedules.
         self.model.learn(total_steps, callback=_AfterStep(self, callback), reset_num_timesteps=False)  # type: ignore[attr-defined]
         return self
 
@@ -71,7 +71,7 @@ class _SB3(Adapter):
         return found
 
     def _policy(self) -> dict[str, Any]:
-        """Settings of the library's policy: our network, and a linear head on it."""
+        """Settings of the library's policy: our network with a linear head."""
         features = {"network": self.network_config, "env": self.env_config, "vocab_size": self.world.vocab_size}
         return {
             "features_extractor_class": WindowFeatures,
@@ -102,7 +102,7 @@ class _Values(_SB3):
 
     @property
     def epsilon(self) -> float:
-        """ε now, of the library's schedule."""
+        """The current ε of the library's schedule."""
         return float(self.model.exploration_rate)
 
     def _pretrain(self, corpus: Demonstrations) -> None:
@@ -117,7 +117,7 @@ class _Values(_SB3):
 
 
 class SB3DQN(_Values):
-    """DQN of stable-baselines3: the plain one of Mnih et al. 2015, uniform replay of transitions, no masks."""
+    """DQN of stable-baselines3 (Mnih et al. 2015), with uniform replay of transitions; no masks."""
 
     algorithm = "DQN"
     defaults: ClassVar[dict[str, Any]] = {"gamma": 1.0, "buffer_size": 100_000}
@@ -128,7 +128,7 @@ class SB3DQN(_Values):
 
 
 class SB3QRDQN(_Values):
-    """QR-DQN of sb3-contrib (Dabney et al. 2018), no masks; its action values are means of quantiles."""
+    """QR-DQN of sb3-contrib (Dabney et al. 2018), no masks; action values are means of quantiles."""
 
     library = "sb3_contrib"
     algorithm = "QRDQN"
@@ -141,7 +141,7 @@ class SB3QRDQN(_Values):
 
 class _ActorCritic(_SB3):
     def _policy(self) -> dict[str, Any]:
-        # The library's orthogonal initialisation would overwrite the Transformer's own.
+        # The library's orthogonal initialisation would replace the Transformer's own.
         return {**super()._policy(), "ortho_init": self.network_config.name == "lstm"}
 
     def _pretrain(self, corpus: Demonstrations) -> None:
@@ -178,11 +178,11 @@ class SB3MaskablePPO(_ActorCritic):
 
 
 class SB3RecurrentPPO(_ActorCritic):
-    """RecurrentPPO of sb3-contrib: reads the newest token of a window and carries its own LSTM's state, no masks.
+    """RecurrentPPO of sb3-contrib: its own LSTM over the last token of each window, no masks.
 
-    The state begins at zero with every episode, so of a prompt it reads the last token only; with
-    `prompt_length=(0, 0)` nothing is lost. `predict` and `log_probs` let it read the window from its first token.
-    The network must be "lstm".
+    In training the state is zero at the start of every episode, so it sees only the last token of a prompt; with
+    `prompt_length=(0, 0)` nothing is lost. `predict` and `log_probs` run it over the whole window. The network must be
+    "lstm".
     """
 
     library = "sb3_contrib"
@@ -193,9 +193,7 @@ class SB3RecurrentPPO(_ActorCritic):
     def _policy(self) -> dict[str, Any]:
         network = self.network_config
         if not isinstance(network, LSTMConfig):
-            raise ValueError(
-                f"RecurrentPPO brings its own recurrence; its network must be 'lstm', not {network.name!r}"
-            )
+            raise ValueError(f"RecurrentPPO has its own LSTM, so its network must be 'lstm', not {network.name!r}")
         return {
             "features_extractor_class": NewestToken,
             "features_extractor_kwargs": {

@@ -1,4 +1,4 @@
-"""DQN and Rainbow of Tianshou 2 on TokenLM, with our networks and our vector environment."""
+"""DQN and Rainbow of Tianshou 2 on TokenLM, with our networks and vector environment."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ except ModuleNotFoundError:
 class TianshouDQN(OffPolicy):
     """DQN of Tianshou (Mnih et al. 2015; double by default, van Hasselt et al. 2016), with action masks.
 
-    Settings, beside those of `OffPolicy`:
-        n_step: tokens that a target looks ahead.
-        is_double: the online network chooses, the target network judges.
-        huber_loss_delta: where the loss turns from squared to linear, nats; None for squared throughout.
+    Settings, in addition to those of `OffPolicy`:
+        n_step: steps of the n-step targets.
+        is_double: the online network chooses the next action, the target network gives its value.
+        huber_loss_delta: threshold of the Huber loss, nats; None for the squared error.
     """
 
     defaults: ClassVar[dict[str, Any]] = {
@@ -98,10 +98,10 @@ class TianshouDQN(OffPolicy):
 class TianshouRainbow(TianshouDQN):
     """Rainbow of Tianshou (Hessel et al. 2018): C51, noisy dueling heads, n-step targets, prioritised replay.
 
-    Settings, beside those of `OffPolicy`:
-        n_step: tokens that a target looks ahead.
-        num_atoms, v_min, v_max: points of the distribution of returns, lowest and highest, nats.
-        noisy_std: initial standard deviation of the heads' noise, which explores beside ε, as in Tianshou's examples.
+    Settings, in addition to those of `OffPolicy`:
+        n_step: steps of the n-step targets.
+        num_atoms, v_min, v_max: number, lowest and highest of the atoms, nats.
+        noisy_std: initial standard deviation of the noisy layers; ε is used as well, as in Tianshou's examples.
         priority_exponent, importance_exponent: of prioritised replay.
     """
 
@@ -127,7 +127,7 @@ class TianshouRainbow(TianshouDQN):
 
 
 class _Values(nn.Module):
-    """Linear action values on our network, as Tianshou calls a model."""
+    """Linear action values on our network, with Tianshou's interface of a model."""
 
     def __init__(self, encoder: PrefixEncoder) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class _Values(nn.Module):
 
 
 class _NoisyAtoms(nn.Module):
-    """Dueling distributions of returns with noisy weights on our network: (B, V, atoms) probabilities."""
+    """Dueling C51 with noisy layers on our network: (B, V, atoms) probabilities."""
 
     def __init__(self, encoder: PrefixEncoder, vocab_size: int, atoms: int, noisy_std: float) -> None:
         super().__init__()

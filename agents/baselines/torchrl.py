@@ -1,4 +1,4 @@
-"""DQN of TorchRL on TokenLM, with our networks and our vector environment."""
+"""DQN of TorchRL on TokenLM, with our networks and vector environment."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ except ModuleNotFoundError:
     raise ImportError('the DQN of TorchRL needs the library; pip install "tokenlm[compare]"') from None
 
 
-logging.getLogger("torchrl").setLevel(logging.WARNING)  # it tells of every replay it makes
+logging.getLogger("torchrl").setLevel(logging.WARNING)  # it logs every replay that is made
 
 
 class TorchRLDQN(OffPolicy):
-    """DQN of TorchRL (Mnih et al. 2015; double on request), with action masks.
+    """DQN of TorchRL (Mnih et al. 2015; optionally double), with action masks.
 
-    Settings, beside those of `OffPolicy`:
-        double_dqn: the online network chooses, the target network judges.
+    Settings, in addition to those of `OffPolicy`:
+        double_dqn: the online network chooses the next action, the target network gives its value.
         loss_function: "l2", "l1" or "smooth_l1".
-        max_grad_norm: gradients are scaled down to this norm.
+        max_grad_norm: gradients are clipped to this norm.
     """
 
     defaults: ClassVar[dict[str, Any]] = {

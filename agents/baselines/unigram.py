@@ -1,4 +1,4 @@
-"""The frequencies of single tokens: what anything that reads its prefix should beat."""
+"""The unigram baseline: token frequencies, without context."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..protocol import BaseAgent, Callback
 
 
 class Unigram(BaseAgent):
-    """Writes every token with its frequency in the training documents, whatever came before; an `Agent`.
+    """Samples tokens by their frequency in the training documents, independent of the prefix; an `Agent`.
 
-    Frequencies are counts plus one over the tokens that may be written; `<eos>` counts once a document.
+    Frequencies use add-one smoothing over the valid tokens; `<eos>` counts once per document.
 
     Args:
         env: a registered id, an `EnvConfig`, or an environment made from one.
@@ -38,7 +38,7 @@ class Unigram(BaseAgent):
         self._log_counts = np.log(counts + 1.0)
 
     def learn(self, total_steps: int, callback: Callback | None = None) -> Unigram:
-        """Nothing is left to learn; the callback is called once."""
+        """No effect, since the frequencies are known; calls the callback once."""
         if callback is not None:
             callback(self)
         return self
@@ -46,7 +46,7 @@ class Unigram(BaseAgent):
     def log_probs(
         self, observation: npt.ArrayLike, action_masks: npt.ArrayLike | None = None
     ) -> npt.NDArray[np.float64]:
-        """Log π(a | s), (B, V) in nats, -inf for masked actions."""
+        """Log π(a | s), (B, V) in nats, -inf for actions that are not valid."""
         count = len(np.atleast_2d(np.asarray(observation)))
         masks = self.world.valid if action_masks is None else np.asarray(action_masks, np.bool_)
         scores = np.where(np.broadcast_to(masks, (count, self.world.vocab_size)), self._log_counts, -np.inf)
@@ -61,7 +61,7 @@ class Unigram(BaseAgent):
         deterministic: bool = False,
         action_masks: npt.ArrayLike | None = None,
     ) -> tuple[npt.NDArray[np.int64], Any]:
-        """Actions (B,), the most frequent one with `deterministic`; `state` as it came."""
+        """Actions (B,), the most frequent token if `deterministic`, and `state` unchanged."""
         log_probs = self.log_probs(observation, action_masks)
         if not deterministic:
             log_probs = log_probs + self._rng.gumbel(size=log_probs.shape)

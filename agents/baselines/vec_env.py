@@ -1,4 +1,4 @@
-"""The native vector environment as a stable-baselines3 `VecEnv`."""
+"""Our vector environment as a `VecEnv` of stable-baselines3."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ...envs import TokenLMVectorEnv
 
 
 class TokenLMVecEnv(VecEnv):
-    """Steps a `TokenLMVectorEnv` as arrays; only rows whose episode ends are touched one by one.
+    """A `TokenLMVectorEnv` as `VecEnv`; there is no Python loop over rows, except those whose episode ends.
 
-    The infos that SB3 wants are a list of dicts. Those of running episodes are one empty dict; that of an ended one
-    holds "terminal_observation", "TimeLimit.truncated" and "episode": its return "r" in nats, length "l" in tokens
-    and the time "t" in seconds since the environment was made, as SB3's `Monitor` writes them.
+    The infos are a list of dicts, as SB3 requires. Running episodes share one empty dict. The dict of an ended episode
+    has "terminal_observation", "TimeLimit.truncated" and "episode": its return "r" in nats, its length "l" in tokens
+    and the time "t" in seconds since the environment was made, like SB3's `Monitor`.
 
     Args:
-        env: a native vector environment with autoreset mode SAME_STEP; another mode raises ValueError.
+        env: its autoreset mode must be SAME_STEP, else ValueError.
     """
 
     def __init__(self, env: TokenLMVectorEnv) -> None:
@@ -38,7 +38,7 @@ class TokenLMVecEnv(VecEnv):
         self._began = time.perf_counter()
 
     def reset(self) -> npt.NDArray[np.int64]:
-        """(num_envs, L) first observations, under the seeds and options set before."""
+        """(num_envs, L) first observations, with the seeds and options that were set before."""
         seeds = None if all(s is None for s in self._seeds) else list(self._seeds)
         observations, _ = self.env.reset(seed=seeds, options=self._merged_options())
         self._returns[:] = 0.0
@@ -48,11 +48,11 @@ class TokenLMVecEnv(VecEnv):
         return observations
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
-        """Remember the actions."""
+        """Store the actions for `step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Write one token everywhere: observations, rewards (float32), dones and infos."""
+        """Take one step in all environments: observations, rewards (float32), dones and infos."""
         observations, rewards, terminated, truncated, final = self.env.step(self._actions)
         over = terminated | truncated
         self._returns += rewards
@@ -74,36 +74,36 @@ class TokenLMVecEnv(VecEnv):
         return observations, rewards.astype(np.float32), over, infos
 
     def close(self) -> None:
-        """Close the native environment."""
+        """Close the vector environment."""
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """The native environment's attribute, which all its episodes share, once for each index."""
+        """The vector environment's attribute, which all rows share, once for each index."""
         value = getattr(self.env, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Refused: the episodes have no attributes of their own."""
+        """Not supported: rows have no attributes of their own."""
         raise NotImplementedError(
-            f"the episodes share one environment; make it anew with the {attr_name} you want, or use set_options()"
+            f"all rows share one environment, so {attr_name} cannot be set; make a new one, or use set_options()"
         )
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """Rows of what a method of the native environment returns for all: `env_method("action_masks")`."""
+        """Call a method of the vector environment, such as "action_masks", and return the rows of its result."""
         rows = getattr(self.env, method_name)(*args, **kwargs)
         return [rows[index] for index in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
-        """Nothing wraps the episodes."""
+        """False: rows have no wrappers."""
         return [False for _ in self._get_indices(indices)]
 
     def get_images(self) -> Sequence[npt.NDArray[np.uint8] | None]:
-        """A picture of every episode, with render_mode "rgb_array"."""
+        """A rendered image of every episode, with render_mode "rgb_array"."""
         frames: Any = self.env.render()
         return list(frames)
 
     def _merged_options(self) -> dict[str, Any] | None:
-        """One native options dict, a list with an entry for each episode under every name."""
+        """The options of the vector environment: for each name a list with the value of each row."""
         names = set().union(*self._options)
         if any(set(options) != names for options in self._options):
             raise ValueError(f"the options of all environments must have the same names, not {self._options}")

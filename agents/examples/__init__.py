@@ -1,1 +1,1 @@
-"""Whole algorithms in single files, to read and to take apart."""
+"""Single-file implementations of DQN and PPO, for reading and modification."""

@@ -1,8 +1,7 @@
 """DQN on TokenLM in one file: `python -m tokenlm.agents.examples.dqn --env_id TokenLM-Tiny-v0`.
 
-Mnih et al. 2015 in the order in which it happens, with a replay of transitions as everywhere. What that costs on text
-is what `tokenlm.agents.DQN` does without: every transition keeps two prefixes, and the network reads both from their
-first token.
+Mnih et al. 2015 from top to bottom, with a replay of transitions. On text this is expensive: every transition stores
+two windows, and the network processes both from their first token. `tokenlm.agents.DQN` stores whole episodes instead.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ class Replay:
     def add(
         self, windows: np.ndarray, actions: np.ndarray, rewards: np.ndarray, after: np.ndarray, terminated: np.ndarray
     ) -> None:
-        """Keep N transitions over the oldest."""
+        """Add N transitions; they replace the oldest."""
         rows = (self.added + np.arange(len(actions))) % self.capacity
         self.windows[rows], self.next_windows[rows] = windows, after
         self.actions[rows], self.rewards[rows], self.terminated[rows] = actions, rewards, terminated
         self.added += len(actions)
 
     def sample(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """`count` of them, drawn uniformly."""
+        """`count` transitions, sampled uniformly."""
         rows = rng.integers(min(self.added, self.capacity), size=count)
         kept = (self.windows, self.actions, self.rewards, self.next_windows, self.terminated)
         windows, actions, rewards, after, terminated = (torch.from_numpy(array[rows]) for array in kept)
@@ -56,7 +55,7 @@ class Replay:
 
 
 def q_values(network: QNetwork, windows: Tensor, valid: Tensor) -> Tensor:
-    """(B, L) windows -> (B, V) action values, -inf where not valid."""
+    """(B, L) windows -> (B, V) action values, -inf for actions that are not valid."""
     tokens, lengths = right_padded(windows)
     hidden = network(tokens)[torch.arange(len(tokens)), lengths - 1]
     return network.q_values(hidden, valid)
@@ -65,7 +64,7 @@ def q_values(network: QNetwork, windows: Tensor, valid: Tensor) -> Tensor:
 def td_loss(
     network: QNetwork, target_network: QNetwork, batch: tuple[Tensor, ...], valid: Tensor, gamma: float
 ) -> Tensor:
-    """Mean Huber loss of r + γ max_a' Q̄(s', a') − Q(s, a); no value after termination."""
+    """Mean Huber loss of r + γ max_a' Q̄(s', a') − Q(s, a); the next value is 0 after termination."""
     windows, actions, rewards, after, terminated = batch
     with torch.no_grad():
         best = q_values(target_network, after, valid).max(-1).values
@@ -94,25 +93,25 @@ def train(
     """Train; returns the network and the return of every finished episode, nats.
 
     Args:
-        env_id: a registered environment; actions are those valid in all its states.
+        env_id: a registered environment whose valid actions are the same in all states.
         total_steps: environment steps.
-        num_envs: episodes written side by side; one update follows a step of them all.
+        num_envs: parallel environments, with one update per step of all.
         learning_rate: of Adam.
         gamma: discount.
-        epsilon_end: ε at the end of exploring; it begins at 1.
-        exploration_share: share of training over which ε falls.
-        batch_size: transitions of an update.
-        replay_capacity: transitions kept.
+        epsilon_end: final ε; it starts at 1.
+        exploration_share: fraction of training over which ε decays.
+        batch_size: transitions per update.
+        replay_capacity: transitions in the replay.
         learning_starts: environment steps before the first update.
-        target_update_interval: updates between two copies into the target network.
+        target_update_interval: updates between copies into the target network.
         embedding_size: width of the token embedding.
         hidden_size: width of the LSTM.
-        seed: of everything random.
+        seed: of all random numbers.
         quiet: print nothing.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    # SAME_STEP hands over an ended episode's last observation, which a truncated one needs for its bootstrap.
+    # With SAME_STEP infos have the final observation of an ended episode, needed to bootstrap truncated ones.
     envs = gym.make_vec(env_id, num_envs=num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
     allowed = envs.single_action_space.valid.astype(bool)  # type: ignore[attr-defined]
     valid = torch.from_numpy(allowed)

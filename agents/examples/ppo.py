@@ -1,7 +1,7 @@
 """PPO on TokenLM in one file: `python -m tokenlm.agents.examples.ppo --env_id TokenLM-Tiny-v0`.
 
-Schulman et al. 2017 in the order in which it happens. What text changes: an iteration is one episode in every
-environment, so that acting feeds the network one token at a time and learning reads whole texts in one causal pass.
+Schulman et al. 2017 from top to bottom. For text, each iteration is one whole episode in every environment: acting
+processes one token per step, and learning processes whole texts in one causal pass.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from torch import Tensor
 
 import tokenlm  # noqa: F401  registers the environments
 from tokenlm.agents.networks import LSTMQNetwork, QNetwork
+from tokenlm.envs import Vocabulary
 
 from ..networks.prefixes import right_padded
 
 
 @dataclass
 class Rollout:
-    """One episode of each of N environments, T steps at most, prompts of P tokens at most.
+    """One episode of each of N environments, with at most T steps and prompts of at most P tokens.
 
     Args:
-        tokens: (N, P + T) int64, prompt and what was written, right-padded.
+        tokens: (N, P + T) int64, prompt and new tokens, right-padded.
         prompt_lengths: (N,) int64.
         actions: (N, T) int64.
         masks: (N, T, V) bool, valid actions.
-        log_probs: (N, T) log π(a | s) when the action was taken, nats.
+        log_probs: (N, T) log π(a | s) of the policy that acted, nats.
         rewards: (N, T) nats.
-        alive: (N, T) bool, steps before the end of the episode.
-        terminated: (N,) bool; the others were cut off, and what would have come has a value.
+        alive: (N, T) bool, False after the end of the episode.
+        terminated: (N,) bool; False for truncated episodes, which bootstrap from the value of the last state.
     """
 
     tokens: Tensor
@@ -45,7 +46,7 @@ class Rollout:
     terminated: Tensor
 
     def states(self, network: QNetwork) -> Tensor:
-        """(N, T + 1, D) hidden vectors: before every action, and after the last."""
+        """(N, T + 1, D) hidden vectors of the states before every action and after the last."""
         hidden = network(self.tokens)
         steps = torch.arange(self.actions.shape[1] + 1)
         places = self.prompt_lengths[:, None] - 1 + steps
@@ -53,20 +54,20 @@ class Rollout:
 
 
 def policy(network: QNetwork, hidden: Tensor, mask: Tensor) -> torch.distributions.Categorical:
-    """π(· | s) over the valid actions. The action head holds logits here."""
-    # A large negative number rather than -inf, for 0 · -inf would spoil the entropy.
+    """π(· | s) over the valid actions; the action head gives its logits."""
+    # Not -inf, because 0 · -inf would make the entropy nan.
     return torch.distributions.Categorical(logits=network.q_values(hidden).masked_fill(~mask, -1e9))
 
 
 @torch.no_grad()
 def collect(envs: gym.vector.VectorEnv, network: QNetwork, seed: int | None) -> Rollout:
-    """Write one episode in every environment."""
+    """Run one episode in every environment."""
     env = envs.unwrapped
     observation, _ = envs.reset(seed=seed)
     prompts, lengths = right_padded(torch.from_numpy(observation))
     count, horizon = envs.num_envs, env.config.max_new_tokens  # type: ignore[attr-defined]
     rows = torch.arange(count)
-    tokens = torch.nn.functional.pad(prompts, (0, horizon))
+    tokens = torch.nn.functional.pad(prompts, (0, horizon), value=Vocabulary.PAD)
     alive, terminated = torch.ones(count, dtype=torch.bool), torch.zeros(count, dtype=torch.bool)
     hidden, state = network.encode(prompts, lengths)
     columns: dict[str, list[Tensor]] = {name: [] for name in ("actions", "masks", "log_probs", "rewards", "alive")}
@@ -74,12 +75,12 @@ def collect(envs: gym.vector.VectorEnv, network: QNetwork, seed: int | None) -> 
         mask = torch.from_numpy(env.action_masks())  # type: ignore[attr-defined]
         distribution = policy(network, hidden, mask)
         actions = distribution.sample()
-        # An environment whose episode is over starts another one; what it does is not looked at.
+        # Environments whose episode is over run the next one, which is ignored.
         _, rewards, ended, cut, _ = envs.step(actions.numpy())
         values = (actions, mask, distribution.log_prob(actions), torch.from_numpy(rewards).float(), alive)
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
-        tokens[rows, lengths + step] = torch.where(alive, actions, 0)
+        tokens[rows, lengths + step] = torch.where(alive, actions, Vocabulary.PAD)
         terminated |= alive & torch.from_numpy(ended)
         alive = alive & ~torch.from_numpy(ended | cut)
         if not alive.any():
@@ -114,7 +115,7 @@ def loss_of(
     entropy_bonus: float,
     value_weight: float,
 ) -> Tensor:
-    """PPO's loss on the episodes `rows`: clipped surrogate, squared error of the values, entropy."""
+    """PPO's loss on the episodes `rows`: clipped surrogate, squared value error, entropy bonus."""
     part = Rollout(**{name: value[rows] for name, value in vars(rollout).items()})
     alive = part.alive
     hidden = part.states(network)[:, :-1][alive]  # (S, D)
@@ -150,19 +151,19 @@ def train(
     Args:
         env_id: a registered environment.
         total_steps: environment steps.
-        num_envs: episodes of an iteration.
-        learning_rate: of Adam, falling to 0 over the course of training.
+        num_envs: parallel environments, so episodes per iteration.
+        learning_rate: of Adam; decays linearly to 0.
         gamma: discount.
         trace_decay: λ of generalised advantage estimation.
-        epochs: passes over an iteration's episodes.
-        minibatches: into how many parts a pass cuts them.
-        clip: how far the ratio of new to old policy may move from 1.
+        epochs: passes over the episodes of an iteration.
+        minibatches: minibatches per pass.
+        clip: the ratio of new to old policy is clipped to 1 ± clip.
         entropy_bonus: weight of the entropy.
-        value_weight: weight of the value error; rewards are tens of nats, so it is small.
-        max_grad_norm: gradients are scaled down to this norm.
+        value_weight: weight of the squared value error; small, because returns are tens of nats.
+        max_grad_norm: gradients are clipped to this norm.
         embedding_size: width of the token embedding.
         hidden_size: width of the LSTM.
-        seed: of everything random.
+        seed: of all random numbers.
         quiet: print nothing.
     """
     torch.manual_seed(seed)
