@@ -1,4 +1,4 @@
-"""What a run looks like: curves as a picture, the summary as text."""
+"""The report of a run: a plot of its learning curves, and a text summary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.ticker import ScalarFormatter
 from ...envs.text import write_atomically
 from ..evaluation.confusion import Confusion, plot_confusion
 
-# Figures that only some tasks have, as they are called in a table.
+# Titles and keys of metrics that only some tasks have.
 _OF_THE_TASK = (
     ("accuracy", "accuracy"),
     ("macro-F1", "macro_f1"),
@@ -35,14 +35,13 @@ def plot_curves(
     references: dict[str, float | None],
     path: Path,
 ) -> None:
-    """Two panels over wall-clock seconds: returns against optimum, p* and random; perplexity against p* and
-    maximum likelihood.
+    """Plot returns and perplexity over wall-clock seconds, with reference lines.
 
     Args:
         rows: evaluations of the run.
-        baseline: evaluations of the maximum-likelihood baseline, may be empty.
+        baseline: evaluations of the maximum-likelihood baseline; may be empty.
         references: random_return, target_return and optimal_return, nats.
-        path: the PNG to write.
+        path: the PNG file to write.
     """
     seconds = [row["wall_seconds"] for row in rows]
     with matplotlib.rc_context(
@@ -65,10 +64,10 @@ def plot_curves(
             ylabel="return of an episode (nats)",
             title="Return on held-out prompts",
         )
-        # The first evaluations lie far below all others; what matters happens near the top.
+        # The first evaluations are far below the others, and the interesting range is near the optimum.
         returns.set_yscale("symlog", linthresh=10)
         highest = [row[name] for row in rows for name in ("greedy_return", "sampled_return")]
-        returns.set_ylim(top=max([0.0, *highest]))  # a sequence reward is above 0
+        returns.set_ylim(top=max([0.0, *highest]))  # sequence rewards can be above 0
         returns.yaxis.set_major_formatter(ScalarFormatter())
         returns.legend(frameon=False)
 
@@ -91,14 +90,14 @@ def plot_curves(
 
 
 def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder: Path) -> str:
-    """The table and the samples that a run ends with."""
+    """The table and the samples printed at the end of a run."""
     table = [
         ("held-out perplexity", summary["perplexity"]),
         ("  of p* itself", summary["target_perplexity"]),
         ("  of maximum likelihood", summary["baseline_perplexity"]),
         ("bits per character", summary["bits_per_character"]),
         *((title, summary[name]) for title, name in _OF_THE_TASK if name in summary),
-        ("KL(agent || p*), nats a text", summary["kl_to_target"]),
+        ("KL(agent || p*), nats per text", summary["kl_to_target"]),
         ("return, greedy", summary["greedy_return"]),
         ("return, sampled", summary["sampled_return"]),
         ("  of p* itself", summary["target_return"]),
@@ -126,7 +125,7 @@ def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder:
 
 
 def plot_labels(result: dict[str, Any], folder: Path) -> Path | None:
-    """confusion.png in `folder`, where the evaluation `result` is one of labels; the path, or None."""
+    """Plot the confusion matrix of an evaluation to `folder`/confusion.png. Returns its path, or None if there is none."""
     found = result.get("confusion")
     if not found:
         return None
@@ -136,7 +135,7 @@ def plot_labels(result: dict[str, Any], folder: Path) -> Path | None:
 
 
 def shown(value: Any) -> str:
-    """A figure, or several, as people read them."""
+    """Format a value, or a dict or list of values, for a table."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {shown(part)}" for name, part in value.items())
     if isinstance(value, list):

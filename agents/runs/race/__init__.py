@@ -1,4 +1,4 @@
-"""Algorithms against each other on one environment, at equal wall-clock time and at equal environment steps."""
+"""Races compare algorithms on one environment, at equal wall-clock time and at equal environment steps."""
 
 from .config import EntryConfig, RaceConfig
 from .race import Race

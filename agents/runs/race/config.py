@@ -1,4 +1,4 @@
-"""What a race can be told, as typed dataclasses for YAML, command line and Python."""
+"""Settings of a race, as typed dataclasses for YAML, command line and Python."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from ..algorithms import check_algorithm, uses_corpus
 
 @dataclass(frozen=True)
 class EntryConfig:
-    """One row of a race: an algorithm with its settings.
+    """One entry of a race: an algorithm with its settings.
 
     Args:
-        algorithm: a name that `tokenlm train` knows, or "module:Class" of your own (see `Agent`).
-        settings: of the algorithm. For those of other libraries, "pretrain" is so many transitions of corpus episodes
-            to begin with.
-        search: settings to search, each with the values to choose from; dots reach into dicts
-            ("network.hidden_size").
-        trials: settings tried, the given ones first; the others are drawn at random.
+        algorithm: a name as in `tokenlm train`, or "module:Class" for your own (see `Agent`).
+        settings: of the algorithm. For algorithms of other libraries, "pretrain" is the number of transitions of corpus
+            episodes to pretrain on.
+        search: settings to search, each with a list of values; dots separate nested names ("network.hidden_size").
+        trials: settings to try: the given ones first, then random ones.
     """
 
     algorithm: str = "dqn"
@@ -30,14 +29,14 @@ class EntryConfig:
     trials: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, each with one sentence."""
+        """Raise ValueError for a setting that cannot work."""
         check_algorithm(self.algorithm)
         if self.trials > 1 and not self.search:
-            raise ValueError(f"{self.trials} trials of {self.algorithm} need something to search; give it `search`")
+            raise ValueError(f"{self.trials} trials of {self.algorithm} need settings to search; set `search`")
 
     @property
     def uses_corpus(self) -> bool:
-        """Whether it sees corpus episodes, or rewards alone; the two classes are not comparable."""
+        """Whether it trains on corpus episodes or only on rewards; the two classes are not comparable."""
         return uses_corpus(self.algorithm, self.settings)
 
 
@@ -45,24 +44,24 @@ class EntryConfig:
 class RaceConfig:
     """A race.
 
-    Every entry runs twice for each seed: up to `total_steps` environment steps, and for `max_seconds`, with schedules
-    over what it will have taken. Seconds are those of learning, evaluation left out.
+    Every entry has two runs per seed: one of `total_steps` environment steps, and one of `max_seconds`. Schedules end
+    with the run. Seconds are training time without evaluation.
 
     Args:
         name: name of the race; its folder is `output`/`name`.
         env: the environment's arguments.
-        entries: the rows, by the names they are shown under.
-        only: names of entries that race, the others are dropped; all if empty.
+        entries: the entries by name.
+        only: names of the entries to run; all if empty.
         seeds: runs of each entry; their seeds are 0, 1, …
-        total_steps: environment steps of the race at equal steps; one that is slower than `max_seconds` stops there.
-        max_seconds: of the race at equal time.
-        evaluations: of each run, ever further apart: the k-th of n at (k/n)² of the course.
-        episodes: that an evaluation writes, and prompts it averages over.
-        documents: held-out documents whose perplexity is measured at the end.
-        search_share: of both budgets, that a trial of a search may use.
-        beams: of the beam search under p* among the references.
-        processes: runs side by side.
-        threads: CPU threads of each.
+        total_steps: environment steps of the runs at equal steps; `max_seconds` limits these runs too.
+        max_seconds: training time of the runs at equal time.
+        evaluations: evaluations per run, with growing distance: the k-th of n at (k/n)² of the run.
+        episodes: episodes, and prompts, per evaluation.
+        documents: held-out documents for the perplexity at the end.
+        search_share: fraction of both budgets for a trial of a search.
+        beams: width of the reference beam search under p*.
+        processes: parallel runs.
+        threads: CPU threads per run.
         device: "auto", "cpu", "cuda" or "mps".
         output: folder of all races.
     """
@@ -85,12 +84,12 @@ class RaceConfig:
     output: str = "runs"
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work, each with one sentence."""
+        """Raise ValueError for a setting that cannot work."""
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if not self.entries:
-            raise ValueError("a race needs entries; name at least one, as in configs/race-markov.yaml")
+            raise ValueError("a race needs at least one entry, as in configs/race-markov.yaml")
         for name in self.only:
             if name not in self.entries:
                 raise ValueError(
@@ -101,13 +100,13 @@ class RaceConfig:
             kept = {name: entry for name, entry in self.entries.items() if name in self.only}
             object.__setattr__(self, "entries", kept)
         for name in self.entries:
-            if not re.fullmatch(r"[\w .,+()=-]+", name):  # it becomes the name of a file
-                raise ValueError(f"the entry {name!r} must be named by letters, digits, spaces and .,+-=() alone")
+            if not re.fullmatch(r"[\w .,+()=-]+", name):  # it becomes part of a file name
+                raise ValueError(f"the name of the entry {name!r} may only have letters, digits, spaces and _.,+-=()")
 
 
 _LEAST = {"seeds": 1, "total_steps": 1, "evaluations": 1, "episodes": 1, "documents": 1, "beams": 1, "processes": 1}
 
 
 def plain_race(config: RaceConfig) -> dict[str, Any]:
-    """The configuration as JSON knows it."""
+    """The configuration as JSON values."""
     return dataclasses.asdict(config)

@@ -1,4 +1,4 @@
-"""One run of a race, and many of them side by side, each in a process of its own."""
+"""The runs of a race, in parallel processes."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from ...evaluation.scores import normalized_score
 from ...protocol import BaseAgent
 from ..algorithms import make
 
-GRACE = 4.0  # a run may take so many times its seconds, evaluations included, before it is ended
+GRACE = 4.0  # a run is killed after this multiple of its seconds, evaluations included, plus SETUP_SECONDS
 SETUP_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run, whose result is written to `path`.
+    """One run of a race.
 
     Args:
-        path: a JSON file.
-        algorithm: see `registry.algorithm`.
+        path: the JSON file of the result.
+        algorithm: see `algorithms.algorithm`.
         settings: of the algorithm.
         env: the environment's arguments.
-        seed: of everything random.
+        seed: of all random numbers.
         device: of the agent.
-        threads: of torch.
+        threads: CPU threads.
         total_steps: environment steps.
-        max_seconds: of learning.
+        max_seconds: training time.
         evaluations: see `RaceConfig`.
-        episodes: that an evaluation writes.
-        documents: whose perplexity is measured at the end; 0 for none.
+        episodes: episodes per evaluation.
+        documents: held-out documents for the perplexity at the end; 0 for none.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class Job:
     documents: int
 
     def result(self) -> dict[str, Any] | None:
-        """What was written of a job like this, None where there is nothing."""
+        """The stored result, or None if there is none with the same settings."""
         if not self.path.exists():
             return None
         written: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
@@ -70,16 +70,16 @@ class Job:
         return values
 
     def fail(self, reason: str) -> None:
-        """Write down that the job failed."""
+        """Write a result with an error."""
         write_json(self.path, {"job": self._plain(), "error": reason, "rows": []})
 
     def run(self) -> None:
-        """Do it and write the result; an exception of the algorithm becomes the result."""
+        """Train, evaluate and write the result; an exception is written as an error."""
         torch.set_num_threads(self.threads)
         try:
             agent = make(self.algorithm, self.env, self.seed, self.device, **self.settings)
             result = _trained(agent, self)
-        except Exception as error:  # whatever another library raises is a row of the table, not the end of the race
+        except Exception as error:  # an error in another library must not end the race
             traceback.print_exc()
             self.fail(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200])
             return
@@ -87,7 +87,7 @@ class Job:
 
 
 def _trained(agent: BaseAgent, job: Job) -> dict[str, Any]:
-    """Curve, final figures and texts of an agent that learns as the job says."""
+    """Train `agent` as the job says; its learning curve, final perplexity and greedy texts."""
     world, env = World.of(job.env), job.env
     held_out = replace(env, split="valid")
     references = reference_returns(world, held_out, job.episodes, 0)
@@ -118,9 +118,9 @@ def _trained(agent: BaseAgent, job: Job) -> dict[str, Any]:
 
 
 def run_all(jobs: Iterable[Job], processes: int, title: str, quiet: bool = False) -> None:
-    """Do the jobs that have no result yet, `processes` of them side by side.
+    """Run the jobs that have no result yet, `processes` of them in parallel.
 
-    A process that dies or takes far too long is a failed job; the others go on.
+    If a process dies or takes too long (see `GRACE`), its job has failed; the others continue.
     """
     waiting = [job for job in jobs if job.result() is None]
     context = multiprocessing.get_context("spawn")

@@ -1,4 +1,4 @@
-"""A race from its configuration to its table: search, runs, references, report. Can be interrupted at any time."""
+"""`Race`: hyperparameter search, runs, references and report. An interrupted race can be continued."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .jobs import Job, run_all
 from .references import references
 from .report import report
 
-SEARCH_SEED = 1_000  # no seed of the race itself
-LONG = 1 << 40  # more environment steps than there is time for
+SEARCH_SEED = 1_000  # differs from the seeds of the runs
+LONG = 1 << 40  # environment steps of a run that only time limits
 
 
 class Race:
-    """A race and the folder it fills.
+    """A race and its folder.
 
-    The folder holds race.json (configuration), runs/ (a JSON file for every run, which is not done again), settings
-    found by a search in search.json, references.json, and what a reader wants: table.md, result.json, curves.png.
+    The folder has race.json (the configuration), runs/ (a JSON file for every finished run, which is not repeated),
+    search.json (settings found by the search), references.json, and the report: table.md, result.json, curves.png.
 
     Args:
-        config: who races on what.
-        quiet: no progress line.
+        config: settings of the race.
+        quiet: no progress bars and no output.
     """
 
     def __init__(self, config: RaceConfig, quiet: bool = False) -> None:
@@ -39,7 +39,7 @@ class Race:
         self.runs = self.folder / "runs"
 
     def run(self) -> dict[str, Any]:
-        """Do all that is not done yet; returns what result.json holds."""
+        """Run everything that has no result yet; returns the content of result.json."""
         self.runs.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "race.json", plain_race(self.config))
         chosen = self._search()
@@ -67,7 +67,7 @@ class Race:
         )  # fmt: skip
 
     def _search(self) -> dict[str, dict[str, Any]]:
-        """The settings each entry races with, and what other ones reached."""
+        """The best settings of each entry, and the scores of all trials."""
         config, share = self.config, self.config.search_share
         budget = {
             "total_steps": max(1, round(share * config.total_steps)), "max_seconds": share * config.max_seconds,
@@ -98,16 +98,16 @@ class Race:
             for name, entry in self.config.entries.items():
                 job = self._job(f"{name}--{leg}--{seed}", entry, chosen[name]["settings"], seed)
                 if leg == "seconds":
-                    # Ours run their schedules over the clock; the libraries know steps only.
+                    # Our schedules can depend on time; those of other libraries depend on steps only.
                     own = is_ours(entry.algorithm)
                     job = dataclasses.replace(job, total_steps=LONG if own else self._steps_in_time(name, seed))
                 jobs[name, seed] = job
         return jobs
 
     def _steps_in_time(self, name: str, seed: int) -> int:
-        """How far the run at equal steps would have come in the time given; schedules of libraries run over that.
+        """Environment steps in `max_seconds` at the speed of the run at equal steps, for the libraries' schedules.
 
-        What a run already done was given stays, for another measurement of the same speed is no other run.
+        A finished run keeps its number, because a new measurement of the speed would only repeat the same run.
         """
         done, path = (self.runs / f"{name}--{leg}--{seed}.json" for leg in ("seconds", "steps"))
         if done.exists():
@@ -130,12 +130,12 @@ class Race:
 
 
 def draw_trials(entry: EntryConfig) -> list[dict[str, Any]]:
-    """The settings that a search tries: the entry's own, then random ones; none where nothing is searched."""
+    """The settings that a search tries: the entry's own, then random ones; empty without a search."""
     if entry.trials < 2:
         return []
     rng = np.random.default_rng(0)
     drawn: list[dict[str, Any]] = [{}]
-    for _ in range(100 * entry.trials):  # small grids run out of new ones
+    for _ in range(100 * entry.trials):  # a small grid may have fewer settings than trials
         if len(drawn) == entry.trials:
             break
         trial = {name: values[rng.integers(len(values))] for name, values in entry.search.items()}
@@ -150,7 +150,7 @@ def _final_return(job: Job) -> float:
 
 
 def _results(jobs: dict[tuple[str, int], Job]) -> dict[str, list[dict[str, Any]]]:
-    """Results of each entry, seed by seed."""
+    """Results of each entry, in the order of seeds."""
     results: dict[str, list[dict[str, Any]]] = {}
     for (name, _), job in jobs.items():
         results.setdefault(name, []).append(job.result() or {"error": "no result", "rows": []})

@@ -1,4 +1,4 @@
-"""What a race is measured by, learned by nobody: chance, frequencies, p* itself, searches and the exact optimum."""
+"""References of a race: the uniform policy, unigram frequencies, p*, beam search under p*, and the exact optimum."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from .config import RaceConfig
 
 
 def references(config: RaceConfig) -> dict[str, Any]:
-    """Mean return, score and perplexity of each reference on the prompts of the race; None where not defined.
+    """Mean return, score and perplexity of each reference on the prompts of the race.
 
-    Returns: {"rows": {name: {"return": nats, "score": …, "kl": nats a text, "perplexity": …}}}; the score is
-    (return - random)/(optimum - random), as that of the entries.
+    Returns: {"rows": {name: {"return": nats, "score": …, "kl": nats per text, "perplexity": …}}}. The score is
+    (return - random)/(optimum - random), as for the entries. "kl" and "perplexity" are missing for some references, and
+    values are None if undefined.
     """
     world, env = World.of(config.env), dataclasses.replace(config.env, split="valid")
     known = reference_returns(world, env, config.episodes, 0)

@@ -1,4 +1,4 @@
-"""What a race found: a table in Markdown, learning curves, and everything in one JSON file."""
+"""The report of a race: a table in Markdown, a plot of learning curves, and a JSON file with all results."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def report(
     references: dict[str, Any],
     folder: Path,
 ) -> dict[str, Any]:
-    """Write table.md, curves.png and result.json into `folder`; returns what the last holds.
+    """Write table.md, curves.png and result.json into `folder`; returns the content of result.json.
 
     Args:
         config: the race.
-        chosen: settings of each entry, and the trials that led to them.
-        at_steps: results of the runs at equal environment steps, seed by seed.
-        at_seconds: those at equal time.
+        chosen: for each entry its settings and the trials of the search.
+        at_steps: for each entry the results at equal environment steps, in the order of seeds.
+        at_seconds: the same at equal time.
         references: see `references.references`.
-        folder: where to.
+        folder: folder of the race.
     """
     rows = {name: _row(entry, at_steps[name], at_seconds[name], len(chosen[name]["tried"]))
             for name, entry in config.entries.items()}  # fmt: skip
@@ -51,7 +51,7 @@ def report(
 
 
 def _row(entry: EntryConfig, at_steps: Runs, at_seconds: Runs, trials: int) -> dict[str, Any]:
-    """Figures of one entry over its seeds."""
+    """Statistics of one entry over its seeds."""
     row: dict[str, Any] = {"class": CLASSES[entry.uses_corpus], "algorithm": entry.algorithm, "trials": trials}
     failed = [run["error"] for run in (*at_steps, *at_seconds) if run["error"]]
     row["error"] = failed[0] if failed else None
@@ -74,7 +74,7 @@ def _row(entry: EntryConfig, at_steps: Runs, at_seconds: Runs, trials: int) -> d
 
 
 def _reached(runs: Runs, level: float, unit: str) -> float | None:
-    """Median over seeds of when a run first reaches `level`; None where most never do."""
+    """Median over seeds of the `unit` at which a run first reaches `level`; None if most runs do not."""
     found = [_first(run["rows"], level) for run in runs if run["rows"]]
     middle = float(np.median([np.inf if f is None else f[unit] for f in found])) if found else np.inf
     return middle if np.isfinite(middle) else None
@@ -90,10 +90,10 @@ def _median(values: list[float | None]) -> float | None:
 
 
 def interquartile_mean(values: list[float | None]) -> list[float] | None:
-    """Mean of the middle half over seeds, and its 95 % bootstrap interval; None without values.
+    """Interquartile mean over seeds and its 95 % bootstrap interval [mean, low, high]; None without values.
 
-    Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice". The
-    environment is one, so the strata of their bootstrap are one.
+    Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice". Their bootstrap
+    is stratified by environment; here there is only one.
     """
     try:
         from scipy import stats
@@ -110,7 +110,7 @@ def interquartile_mean(values: list[float | None]) -> list[float] | None:
     if len(known) < 2 or np.ptp(known) == 0.0:
         return [mean, mean, mean]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # few seeds make a coarse interval, which the table shows
+        warnings.simplefilter("ignore")  # scipy warns about intervals from few seeds
         found = stats.bootstrap(
             (known,), middle, method="percentile", n_resamples=2_000, rng=np.random.default_rng(0)
         ).confidence_interval
@@ -118,7 +118,7 @@ def interquartile_mean(values: list[float | None]) -> list[float] | None:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The race as Markdown: a table for each class, never mixed, and one of the references."""
+    """The race as Markdown: one table for each class of entries, and one for the references."""
     race, parts = result["race"], []
     for title in CLASSES.values():
         rows = {name: row for name, row in result["rows"].items() if row["class"] == title}
@@ -160,7 +160,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _lead(result: dict[str, Any], order: list[str]) -> str:
-    """One sentence: when the first in `order` had what the second ends with."""
+    """One sentence: when the first entry in `order` reached the final score of the second."""
     scores = [result["rows"][name]["seconds"]["score"] for name in order[:2]]
     if len(order) < 2 or None in scores:
         return ""
@@ -186,7 +186,7 @@ def _score(value: list[float] | None) -> str:
 
 
 def _short(leg: dict[str, Any], total: int) -> str:
-    """How far a run came that time ended before its steps."""
+    """A note with the steps of a run that ended by time before `total` steps."""
     reached = leg["env_steps"]
     return f" (time ended at {reached:,.0f})" if reached and reached < 0.95 * total else ""
 
@@ -200,7 +200,7 @@ def _figure(value: float | None) -> str:
 def _plot(
     config: RaceConfig, at_steps: dict[str, Runs], at_seconds: dict[str, Runs], references: dict[str, Any], path: Path
 ) -> None:
-    """Learning curves, medians over seeds with their range: a row of panels for each class."""
+    """Plot learning curves, median and range over seeds, with one row of panels for each class of entries."""
     classes = sorted({entry.uses_corpus for entry in config.entries.values()})
     style: Any = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
     with matplotlib.rc_context(style):
@@ -225,7 +225,7 @@ def _plot(
 
 
 def _curve(axes: Axes, curves: list[list[dict[str, Any]]], unit: str, name: str, number: int) -> None:
-    """One entry's curve; its place between evaluations is read along straight lines."""
+    """Plot the curve of one entry, interpolated linearly between evaluations."""
     points = [[(r[unit], r["score"]) for r in rows if r["score"] is not None and r[unit] > 0] for rows in curves]
     points = [p for p in points if p]
     if not points:
