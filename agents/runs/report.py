@@ -125,7 +125,7 @@ def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder:
 
 
 def plot_labels(result: dict[str, Any], folder: Path) -> Path | None:
-    """Plot the confusion matrix of an evaluation to `folder`/confusion.png. Returns its path, or None if there is none."""
+    """Plot the confusion matrix of an evaluation to confusion.png in `folder`; its path, or None without a matrix."""
     found = result.get("confusion")
     if not found:
         return None
