@@ -1,11 +1,11 @@
-"""What a token costs to write: against the length of the prefix, and against the number of actions to draw from.
+"""Speed of acting: tokens per second against the length of the prefix, sampled actions per second against V.
 
     python benchmarks/acting.py [--json FILE] [--png FILE] [--quick] [--device cpu]
 
-Incremental acting (`step`: LSTM state, key-value cache) beside reading the whole prefix again for every token
-(`encode`), on the same network and batch; and drawing actions with `choose_actions` beside softmax and
-torch.multinomial. All prefixes of a batch are equally long. Medians over repetitions, and the quartiles' distance as
-their spread, in per cent of the median.
+Compares incremental acting (`step`: LSTM state, key-value cache) with encoding the whole prefix for every token
+(`encode`), on the same network and batch; and sampling with `choose_actions` with softmax and torch.multinomial. All
+prefixes of a batch have the same length. Reports medians over repetitions; the spread is the interquartile range in per
+cent of the median.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from tokenlm.agents.acting.choosing import choose_actions
 from tokenlm.agents.networks import LSTMQNetwork, QNetwork, TransformerQNetwork
+from tokenlm.envs import Vocabulary
 
 from record import print_table, write_result
 
@@ -34,7 +35,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "transformer": {"hidden_size": 256, "num_layers": 4, "max_length": LENGTHS[-1] + 1},
 }
 DRAWS = [(v, b) for v in (200, 5_000, 50_000) for b in (32, 256, 1_024) if b * v < 20_000_000]
-BUDGET_S = 3.0  # of one measurement, once it has been made three times
+BUDGET_S = 3.0  # time limit of one measurement, after at least three repetitions
 
 
 def timed(work: Callable[[], Any], device: torch.device, repetitions: int) -> tuple[float, float]:
@@ -58,13 +59,13 @@ def _wait(device: torch.device) -> None:
 
 @torch.no_grad()
 def measure_prefix(network: QNetwork, batch: int, length: int, repetitions: int) -> dict[str, Any]:
-    """Tokens per second of one network, the prefix being `length` tokens."""
+    """Tokens per second of one network after prefixes of `length` tokens."""
     device = network.head.weight.device
-    tokens = torch.randint(5, VOCAB_SIZE, (batch, length), device=device)
+    tokens = torch.randint(Vocabulary.FIRST_WORD, VOCAB_SIZE, (batch, length), device=device)
     lengths = torch.full((batch,), length, device=device)
     _, state = network.encode(tokens, lengths)
     newest = tokens[:, -1].clone()
-    # A step from the same state, again and again: the cache's next place is overwritten each time.
+    # Every repetition steps from the same state and overwrites the same position of the cache.
     step, step_spread = timed(lambda: network.step(newest, state), device, repetitions)
     encode, encode_spread = timed(lambda: network.encode(tokens, lengths), device, repetitions)
     return {
@@ -80,7 +81,7 @@ def measure_prefix(network: QNetwork, batch: int, length: int, repetitions: int)
 
 @torch.no_grad()
 def measure_draw(vocab_size: int, batch: int, device: torch.device, repetitions: int) -> dict[str, Any]:
-    """Actions per second drawn from Boltzmann policies over `vocab_size` actions."""
+    """Actions per second sampled from Boltzmann policies over `vocab_size` actions."""
     values = torch.randn(batch, vocab_size, device=device)
     own, own_spread = timed(lambda: choose_actions(values, 1.0), device, repetitions)
     plain, plain_spread = timed(lambda: torch.multinomial(torch.softmax(values, -1), 1), device, repetitions)
@@ -96,7 +97,7 @@ def measure_draw(vocab_size: int, batch: int, device: torch.device, repetitions:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Tokens per second against the prefix, one panel for each network."""
+    """Plot tokens per second against the length of the prefix, one panel per network."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -115,7 +116,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure every network, batch and length, then every draw."""
+    """Measure all networks, batches and lengths, then sampling."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "acting.json")
     parser.add_argument("--png", type=Path, help="where to draw tokens per second against the prefix")

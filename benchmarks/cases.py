@@ -1,4 +1,4 @@
-"""A learner of a given size with a replay full of random episodes: what the benchmarks of the update measure."""
+"""Learners with a replay of random episodes, for the benchmarks of the update."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tokenlm.agents.acting.valid_actions import ValidActions
 from tokenlm.agents.dqn.learner import Learner
 from tokenlm.agents.networks.making import make_q_network
 from tokenlm.agents.replay.episodes import EpisodeReplay
-from tokenlm.envs import EnvConfig
+from tokenlm.envs import EnvConfig, Vocabulary
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "lstm": {"name": "lstm", "embedding_size": 128, "hidden_size": 256},
@@ -23,13 +23,13 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained on.
+    """Sizes of an update.
 
     Args:
         network: "lstm" (128 -> 256) or "transformer" (4 blocks of 256).
         vocab_size: V.
-        length: T, tokens of an episode, all of them of the full length.
-        batch: episodes in an update.
+        length: T, tokens per episode.
+        batch: episodes per update.
     """
 
     network: str = "lstm"
@@ -39,12 +39,12 @@ class Case:
 
     @property
     def transitions(self) -> int:
-        """Transitions trained by one update."""
+        """Transitions per update."""
         return self.batch * self.length
 
 
 def make_update(case: Case, device: torch.device | str = "cpu", **settings: Any) -> tuple[Learner, Callable[[], Any]]:
-    """A learner with `settings` over the agent's defaults, and the function that samples and trains once."""
+    """A learner with the given settings of the agent, and a function that samples a batch and makes one update."""
     torch.manual_seed(0)
     device = torch.device(device)
     env = EnvConfig(
@@ -67,9 +67,9 @@ def random_replay(case: Case, device: torch.device | str = "cpu") -> EpisodeRepl
     """Four batches of random episodes."""
     count = 4 * case.batch
     replay = EpisodeReplay(count, 1, case.length, case.vocab_size, device=device)
-    actions = torch.randint(5, case.vocab_size, (count, case.length))
+    actions = torch.randint(Vocabulary.FIRST_WORD, case.vocab_size, (count, case.length))
     replay.add(
-        tokens=torch.cat([torch.full((count, 1), 2), actions], 1),
+        tokens=torch.cat([torch.full((count, 1), Vocabulary.BOS), actions], 1),
         actions=actions,
         rewards=-torch.rand(count, case.length),
         prompt_lengths=torch.ones(count, dtype=torch.int64),

@@ -1,14 +1,13 @@
-"""Acting and learning together: environment steps a second at an equal replay ratio.
+"""Speed of training: environment steps per second at an equal replay ratio.
 
     python benchmarks/end_to_end.py [--vocab-sizes 200 5000] [--networks lstm] [--json FILE]
 
-Environment, network, exploration (ε = 0.1), the plain DQN target and the replay ratio are the same for all: 8
-transitions are trained for each environment step, which is stable-baselines3's default (an update of 32 transitions
-every 4 steps). It runs with one environment, with 8 in its DummyVecEnv, and with 8 and our batch, for which it waits
-until as many steps have been taken as that batch is worth. CleanRL's algorithm runs as its own script does, with one
-environment. Ours is `tokenlm.DQN.learn`. The environment's target is a bigram model of random texts of exactly 32
-tokens; every case has a process of its own; median and quartiles over five equal parts of the time after the first
-updates. The column "trained/step" is the replay ratio that was measured.
+All have the same environment, network, exploration (ε = 0.1), DQN target and replay ratio: 8 transitions trained per
+environment step, the default of stable-baselines3 (an update of 32 transitions every 4 steps). stable-baselines3 runs
+with one environment, with 8 in its DummyVecEnv, and with 8 and our batch size, for which it updates less often.
+CleanRL's algorithm runs as in its script, with one environment. Ours is `tokenlm.DQN.learn`. The target of the
+environment is a bigram model of random texts of exactly 32 tokens. Every case runs in its own process. Reports median
+and quartiles over five equal parts of the time after the first updates; "trained/step" is the measured replay ratio.
 """
 
 from __future__ import annotations
@@ -30,24 +29,23 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from tqdm import tqdm
 
 from tokenlm.agents import DQN
-from tokenlm.envs import EnvConfig, TokenLMEnv, World
+from tokenlm.envs import EnvConfig, TokenLMEnv, Vocabulary, World
 
 from measuring import REPETITIONS, in_own_process, spread
 from peers import TARGET_TRANSITIONS, CleanRL, Task, cleanrl_replay, our_settings, sb3_dqn
 from record import print_table, write_result
-from windows import SPECIAL
 
 LENGTH, TEXTS = 32, 32
 OUR_BATCH = TEXTS * LENGTH  # transitions
 REPLAY_RATIO, EPSILON = 8, 0.1
-REPLAY = 20_000  # transitions kept
+REPLAY = 20_000  # capacity in transitions
 RATE = "env steps/s"
 WORDS_A_DOCUMENT = 40
 Stamp = Callable[[int, int], bool]
 
 
 class Case(NamedTuple):
-    """One row."""
+    """One row of the table."""
 
     name: str
     network: str
@@ -58,8 +56,8 @@ class Case(NamedTuple):
 
 
 def environment(vocab_size: int) -> EnvConfig:
-    """Random texts in which every word comes up four times, so that hardly one is missing from the training split."""
-    words = np.tile(np.arange(vocab_size - SPECIAL), max(4, 20_000 // vocab_size))
+    """Random texts in which every word occurs at least four times, so that few are missing from the training split."""
+    words = np.tile(np.arange(vocab_size - Vocabulary.FIRST_WORD), max(4, 20_000 // vocab_size))
     np.random.default_rng(0).shuffle(words)
     documents = np.array_split(words, max(100, len(words) // WORDS_A_DOCUMENT))
     return EnvConfig(
@@ -70,20 +68,20 @@ def environment(vocab_size: int) -> EnvConfig:
 
 
 class Clock:
-    """Collects (seconds, steps, transitions trained), from the first update on and until `seconds` later."""
+    """Records (time, steps, transitions trained) for `seconds` seconds after the first update."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.stamps: list[tuple[float, int, int]] = []
 
     def __call__(self, steps: int, trained: int) -> bool:
-        """Whether to go on."""
+        """Record one point; returns whether to continue."""
         if trained:
             self.stamps.append((time.perf_counter(), steps, trained))
         return not self.stamps or self.stamps[-1][0] - self.stamps[0][0] < self.seconds
 
     def result(self) -> dict[str, Any]:
-        """Rates over equal parts of the time, and the replay ratio over all of it."""
+        """Statistics of the rate over equal parts of the time, and the replay ratio over the whole time."""
         stamps = np.array(self.stamps)
         edges = np.linspace(stamps[0, 0], stamps[-1, 0], REPETITIONS + 1)
         parts = stamps[np.unique(np.searchsorted(stamps[:, 0], edges).clip(max=len(stamps) - 1))]
@@ -102,9 +100,9 @@ class _StampEveryStep(BaseCallback):
 
 
 def run_sb3(task: Task, env: EnvConfig, stamp: Stamp, num_envs: int, batch: int) -> None:
-    """stable-baselines3; an update every `batch` / 8 steps, or two of them in a step of many environments."""
+    """stable-baselines3, with an update every `batch` / 8 environment steps."""
     vector = DummyVecEnv([lambda: TokenLMEnv(env)] * num_envs)
-    between = batch // REPLAY_RATIO  # environment steps that an update is worth
+    between = batch // REPLAY_RATIO  # environment steps per update
     every, updates = max(1, between // num_envs), max(1, num_envs // between)
     model = sb3_dqn(
         vector, task, buffer_size=REPLAY, batch_size=batch, train_freq=every, gradient_steps=updates,
@@ -115,7 +113,7 @@ def run_sb3(task: Task, env: EnvConfig, stamp: Stamp, num_envs: int, batch: int)
 
 
 def run_cleanrl(task: Task, env: EnvConfig, stamp: Stamp, batch: int = 32) -> None:
-    """CleanRL's loop: one environment, an update every `batch` / 8 steps."""
+    """CleanRL's loop with one environment, with an update every `batch` / 8 steps."""
     learner = CleanRL(task, batch, cleanrl_replay(task, REPLAY))
     world: gym.Env[Any, Any] = TokenLMEnv(env)
     rng = np.random.default_rng(0)
@@ -159,7 +157,7 @@ SB3_ROWS = [name for name in RUNS if name.startswith("stable-baselines3")]
 
 
 def measure(case: Case) -> dict[str, Any]:
-    """Rate of one case."""
+    """Measure the rate of one case."""
     torch.set_num_threads(case.threads)
     torch.manual_seed(0)
     logging.disable(logging.WARNING)
@@ -172,7 +170,7 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each row against stable-baselines3's, of the same task."""
+    """Add the ratios to the rows of stable-baselines3 on the same task."""
     lines = []
     for row in rows:
         line = dict(row)
@@ -190,14 +188,14 @@ def _task(row: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def row_of(case: Case, result: dict[str, Any]) -> dict[str, Any]:
-    """A line of the table, without its ratios."""
+    """A row of the table, without ratios."""
     columns = ("V", RATE, "25 %", "75 %", "repetitions", "trained/step", "note")
     row = {"network": case.network, "asked V": case.vocab_size, "learner": case.name}
     return row | {name: result.get(name) for name in columns}
 
 
 def main() -> None:
-    """Measure every case."""
+    """Measure all cases."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--vocab-sizes", type=int, nargs="+", default=[200, 5_000, 50_000])
     parser.add_argument("--networks", nargs="+", default=["lstm"], choices=["lstm", "transformer"])

@@ -1,7 +1,7 @@
-"""Environment steps per second: ours in NumPy and on a device, Gymnasium's vector environments, and a bare copy.
+"""Environment steps per second: ours in NumPy and on a device, and Gymnasium's vector environments.
 
-All play the same episodes with the same actions, drawn beforehand. The copy is what no environment can be faster than:
-the observations of a step, copied once from an array into a fresh one.
+All run the same episodes with the same precomputed actions. "copy" is an upper bound for any environment: it only
+copies the observations of a step into a new array.
 
     python benchmarks/environment.py --json benchmarks/results/environment.json --png benchmarks/results/environment.png
     python benchmarks/environment.py --device cuda --num-envs 16384 262144 1048576
@@ -30,12 +30,12 @@ WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 NUM_ENVS = [1, 16, 64, 256, 1024, 4096, 16384]
 SYNC, ASYNC, NUMPY, DEVICE, COPY = "SyncVectorEnv", "AsyncVectorEnv", "TokenLMVectorEnv", "TokenLMDeviceEnv", "copy"
-LIMITS = {SYNC: 1024, ASYNC: 64}  # environments side by side
-ACTIONS = 16  # batches of actions drawn beforehand
+LIMITS = {SYNC: 1024, ASYNC: 64}  # most environments
+ACTIONS = 16  # precomputed batches of actions
 
 
 def make(kind: str, world: str, num_envs: int, device: str) -> VectorEnv[Any, Any, Any]:
-    """An environment of one kind, all with the next episode beginning in the step that ends one."""
+    """A vector environment of the given kind, with autoreset mode SAME_STEP."""
     name, settings = WORLDS[world]
     if kind in (SYNC, ASYNC):
 
@@ -53,7 +53,7 @@ def make(kind: str, world: str, num_envs: int, device: str) -> VectorEnv[Any, An
 
 
 def measure(kind: str, world: str, num_envs: int, device: str, seconds: float) -> dict[str, Any]:
-    """Steps per second of one kind."""
+    """Measure the steps per second of one kind."""
     env = make(NUMPY if kind == COPY else kind, world, num_envs, device)
     observation, _ = env.reset(seed=0)
     env.action_space.seed(0)
@@ -68,14 +68,14 @@ def measure(kind: str, world: str, num_envs: int, device: str, seconds: float) -
             else:
                 env.step(action)
 
-    work()  # so that no environment begins measured with all episodes at their first token
+    work()  # warm up, and move the episodes away from their first token
     found = rates(work, ACTIONS * num_envs, seconds, device if kind == DEVICE else "cpu")
     env.close()
     return {"world": world, "num_envs": num_envs, "environment": kind, **spread(found, "steps/s")}
 
 
 def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with the ratio to SyncVectorEnv and the share of the bare copy, at as many environments."""
+    """Add the ratios to SyncVectorEnv and to the copy, for the same number of environments."""
     found = {(row["world"], row["num_envs"], row["environment"]): row["steps/s"] for row in rows}
     for row in rows:
         sync = found.get((row["world"], row["num_envs"], SYNC))
@@ -85,7 +85,7 @@ def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Steps per second against the number of environments, one panel for each world."""
+    """Plot steps per second against the number of environments, one panel per world."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -104,7 +104,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure every world, number of environments and kind."""
+    """Measure all worlds, numbers of environments and kinds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--png", type=Path, help="where to draw them")

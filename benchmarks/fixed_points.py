@@ -1,8 +1,8 @@
-"""Where each learning rule ends, exactly, on an environment whose texts can all be written down.
+"""The exact fixed points of all learning rules, on an environment whose texts can be enumerated.
 
-Data: every text of the environment equally often, so that the behaviour μ is uniform over the words at every prefix.
-Values are lists over t of arrays of shape (W,)*(t + 1): entry [a_0, …, a_t] belongs to writing a_t after a_0 … a_{t-1}.
-`python benchmarks/rules.py` sets what is learned beside them.
+The data are all texts of the environment with equal weight, so the behaviour policy μ is uniform over the words at
+every prefix. Values are trees: lists over t of arrays of shape (W,)*(t + 1), with the value of action a_t after the
+prefix a_0 … a_{t-1} at [a_0, …, a_t]. `python benchmarks/rules.py` compares learned values with them.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Floats = npt.NDArray[np.float64]
 
 
 class AllTexts:
-    """Every text of an environment with the ending "fixed", as a batch and as trees.
+    """All texts of an environment with the ending "fixed", as a batch and as trees.
 
     Args:
-        env_config: the environment; W words and T tokens with W**T texts.
+        env_config: the environment; W words and T tokens give W**T texts.
     """
 
     def __init__(self, env_config: EnvConfig) -> None:
         if env_config.ending != "fixed" or env_config.prompt_length != (0, 0):
-            raise ValueError('fixed points are computed for ending="fixed" and prompt_length=(0, 0)')
+            raise ValueError('fixed points need ending="fixed" and prompt_length=(0, 0)')
         world, horizon = World.of(env_config), env_config.max_new_tokens
         self.env_config = env_config
         self.words = np.flatnonzero(world.valid)
@@ -49,7 +49,7 @@ class AllTexts:
         self.rewards = np.stack(steps, axis=1)  # (N, T)
 
     def batch(self, device: torch.device | str = "cpu") -> EpisodeBatch:
-        """All texts once."""
+        """A batch with every text once."""
         count, horizon = self.tokens.shape
         replay = EpisodeReplay(count, 1, horizon, int(self.words.max()) + 1, device=device)
         tokens = np.concatenate([np.full((count, 1), Vocabulary.BOS), self.tokens], axis=1)
@@ -59,7 +59,7 @@ class AllTexts:
         return replay.rows(torch.arange(count, device=device))
 
     def tree(self, grid: Floats) -> list[Floats]:
-        """(N, T) figures of each text's tokens to a tree; a prefix's entry is that of its first text."""
+        """(N, T) values of the tokens of all texts -> a tree; the value of a prefix is that of its first text."""
         whole = grid.reshape(*self.shape, len(self.shape))
         depth = len(self.shape)
         places: list[Any] = [(*[slice(None)] * (t + 1), *[0] * (depth - 1 - t), t) for t in range(depth)]
@@ -67,7 +67,7 @@ class AllTexts:
 
 
 def solve(agent: DQN, texts: AllTexts, updates: int) -> None:
-    """Train the agent on all texts at once, `updates` times."""
+    """Make `updates` updates, each on all texts."""
     batch = texts.batch(agent.device)
     for number in range(updates):
         agent.progress = number / updates
@@ -77,10 +77,10 @@ def solve(agent: DQN, texts: AllTexts, updates: int) -> None:
 
 @torch.no_grad()
 def learned(agent: DQN, texts: AllTexts) -> list[Floats]:
-    """What the agent has learned, as `fixed_point` gives it."""
+    """The values that the agent has learned, in the form of `fixed_point`."""
     agent.network.eval()
     batch, rule = texts.batch(agent.device), agent.config.rule
-    # Munchausen's values are sharpened; without the factor they are those of its optimum.
+    # Munchausen values have a sharpening factor; with factor 1 they are comparable with the fixed point.
     backup = dataclasses.replace(
         agent.learner.backup, temperature=0.0 if rule.hard else agent.temperature, sharpening=1.0
     )
@@ -98,7 +98,7 @@ def learned(agent: DQN, texts: AllTexts) -> list[Floats]:
 
 
 def fixed_point(config: AgentConfig, texts: AllTexts, temperature: float) -> list[Floats]:
-    """The fixed point of `config`'s rule on `texts`: Q(s, a) in nats, for cross_entropy and q_sft log p(a | s)."""
+    """The fixed point of the rule on `texts`: Q(s, a) in nats; log p(a | s) for cross_entropy and q_sft."""
     rewards, rule = texts.tree(texts.rewards), config.rule
     words = len(texts.words)
     if isinstance(rule, CrossEntropy):
@@ -112,7 +112,7 @@ def fixed_point(config: AgentConfig, texts: AllTexts, temperature: float) -> lis
         return _traced(rewards, config.gamma, rule.trace_decay)
     if isinstance(rule, CQL):
         if tau == 0.0:
-            raise ValueError("cql has no smooth objective at temperature 0, so no fixed point is computed there")
+            raise ValueError("the fixed point of cql is computed for temperatures above 0 only, not 0")
         weight = rule.cql_weight
         return _backward(rewards, config.gamma, lambda q: _soft(q, tau), lambda y: _conservative(y, tau, weight))
     if isinstance(rule, ILQL):
@@ -122,7 +122,7 @@ def fixed_point(config: AgentConfig, texts: AllTexts, temperature: float) -> lis
 
 
 def distance(one: list[Floats], other: list[Floats]) -> float:
-    """Largest difference between two trees."""
+    """Largest absolute difference between two trees."""
     return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
 
 
@@ -148,12 +148,12 @@ def _backward(
 
 
 def _traced(rewards: list[Floats], gamma: float, decay: float) -> list[Floats]:
-    """λ-returns without correction: of what follows, λ is what μ earns and 1 - λ the maximum."""
+    """λ-returns without off-policy correction: V = λ E_μ[Q] + (1 - λ) max Q."""
     return _backward(rewards, gamma, lambda q: (1.0 - decay) * q.max(-1) + decay * q.mean(-1))
 
 
 def _conservative(target: Floats, temperature: float, weight: float) -> Floats:
-    """Least ½(Q - y)² + w(τ log Σ exp(Q/τ) - Q) under uniform μ: Q = y - w(W·π_Q - 1), by Newton-like steps."""
+    """Minimum of ½(Q - y)² + w(τ log Σ exp(Q/τ) - Q) under uniform μ: Q = y - w(W·π_Q - 1), by damped iteration."""
     words = target.shape[-1]
     step = 1.0 / (1.0 + weight * words / max(temperature, 1e-3))
     q_values = target.copy()
@@ -178,7 +178,7 @@ def _expectile(q_values: Floats, share: float) -> Floats:
 
 
 def _q_sft(rule: QSFT, gamma: float, rewards: list[Floats], words: int, env: EnvConfig) -> list[Floats]:
-    """p(a) = μ(a)w(a) + Σ_{b≠a} μ(b)(1 - w(b))/(W - 1), w = r + γ max p'/μ within [0, 1]."""
+    """p(a) = μ(a)w(a) + Σ_{b≠a} μ(b)(1 - w(b))/(W - 1), with w = r + γ max p'/μ clipped to [0, 1]."""
     every, horizon = env.reward_every or env.max_new_tokens, env.max_new_tokens
     result: list[Floats] = []
     value: Floats = np.zeros(rewards[-1].shape)
@@ -194,7 +194,7 @@ def _q_sft(rule: QSFT, gamma: float, rewards: list[Floats], words: int, env: Env
 
 
 def _iq_learn(rule: IQLearn, gamma: float, rewards: list[Floats], temperature: float) -> list[Floats]:
-    """The convex objective's minimum over tables, by Newton's cousin L-BFGS."""
+    """The minimum of the convex objective over tables, by L-BFGS."""
     tables = [torch.zeros(r.shape, dtype=torch.float64, requires_grad=True) for r in rewards]
     optimizer = torch.optim.LBFGS(
         tables, max_iter=3_000, tolerance_grad=1e-13, tolerance_change=1e-16, line_search_fn="strong_wolfe",

@@ -1,11 +1,12 @@
-"""Interpolated modified Kneser-Ney on WikiText-2: perplexity, time to fit, memory, queries a second.
+"""Interpolated modified Kneser-Ney on WikiText-2: perplexity, time to fit, memory, queries per second.
 
-Conventions: words separated by blanks as published, one <eos> a line (empty lines too), <bos> as context only,
-`<unk>` of the text an ordinary word, unigrams interpolated with the uniform distribution over all words and <eos>.
+Conventions: words are separated by spaces as published; every line ends with <eos>, empty ones too; <bos> is context
+only; `<unk>` in the text is an ordinary word; unigrams are interpolated with the uniform distribution over all words
+and <eos>.
 
     python benchmarks/kneser_ney.py --data-dir DIR [--orders 3 5] [--json FILE]
 
-DIR holds wikitext2/train.txt, valid.txt and test.txt.
+DIR contains wikitext2/train.txt, valid.txt and test.txt.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ PUBLISHED = {"train": 2_088_628, "valid": 217_646, "test": 245_569}
 
 
 def read(path: Path) -> list[list[str]]:
-    """Words of every line."""
+    """The words of every line."""
     with path.open(encoding="utf-8", newline="\n") as file:
         return [line.split() for line in file]
 
 
 def perplexity(target: NGramTarget, documents: list[np.ndarray]) -> float:
-    """Of documents with their <eos>, all lines side by side."""
+    """Perplexity of documents, <eos> included, computed for all of them in parallel."""
     by_length = sorted((np.append(d, Vocabulary.EOS) for d in documents), key=len, reverse=True)
     lengths = np.array([len(d) for d in by_length])
     table = np.full((len(by_length), lengths[0]), Vocabulary.PAD)
@@ -51,7 +52,7 @@ def perplexity(target: NGramTarget, documents: list[np.ndarray]) -> float:
 
 
 def queries_per_second(target: NGramTarget, documents: list[np.ndarray], batch: int = 1024) -> float:
-    """Median rate of batched log-probabilities in contexts of held-out text."""
+    """Median rate of batched log-probabilities on held-out text."""
     text = np.concatenate(documents)[: batch * 64]
     width = target.order
     windows = np.lib.stride_tricks.sliding_window_view(text, width)[: batch * 32]
@@ -65,7 +66,7 @@ def queries_per_second(target: NGramTarget, documents: list[np.ndarray], batch: 
 
 
 def main() -> None:
-    """Fit every order and print the table."""
+    """Fit all orders and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--orders", type=int, nargs="+", default=[2, 3, 4, 5])

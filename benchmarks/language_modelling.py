@@ -1,10 +1,10 @@
-"""Language modelling by TD: held-out perplexity against wall-clock time, learning rule beside learning rule.
+"""Language modelling by TD: held-out perplexity of all learning rules against wall-clock time.
 
     python benchmarks/language_modelling.py --data-dir FOLDER [--seconds 900] [--processes 2] [--json FILE]
 
-FOLDER/songci holds train, valid and test texts; tokens are characters, the target is an order-3 model of them, γ = 1.
-All rules have the same network, batch and time, one thread each, two side by side. The weights are those of the best
-validation perplexity, as maximum likelihood overfits before its time is up.
+FOLDER/songci contains train, valid and test texts. Tokens are characters, the target is their order-3 model, γ = 1. All
+rules have the same network, batch and time, one thread each, two runs in parallel. Test perplexity is that of the
+weights with the best validation perplexity, because maximum likelihood overfits within the time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from record import print_table, write_result
 
-# What a late reward pays for depends on where the prompt ended, which only texts without one show.
+# A delayed reward covers the tokens after the prompt, but a state does not show where the prompt ended; so no prompts.
 WHOLE_TEXTS = {"prompt_length": (0, 0), "max_new_tokens": 128, "context_length": 129}
 RULES: dict[str, dict[str, Any]] = {
     "TD, reward every token": {"loss": "soft_q"},
@@ -44,7 +44,7 @@ CORPUS_SHARE = 0.8
 
 
 def train(job: tuple[str, dict[str, Any]]) -> dict[str, Any]:
-    """One rule: its curve and its test perplexity."""
+    """Train one rule; returns its learning curve and test perplexity."""
     name, chosen = job
     torch.set_num_threads(1)
     from tokenlm.agents import DQN, Schedule, score_text
@@ -89,7 +89,7 @@ def train(job: tuple[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Perplexity and mean value over wall-clock time."""
+    """Plot perplexity and mean value over wall-clock time."""
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for row in rows:
@@ -112,7 +112,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Train every rule, print the table, write figures and picture."""
+    """Train all rules, print the table, write the results and the plot."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=900.0, help="of learning, for each rule")
@@ -125,7 +125,7 @@ def main() -> None:
     jobs = [(name, vars(chosen)) for name in chosen.rules]
     with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
         rows = pool.map(train, jobs, chunksize=1)
-    if chosen.json.exists():  # rows of rules not trained this time stay
+    if chosen.json.exists():  # keep the rows of rules that were not trained in this run
         known = {r["rule"]: r for r in json.loads(chosen.json.read_text(encoding="utf-8"))["rows"]}
         known.update({r["rule"]: r for r in rows})
         rows = [known[name] for name in RULES if name in known]

@@ -1,17 +1,17 @@
-"""Transitions trained a second and memory of an update, ours against other libraries' DQN on the same network.
+"""Transitions per second and memory of an update: ours against other libraries' DQN on the same network.
 
     python benchmarks/learner.py [--vocab-sizes 5000 50000] [--networks lstm] [--lengths 32] [--json FILE]
     python benchmarks/learner.py --device cuda
 
-A transition is one (s, a, r, s') whose TD error enters an update. Every learner draws its batches from its own replay,
-filled with the same random texts of exactly T tokens: ours as texts, the others' as windows of up to T + 1 tokens
-(`peers.py`). Our batch is 32 texts, 32·T transitions; stable-baselines3 is measured with its default batch of 32
-transitions and with as many as ours has, and both ratios are given; the other libraries have as many as ours. Where
-such a batch does not fit the limits of time and memory, it is halved until it does, and the batch column says so.
+A transition is one (s, a, r, s') whose TD error is part of an update. Every learner samples from its own replay of the
+same random texts of exactly T tokens: ours as texts, the others' as windows of up to T + 1 tokens (`peers.py`). Our
+batch is 32 texts, so 32·T transitions. stable-baselines3 is measured with its default batch of 32 transitions and with
+32·T, and both ratios are reported; the other libraries have 32·T. A batch that exceeds the limits of time or memory is
+halved until it fits; the column "batch" has the size used.
 
-Update memory: most that is taken during one update above replay, networks and moments of the optimiser, gradients
-included. Each case in a process of its own; median and quartiles of five repetitions (fewer where an update takes
-seconds). The packages of the other libraries: pip install 'tokenlm[compare]'.
+Update memory is the peak during one update beyond replay, networks and optimiser state; it includes gradients. Every
+case runs in its own process. Reports median and quartiles of five repetitions (fewer if an update takes seconds). The
+other libraries: pip install 'tokenlm[compare]'.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from measuring import in_own_process, peak_memory, rates, spread, synchronize
 from peers import PEERS, SB3, Ours, PeerLearner, Task
 from record import print_table, write_result
 
-TEXTS = 32  # in our batch
-SB3_BATCH = 32  # transitions, its default
+TEXTS = 32  # texts in our batch
+SB3_BATCH = 32  # transitions, the library's default
 RATE, MEMORY = "transitions/s", "update MiB"
 MATERIALISED = "ours, materialised"
 
 
 class Case(NamedTuple):
-    """One row: a learner, what it trains, its batch in transitions, and the limits."""
+    """One row of the table: a learner, its task, its batch in transitions, and the limits."""
 
     peer: str
     task: Task
@@ -51,14 +51,14 @@ class Case(NamedTuple):
 
 
 def measure(case: Case) -> dict[str, Any]:
-    """Rate and memory of a case."""
+    """Measure rate and memory of a case."""
     torch.set_num_threads(case.threads)
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")  # other libraries' own deprecations
     device = case.task.device
     torch.manual_seed(0)
     learner = PEERS[case.peer](case.task, case.batch)
-    learner.update(learner.least)  # the optimiser makes its moments, the kernels choose their form
+    learner.update(learner.least)  # creates the optimiser state and tunes kernels
     batch = fitting_batch(learner, case)
     if not batch:
         return {"note": f"an update takes more than {case.update_seconds:g} s or {case.update_gib:g} GiB"}
@@ -69,9 +69,9 @@ def measure(case: Case) -> dict[str, Any]:
 
 
 def fitting_batch(learner: PeerLearner, case: Case) -> int:
-    """The case's batch, or for windows half of it and so on where an update would go beyond the limits; 0 if none fits.
+    """The case's batch, for learners on windows halved until an update is within the limits; 0 if none is.
 
-    What an update would take is read off the straight line through two small ones.
+    Time and memory of a large update are extrapolated linearly from two small ones.
     """
     least, part = learner.least, SB3_BATCH
     if isinstance(learner, Ours) or case.batch <= part:
@@ -88,7 +88,7 @@ def fitting_batch(learner: PeerLearner, case: Case) -> int:
 
 
 def _cost(learner: PeerLearner, transitions: int, device: str) -> tuple[float, float]:
-    """Seconds and GiB of an update."""
+    """Seconds and memory in GiB of an update."""
     forget_gradients(learner)
     gib = peak_memory(lambda: learner.update(transitions), device) / 1024
     return min(_update_seconds(learner, transitions, device) for _ in range(2)), gib
@@ -103,13 +103,13 @@ def _update_seconds(learner: PeerLearner, transitions: int, device: str) -> floa
 
 
 def forget_gradients(learner: PeerLearner) -> None:
-    """So that they count as memory of the update that makes them."""
+    """Free the gradients, so that they count as memory of the next update."""
     for parameter in learner.parameters():
         parameter.grad = None
 
 
 def row_of(case: Case, result: dict[str, Any]) -> dict[str, Any]:
-    """A line of the table, without its ratios."""
+    """A row of the table, without ratios."""
     return {
         "network": case.task.network, "T": case.task.length, "V": case.task.vocab_size, "learner": case.peer,
         "batch": result.get("batch", case.batch), RATE: result.get(RATE), "25 %": result.get("25 %"),
@@ -119,7 +119,7 @@ def row_of(case: Case, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each row against stable-baselines3 with both batches and the materialised form, of the same task."""
+    """Add the ratios to stable-baselines3 with both batches and to the materialised form, on the same task."""
     default, large = f"× SB3, batch {SB3_BATCH}", "× SB3, largest batch"
     lines = []
     for row in rows:
@@ -143,7 +143,7 @@ def _ratio(row: dict[str, Any], other: dict[str, Any] | None, name: str) -> floa
 
 
 def cases(chosen: argparse.Namespace) -> list[Case]:
-    """All rows asked for."""
+    """All cases of the chosen arguments."""
     limits = (chosen.seconds, chosen.update_seconds, chosen.update_gib, chosen.threads)
     found = []
     for network in chosen.networks:
@@ -157,7 +157,7 @@ def cases(chosen: argparse.Namespace) -> list[Case]:
 
 
 def package_versions() -> dict[str, str | None]:
-    """Of the libraries compared with; None where one is missing."""
+    """Versions of the other libraries; None if one is not installed."""
     found: dict[str, str | None] = {}
     for name in ("stable-baselines3", "tianshou", "torchrl", "tensordict"):
         try:
@@ -168,7 +168,7 @@ def package_versions() -> dict[str, str | None]:
 
 
 def main() -> None:
-    """Measure every case."""
+    """Measure all cases."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--vocab-sizes", type=int, nargs="+", default=[200, 1_000, 5_000, 50_000])
     parser.add_argument("--networks", nargs="+", default=["lstm", "transformer"], choices=["lstm", "transformer"])

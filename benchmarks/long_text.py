@@ -1,10 +1,10 @@
-"""What an update takes of memory and time on long text: LSTM whole and in chunks, attention full and within a window.
+"""Memory and time of an update on long texts: LSTM with and without chunks, attention with and without a window.
 
     python benchmarks/long_text.py [--json FILE] [--png FILE] [--device cpu] [--lengths 256 1024 4096]
 
-One update of the soft DQN (both networks, forward, backward, optimiser) on a batch of episodes that are all of length
-T. Every row is measured in a process of its own: the most memory taken at any time above what weights, optimiser and
-replay take, in the second update and in the third; and transitions a second over the updates after that.
+Measures updates of the soft DQN (both networks, forward, backward, optimiser) on episodes of T tokens. Every row runs
+in its own process. Reports the peak memory of the second and third update beyond weights, optimiser and replay, and the
+transitions per second of later updates.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Work = tuple[str, int, int, str, int, float]
 
 
 def measure(work: Work) -> dict[str, Any]:
-    """Memory and rate of one variant at one length."""
+    """Measure memory and rate of one variant at one length."""
     name, length, batch, device, threads, seconds = work
     torch.set_num_threads(threads)
     kind = str(VARIANTS[name]["name"])
     case = Case(kind, VOCAB_SIZE, length, batch)
     _, update = make_update(case, device, network=VARIANTS[name])
-    update()  # gradients and moments exist from now on
+    update()  # allocates gradients and optimiser state
     peaks = [peak_memory(update, device) for _ in range(2)]
     return {
         "peak MiB": max(peaks),
@@ -50,7 +50,7 @@ def measure(work: Work) -> dict[str, Any]:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Memory and rate against the length of the text."""
+    """Plot memory and rate against the length of the text."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -68,7 +68,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure, print, plot, write."""
+    """Measure all variants and lengths; print, plot and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--png", type=Path)

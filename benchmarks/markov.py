@@ -1,11 +1,11 @@
-"""`TokenLM-Markov-v0` against the clock: how near the most likely text the agent comes, with and without a corpus.
+"""Score on `TokenLM-Markov-v0` against wall-clock time, with and without a corpus.
 
     python benchmarks/markov.py [--seeds 5] [--processes 2] [--json FILE]
 
-Four classes that are never mixed: dense reward or reward at the end, with the corpus (half of every batch are texts
-sampled from p*) or from rewards alone. Then what each part is worth, from rewards alone. One thread for each run,
-`processes` of them side by side; ablations have 80 seconds each, "nothing" among them.
-Figures: greedy normalized score against the exact optimum.
+There are four separate classes: dense reward or reward at the end, with the corpus (half of every batch are texts
+sampled from p*) or from rewards alone. Then ablations from rewards alone, 80 seconds each; "nothing" is the run without
+ablation. Every run has one thread, and `processes` of them run in parallel. The score is the greedy normalised score
+against the exact optimum.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ CHECKS = 15
 
 
 def train(job: tuple[str, str | None, int]) -> dict[str, Any]:
-    """One run: its curve of scores over seconds."""
+    """One run; returns its curve of scores over seconds."""
     name, ablation, seed = job
     torch.set_num_threads(1)
     from tokenlm.agents import DQN
@@ -86,7 +86,7 @@ def train(job: tuple[str, str | None, int]) -> dict[str, Any]:
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A line for each class and ablation."""
+    """One row for each class and ablation."""
     lines = []
     for name, ablation in dict.fromkeys((r["class"], r["without"]) for r in rows):
         group = [r for r in rows if (r["class"], r["without"]) == (name, ablation)]
@@ -105,7 +105,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Run all classes and ablations, print the table, write the figures."""
+    """Run all classes and ablations, print the table, write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--ablation-seeds", type=int, default=1)
@@ -120,14 +120,14 @@ def main() -> None:
         jobs += [(FULL, change, seed) for change in ABLATIONS for seed in range(chosen.ablation_seeds)]
     with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
         rows = pool.map(train, jobs, chunksize=1)
-    if chosen.json.exists():  # what is not run this time stays
+    if chosen.json.exists():  # keep the rows that were not run this time
         kept = json.loads(chosen.json.read_text(encoding="utf-8"))["settings"]["runs"]
         new = {(row["class"], row["without"]) for row in rows}
         rows = [*rows, *(row for row in kept if (row["class"], row["without"]) not in new)]
         rows.sort(key=lambda row: (row["without"] != "-", list(CLASSES).index(row["class"])))
     lines = summary(rows)
     write_result(chosen.json, lines, runs=rows, threads=1, processes=chosen.processes)
-    # The two classes are not comparable, so they never stand in one table.
+    # The classes are not comparable, so each has its own table.
     for corpus in (True, False):
         group = [line for line in lines if ("with the corpus" in line["class"]) == corpus]
         if group:

@@ -1,4 +1,4 @@
-"""How a case is measured: in a process of its own, its peak memory reset, several repetitions."""
+"""Measurement of benchmark cases: own process, peak memory, repetitions."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ import numpy as np
 import torch
 
 REPETITIONS = 5
-DISTURBED = 0.1  # cores that other processes may use before a row says so
+DISTURBED = 0.1  # cores used by other processes, above which a row has a note
 
 
 def in_own_process(function: Callable[[Any], dict[str, Any]], case: Any, seconds: float) -> dict[str, Any]:
-    """`function(case)` in a process of its own, so that its memory is its own and a limit can be kept.
+    """Run `function(case)` in its own process, so that its memory can be measured and its time limited.
 
     Args:
-        function: of a module; what it returns must pickle.
+        function: at the top level of a module; its result must be picklable.
         case: its argument.
-        seconds: limit after which the process is ended.
+        seconds: time limit, after which the process is killed.
 
-    Returns: what the function does; {"note": why} where it needs more time, fails, or misses a package. The note also
-        says where other processes were busy meanwhile: threads that wait for each other at every small product lose
-        far more than the share of the processor they do not get, so such a row is worth nothing.
+    Returns: the result of the function, or {"note": reason} if it exceeds the limit, fails, or needs a missing package.
+        The note also reports CPU use by other processes. Such a row is unreliable: threads synchronise after every
+        small product, so they lose far more time than the others use.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "stable_baselines3", "tokenlm.agents"])
@@ -39,7 +39,7 @@ def in_own_process(function: Callable[[Any], dict[str, Any]], case: Any, seconds
     try:
         answered = receiver.poll(seconds)
         result: dict[str, Any] = receiver.recv() if answered else {"note": f"more than {seconds:.0f} s"}
-    except EOFError:  # ended by the system, most often for its memory
+    except EOFError:  # killed by the system, usually because of its memory
         process.join()
         result = {"note": f"ended with exit code {process.exitcode}"}
     process.join(10 if answered else 0)
@@ -65,24 +65,24 @@ def _answer(sender: Connection, function: Callable[[Any], dict[str, Any]], case:
 
 
 def _others_seconds() -> float:
-    """Processor seconds that other processes than this one have used, all cores together; 0 where not known."""
+    """CPU seconds used by all other processes, summed over cores; 0 if unknown."""
     try:
         fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
     except OSError:
         return 0.0
     ticks = [int(field) for field in fields]
-    busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # all but idle and waiting for the disk
+    busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # all but idle and I/O wait
     return busy - sum(os.times()[:2])
 
 
 def synchronize(device: str) -> None:
-    """Wait for the GPU, so that a clock measures its work."""
+    """Synchronise a GPU, for time measurements."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 
 
 def peak_memory(work: Callable[[], None], device: str) -> float:
-    """Most memory taken at any time while `work` runs, above what was taken before, in MiB; nan where not known."""
+    """Peak memory while `work` runs beyond the memory before it, in MiB; nan if unknown."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
@@ -91,8 +91,8 @@ def peak_memory(work: Callable[[], None], device: str) -> float:
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free already would hide what the work takes
-        # Linux: resets the peak, which otherwise covers all that the process did before (and its parent).
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # memory kept by the allocator would hide allocations of `work`
+        # Linux: resets the peak, which otherwise includes everything before (and the parent process).
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
         work()
@@ -103,16 +103,16 @@ def peak_memory(work: Callable[[], None], device: str) -> float:
 
 
 def _resident(field: str) -> int:
-    """KiB of a field of /proc/self/status."""
+    """A field of /proc/self/status, in KiB."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def rates(work: Callable[[], None], units: int, seconds: float, device: str) -> list[float]:
-    """Units of `work` a second, in five repetitions that take `seconds` together.
+    """Units of `work` per second, in five repetitions that take `seconds` in total.
 
-    Where a single call takes longer than a repetition should, there are as many as fit three times `seconds`, at
-    least one.
+    If a single call takes longer than a fifth of that, there are as many repetitions as fit into 3·`seconds`, at least
+    one.
     """
     synchronize(device)
     began = time.perf_counter()
@@ -132,6 +132,6 @@ def rates(work: Callable[[], None], units: int, seconds: float, device: str) -> 
 
 
 def spread(found: list[float], name: str) -> dict[str, float | int]:
-    """Median and quartiles, as columns."""
+    """Median and quartiles, as columns of a row."""
     low, middle, high = np.percentile(found, [25, 50, 75])
     return {name: float(middle), "25 %": float(low), "75 %": float(high), "repetitions": len(found)}

@@ -2,9 +2,9 @@
 
     python benchmarks/oracle.py [--json FILE]
 
-Random Markov chains, exactly 16 tokens: the best text, soft values at τ = ½ and the exact return of a random policy;
-then soft values at τ = ½ of texts that end with `<eos>` and have no limit, by soft value iteration. Each size in a
-process of its own, so that its peak memory is its own.
+On random Markov chains with texts of exactly 16 tokens: the best text, soft values at τ = ½ and the exact return of the
+uniform policy; then soft values at τ = ½ of texts that end with `<eos>` and have no limit, by soft value iteration.
+Each size runs in its own process, for its peak memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIZES = ((200, 2), (200, 3), (2_000, 2), (10_000, 2))
 
 
 def measure(size: tuple[int, int]) -> dict[str, Any]:
-    """Seconds and peak memory of one size."""
+    """Measure seconds and peak memory of one size."""
     from tokenlm.envs import EnvConfig, Oracle, World
 
     vocab_size, order = size
@@ -45,7 +45,7 @@ def measure(size: tuple[int, int]) -> dict[str, Any]:
     ending = EnvConfig(
         target="markov", vocab_size=vocab_size, order=order, max_new_tokens=16, context_length=17, prompt_length=(0, 0)
     )
-    del world, oracle  # two worlds at a time would be counted twice
+    del world, oracle  # so that peak memory does not include two worlds
     unlimited = Oracle(World(ending), ending)
     ready = time.perf_counter()
     unlimited.optimal_value(start, temperature=0.5)
@@ -67,7 +67,7 @@ def measure(size: tuple[int, int]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure every size."""
+    """Measure all sizes."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "oracle.json")
     chosen = parser.parse_args()

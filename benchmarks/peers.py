@@ -1,7 +1,7 @@
-"""DQN learners with one interface: other libraries' on windows, the same algorithm on ours, and our own.
+"""DQN learners with one interface: those of other libraries on windows, and ours on whole texts.
 
-All have the same network (`windows.NETWORKS`), the plain DQN target, Adam and a target network that is copied every
-80,000 transitions trained, as stable-baselines3 does by default (10,000 steps, 8 transitions each).
+All have the same network (`windows.NETWORKS`), the plain DQN target, Adam, and a target network that is copied every
+80,000 trained transitions, the default of stable-baselines3 (10,000 steps with 8 transitions each).
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from windows import HIDDEN, NETWORKS, RandomEpisodes, WindowQNetwork, WindowRead
 LEARNING_RATE = 1e-4
 GAMMA = 0.99
 MAX_GRAD_NORM = 10.0
-TARGET_TRANSITIONS = 80_000  # trained between two copies of the target network
+TARGET_TRANSITIONS = 80_000  # trained transitions between copies into the target network
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained.
+    """Network, sizes and device of a comparison.
 
     Args:
         network: "lstm" or "transformer".
         vocab_size: V.
-        length: T, actions in an episode.
+        length: T, actions per episode.
         device: "cpu" or "cuda".
-        episodes: in the replay.
+        episodes: episodes in the replay.
     """
 
     network: str
@@ -56,20 +56,20 @@ class Task:
 
     @property
     def window(self) -> int:
-        """Tokens in an observation."""
+        """Tokens per observation."""
         return self.length + 1
 
     def draw(self) -> RandomEpisodes:
-        """What is in the replay."""
+        """The episodes in the replay."""
         return RandomEpisodes.draw(self.episodes, self.length, self.vocab_size)
 
 
 class PeerLearner:
-    """Something that trains on a batch of its own replay.
+    """A learner with its own replay.
 
     Args:
-        task: what is trained.
-        batch: transitions of an update, as they decide how often the target network is copied.
+        task: network, sizes and device.
+        batch: transitions per update; determines how often the target network is copied.
     """
 
     def __init__(self, task: Task, batch: int) -> None:
@@ -78,33 +78,33 @@ class PeerLearner:
 
     @property
     def least(self) -> int:
-        """Transitions of the smallest update."""
+        """Fewest transitions of an update."""
         return 2
 
     def update(self, transitions: int) -> None:
-        """One update on that many transitions."""
+        """Make one update on the given number of transitions."""
         raise NotImplementedError
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """What is trained."""
+        """The trained parameters."""
         raise NotImplementedError
 
 
 class WindowFeatures(BaseFeaturesExtractor):
-    """What stable-baselines3's DQN reads observations with; its own linear layer of V outputs comes behind."""
+    """Features extractor for stable-baselines3's DQN, which adds its own linear layer with V outputs."""
 
     def __init__(self, observation_space: gym.Space, network: str, vocab_size: int, window: int) -> None:
         super().__init__(observation_space, HIDDEN)
         self.reader = WindowReader(network, vocab_size, window)
 
     def forward(self, observations: Tensor) -> Tensor:
-        """(B, T + 1) ids, which stable-baselines3 has turned to floats -> (B, 256)."""
+        """(B, T + 1) ids, as floats from stable-baselines3 -> (B, 256)."""
         hidden: Tensor = self.reader(observations)
         return hidden
 
 
 def sb3_dqn(env: Any, task: Task, **settings: Any) -> SB3DQN:
-    """stable-baselines3's DQN with the benchmark's network; everything else is its default or in `settings`."""
+    """stable-baselines3's DQN with the benchmark's network and `settings`; all else has the library's defaults."""
     policy = {
         "features_extractor_class": WindowFeatures,
         "features_extractor_kwargs": {
@@ -118,7 +118,7 @@ def sb3_dqn(env: Any, task: Task, **settings: Any) -> SB3DQN:
 
 
 class _SpacesOnly(gym.Env[Any, Any]):
-    """An environment that is never stepped: its replay is filled from outside."""
+    """An environment that is never stepped, because the benchmark fills the replay."""
 
     def __init__(self, task: Task) -> None:
         self.observation_space, self.action_space = spaces(task.vocab_size, task.length)
@@ -153,7 +153,7 @@ class StableBaselines3(PeerLearner):
 
 
 class CleanRL(PeerLearner):
-    """The algorithm of CleanRL's `dqn.py`, with the replay of windows that it uses (stable-baselines3's)."""
+    """The algorithm of CleanRL's `dqn.py`, with the same replay as there, that of stable-baselines3."""
 
     def __init__(self, task: Task, batch: int, replay: ReplayBuffer | None = None) -> None:
         super().__init__(task, batch)
@@ -203,7 +203,7 @@ class Tianshou(PeerLearner):
         from tianshou.data import ReplayBuffer as TianshouReplay
 
         class Model(nn.Module):
-            """What Tianshou calls: (observations, state, info) -> (values, state)."""
+            """Tianshou's interface: (observations, state, info) -> (values, state)."""
 
             def __init__(self) -> None:
                 super().__init__()
@@ -290,9 +290,9 @@ class Ours(PeerLearner):
     """`tokenlm`'s learner on whole episodes.
 
     Args:
-        task: what is trained.
-        batch: transitions of an update.
-        settings: of `AgentConfig`, over those of the comparison.
+        task: network, sizes and device.
+        batch: transitions per update.
+        settings: of `AgentConfig`; they replace those of `our_settings`.
     """
 
     def __init__(self, task: Task, batch: int, **settings: Any) -> None:
@@ -309,7 +309,7 @@ class Ours(PeerLearner):
 
     @property
     def least(self) -> int:
-        """One episode."""
+        """See `PeerLearner`: one episode."""
         return self.task.length
 
     def update(self, transitions: int) -> None:
@@ -317,7 +317,7 @@ class Ours(PeerLearner):
         self.train(self.replay.rows(torch.randint(self.task.episodes, (transitions // self.task.length,))))
 
     def train(self, batch: EpisodeBatch) -> None:
-        """One update on a batch."""
+        """Make one update on a batch of episodes."""
         self.learner.update(batch, 0.0)
 
     def parameters(self) -> Iterable[nn.Parameter]:
@@ -326,7 +326,7 @@ class Ours(PeerLearner):
 
 
 def our_settings(network: str, copy_every: int) -> dict[str, Any]:
-    """`AgentConfig` of the comparison: what the peers have, so that only the form of the update differs."""
+    """Settings of `AgentConfig` that equal those of the other libraries, so that only the implementation differs."""
     return {
         "network": NETWORKS[network], "loss": "dqn", "gamma": GAMMA, "bound_values": False, "corpus_share": 0.0,
         "learning_rate": Schedule(LEARNING_RATE, LEARNING_RATE), "max_grad_norm": MAX_GRAD_NORM,
@@ -335,7 +335,7 @@ def our_settings(network: str, copy_every: int) -> dict[str, Any]:
 
 
 class Materialised(Ours):
-    """Our network in parallel over the text, but all (B, T, V) action values of both networks in memory."""
+    """Ours with one causal pass per text, but with all (B, T, V) action values of both networks in memory."""
 
     def train(self, batch: EpisodeBatch) -> None:
         """See `Ours`."""

@@ -1,4 +1,4 @@
-"""The run of `make train`, recorded: figures, curve and samples for the README.
+"""Records the run of `make train`: results, plot and samples for the README.
 
     python benchmarks/quickstart.py [--output FOLDER]
 
@@ -20,7 +20,7 @@ from record import print_table, write_result
 
 
 def main() -> None:
-    """Train, then copy what the README shows."""
+    """Train, then copy the files that the README shows."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "quickstart")
     chosen = parser.parse_args()

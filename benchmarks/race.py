@@ -1,4 +1,4 @@
-"""A race, recorded: `tokenlm race` with its table, curves and figures put beside the other results.
+"""Records a race: runs `tokenlm race` and copies table, plot and results to the other results.
 
 python benchmarks/race.py race-markov [--FIELD VALUE …]
 """
@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Race, then keep what a reader needs."""
+    """Run the race, then write its result and copy its plot."""
     config = parse_race(sys.argv[1:])
     race = Race(config)
     result = race.run()

@@ -1,4 +1,4 @@
-"""Writes the README's tables from the committed results, so that no figure stands there without its source.
+"""Writes the README's tables from the committed results, so that every number has a source.
 
 python benchmarks/readme.py
 """
@@ -25,7 +25,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 def quickstart_table() -> str:
-    """What the quickstart run ended with."""
+    """The final results of the quickstart run."""
     result = load("quickstart/result.json")
     summary, hardware = result["rows"][0], result["hardware"]
     lines = [
@@ -48,7 +48,7 @@ def quickstart_table() -> str:
 
 
 def rules_table() -> str:
-    """Rule, what it is, and how far from its fixed point it ended."""
+    """Each rule, its description, and its distance from the fixed point."""
     result = load("rules.json")
     names = [name for name in result["rows"][0] if name != "rule"]
     lines = ["| rule | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
@@ -59,7 +59,7 @@ def rules_table() -> str:
 
 
 def markov_table() -> str:
-    """The two classes of the race against the clock, each in a table of its own, and the ablations."""
+    """The results of `markov.py`: one table for each class, and the ablations."""
     result = load("markov.json")
     names = ["seeds", "score, median", "lowest", "seconds", "env steps", "distinct tokens"]
     groups = {
@@ -85,7 +85,7 @@ def markov_table() -> str:
 
 
 def language_modelling_table() -> str:
-    """Perplexities of every rule after equal time."""
+    """Perplexities of all rules after equal time."""
     result = load("language_modelling.json")
     lines = ["| rule | test perplexity | × maximum likelihood | transitions |", "|---|---|---|---|"]
     for row in result["rows"]:
@@ -101,7 +101,7 @@ def language_modelling_table() -> str:
 
 
 def environment_table() -> str:
-    """Environment steps a second against Gymnasium's vector environments and the bare copy."""
+    """Environment steps per second, compared with Gymnasium's vector environments and the copy."""
     result = load("environment.json")
     worlds = list(dict.fromkeys(row["world"] for row in result["rows"]))
     sizes = [n for n in dict.fromkeys(row["num_envs"] for row in result["rows"]) if n in (1, 64, 1024, 16384)]
@@ -125,7 +125,7 @@ def environment_table() -> str:
 
 
 def learner_table() -> str:
-    """Transitions trained a second, LSTM, T = 32, beside stable-baselines3 with its own batch."""
+    """Transitions per second, LSTM, T = 32, compared with stable-baselines3 with its default batch."""
     result = load("learner.json")
     rows = [row for row in result["rows"] if row["network"] == "lstm" and row["T"] == 32]
     sizes = list(dict.fromkeys(row["V"] for row in rows))
@@ -150,7 +150,7 @@ def learner_table() -> str:
 
 
 def end_to_end_table() -> str:
-    """Environment steps a second of acting and learning together."""
+    """Environment steps per second of training."""
     result = load("end_to_end.json")
     sizes = list(dict.fromkeys(row["asked V"] for row in result["rows"]))
     lines = [
@@ -171,7 +171,7 @@ def end_to_end_table() -> str:
 
 
 def scaling_table() -> str:
-    """Which share of what the machine can do an update reaches, against the vocabulary."""
+    """Fraction of the roofline that an update reaches, against the vocabulary size."""
     result = load("scaling.json")
     rows = [row for row in result["rows"] if (row["T"], row["batch"]) == (32, 32)]
     sizes = sorted({row["V"] for row in rows})
@@ -186,7 +186,7 @@ def scaling_table() -> str:
 
 
 def acting_table() -> str:
-    """Tokens a second against the length of the prefix."""
+    """Tokens per second against the length of the prefix."""
     result = load("acting.json")
     rows = [row for row in result["rows"] if "prefix" in row]
     prefixes = list(dict.fromkeys(row["prefix"] for row in rows))
@@ -200,16 +200,16 @@ def acting_table() -> str:
 
 
 def race_table(name: str) -> str:
-    """The tables that a race wrote itself."""
+    """The tables of a race's own report."""
     result = load(f"race-{name}.json")
     return result["settings"]["table"].rstrip() + _source(result, "Settings, trials and spread are in the JSON beside")
 
 
-_BESIDE = {"perplexity": ("distinct_2",), "chrf": ("bleu",)}  # figures that keep another one honest
+_BESIDE = {"perplexity": ("distinct_2",), "chrf": ("bleu",)}  # metrics shown together with another
 
 
 def tasks_table() -> str:
-    """Each task on real data, beside maximum likelihood on the same network."""
+    """Results of all tasks on real data, compared with maximum likelihood on the same network."""
     result = load("tasks.json")
     learners = list(dict.fromkeys(row["learner"] for row in result["rows"]))
     lines = ["| data | figure | " + " | ".join(learners) + " |", "|---" * (len(learners) + 2) + "|"]
@@ -217,7 +217,7 @@ def tasks_table() -> str:
         rows = [_find(result, dataset=dataset, learner=name) for name in learners]
         first = next(row for row in rows if row)
         for shown in (figure, *_BESIDE.get(figure, ())):
-            if not all(row[shown] for row in rows if row):  # BLEU counts runs of four words: of three it says nothing
+            if not all(row[shown] for row in rows if row):  # BLEU is 0 for texts shorter than four words
                 continue
             cells = ["-" if row is None else _with_spread(row, shown) for row in rows]
             what = f"{dataset}, {first['seconds']:g} s, {first['seeds']} seeds"
@@ -261,7 +261,7 @@ def _thousands(value: float) -> str:
 
 
 def _source(result: dict[str, Any], text: str) -> str:
-    """What a table shows, and how it was measured."""
+    """The caption of a table: its content, hardware and command."""
     hardware, threads = result["hardware"], result["settings"].get("threads")
     where = hardware["gpu"] or f"{hardware['cores']} cores of {hardware['processor']}"
     used = f", {threads} threads" if threads else ""
@@ -290,7 +290,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
 
 
 def main() -> None:
-    """Fill the text between the markers."""
+    """Replace the text between the markers."""
     text = README.read_text(encoding="utf-8")
     for name, table in SECTIONS.items():
         try:

@@ -1,4 +1,4 @@
-"""What every benchmark writes: a table to read and a JSON file that says how it came about."""
+"""Output of all benchmarks: a Markdown table, and a JSON file with results and provenance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("tokenlm", "torch", "numpy", "gymnasium", "stable-baselines3", "sb3-
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory and GPU of this machine."""
+    """CPU, cores, memory and GPU of this machine."""
     gpu = None
     if "torch" in sys.modules:
         import torch
@@ -42,7 +42,7 @@ def hardware() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that matter."""
+    """Versions of Python and of the packages that affect results."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -53,7 +53,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit that is checked out, with "+" where files differ from it."""
+    """The commit that is checked out, with "+" if files differ from it."""
     here = Path(__file__).parent
     try:
         head = subprocess.run(
@@ -67,12 +67,12 @@ def commit() -> str | None:
     return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-COMMIT = commit()  # as the script began; what it writes may change files under version control
+COMMIT = commit()  # at the start, because the script may change files under version control
 
 
 def write_result(path: Path | str, rows: list[dict[str, Any]], **settings: Any) -> None:
-    """Rows of figures with command, commit, hardware, versions and settings (seeds among them)."""
-    # Where somebody keeps data or results is nobody else's concern.
+    """Write rows of results with command, commit, hardware, versions and settings, including seeds."""
+    # Results do not contain local paths.
     words = [Path(sys.argv[0]).name, *("FOLDER" if Path(word).is_dir() else word for word in sys.argv[1:])]
     result = {
         "command": "python benchmarks/" + shlex.join(words),
@@ -87,7 +87,7 @@ def write_result(path: Path | str, rows: list[dict[str, Any]], **settings: Any) 
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """Rows as a Markdown table."""
+    """Print rows as a Markdown table."""
     names = list(rows[0])
     cells = [[_text(row[name]) for name in names] for row in rows]
     widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(names)]

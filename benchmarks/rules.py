@@ -1,10 +1,10 @@
-"""Every learning rule against its exact fixed point on `TokenLM-Tiny-v0`, with a table for a network.
+"""Distance of all learning rules from their exact fixed points on `TokenLM-Tiny-v0`, with tabular networks.
 
     python benchmarks/rules.py [--updates 4000] [--processes 2] [--json FILE]
 
-Data: all 81 texts at every update. Figures: the largest |learned - exact| over all prefixes and actions, in nats. The
-exact value is Q* except for rules that end elsewhere by design (cross_entropy, q_sft, iq_learn, cql, ilql, pqn), whose
-own fixed point is computed (`benchmarks/fixed_points.py`).
+Every update is on all 81 texts. Reports the largest |learned - exact| over all prefixes and actions, in nats. The exact
+value is Q*, except for rules with a different fixed point by design (cross_entropy, q_sft, iq_learn, cql, ilql, pqn);
+see `benchmarks/fixed_points.py`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TEMPERATURES = (0.0, 0.5, 1.0)
 
 
 def final_error(job: tuple[str, int, float, int]) -> float | None:
-    """Distance from the fixed point after training; None where the rule is not defined at the temperature."""
+    """Distance from the fixed point after training; None if the rule is not defined at this temperature."""
     name, every, temperature, updates = job
     torch.set_num_threads(1)
     import gymnasium as gym
@@ -71,7 +71,7 @@ def final_error(job: tuple[str, int, float, int]) -> float | None:
 
 
 def main() -> None:
-    """Train every rule in every setting."""
+    """Train all rules in all settings."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--updates", type=int, default=4_000)
     parser.add_argument("--processes", type=int, default=2)

@@ -1,11 +1,10 @@
-"""What a transition costs, against vocabulary, length and batch, and how far that is from what the machine can do.
+"""Cost of a transition against vocabulary size, length and batch size, compared with a roofline model.
 
     python benchmarks/scaling.py [--json FILE] [--png FILE] [--device cuda]
 
-The roofline: an update can take no less time than its counted floating-point operations at the rate of a large matrix
-product, plus the bytes that optimiser and target network must move at the rate of a large copy; both rates are
-measured in the same run. Counted are operations of the mathematics: products that are made again to save memory are
-work done, but not counted.
+The roofline is a lower bound of the time of an update: its floating-point operations at the measured rate of a large
+matrix product, plus the bytes that optimiser and target network move at the measured rate of a large copy. Operations
+that are recomputed to save memory are not counted.
 """
 
 from __future__ import annotations
@@ -36,40 +35,40 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def flops(case: Case, loss: str) -> float:
-    """Floating-point operations of one update, an addition and a multiplication counting as two."""
+    """Floating-point operations of one update; a multiply-add counts as two."""
     size, positions = NETWORKS[case.network], case.batch * (case.length + 1)
     width = size["hidden_size"]
     if case.network == "lstm":
         body = 2 * 4 * width * (size["embedding_size"] + width)
-    else:  # 12 D² weights a block, and a causal product of queries with keys and of their weights with values
+    else:  # 12 D² weights per block, and causal attention: queries with keys, weights with values
         body = size["num_layers"] * (2 * 12 * width**2 + 2 * 2 * width * (case.length + 1) / 2)
-    # Forward and backward of the online network are three passes, the target network is a fourth.
+    # Forward and backward of the online network cost three passes, the target network one.
     head = 2 * width * case.vocab_size * case.transitions
-    # dqn: the target's maximum. soft_q: the online network's log-sum-exp, in both directions.
+    # Over all V: for dqn the target's maximum; for soft_q the online log-sum-exp, forward and backward, as well.
     return 4 * body * positions + (head if loss == "dqn" else 3 * head)
 
 
 def bytes_moved(case: Case, settings: dict[str, Any], sizes: dict[str, int]) -> float:
-    """Bytes that one update reads and writes beside its products: gradients, clipping, Adam, target network.
+    """Bytes that one update moves outside of matrix products: gradients, clipping, Adam, target network.
 
     Args:
-        case: what is trained on.
+        case: sizes of the update.
         settings: of the learner.
-        sizes: numbers in each parameter, by name.
+        sizes: number of entries of each parameter, by name.
     """
     total = 0.0
     for name, size in sizes.items():
         touched = size
         if settings.get("optimizer") == "sparse_adam" and name in ("embedding.weight", "head.weight"):
             touched = size * min(1.0, case.transitions / case.vocab_size)
-        # A gradient is written, read for its norm, scaled; Adam reads four arrays and writes three.
+        # The gradient is written, read for its norm, and scaled; Adam reads four arrays and writes three.
         total += 4 * touched * (1 + 1 + 2 + 7)
-        total += 4 * size * 3  # the target network follows: two read, one written
+        total += 4 * size * 3  # the update of the target network reads two arrays and writes one
     return total
 
 
 def seconds_each(run: Callable[[], Any], device: torch.device, least: float, repetitions: int) -> list[float]:
-    """Seconds of one call, `repetitions` times, each over `least` seconds of calls."""
+    """Seconds per call, measured `repetitions` times over at least `least` seconds of calls."""
 
     def wait() -> None:
         if device.type == "cuda":
@@ -90,12 +89,12 @@ def seconds_each(run: Callable[[], Any], device: torch.device, least: float, rep
 
 
 def ceilings(device: torch.device) -> dict[str, float]:
-    """Measured operations a second of a large matrix product, and bytes a second of a large copy."""
+    """Measured operations per second of a large matrix product, and bytes per second of a large copy."""
     side = 8_192 if device.type == "cuda" else 2_048
     found = {}
     for name, dtype in DTYPES.items():
         if dtype not in (torch.float32, resolve_precision("auto", device)):
-            continue  # imitated: a product takes half a minute, and no update uses it
+            continue  # an emulated product takes half a minute, and no update uses it
         a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
         out = torch.empty_like(a)
         times = seconds_each(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), device, 0.3, 5)
@@ -107,7 +106,7 @@ def ceilings(device: torch.device) -> dict[str, float]:
 
 
 def measure(case: Case, name: str, device: torch.device, ceiling: dict[str, float], repetitions: int) -> dict[str, Any]:
-    """One row."""
+    """Measure one row of the table."""
     settings = SETTINGS[name]
     learner, update = make_update(case, device, **settings)
     times = seconds_each(update, device, 0.5, repetitions)
@@ -132,7 +131,7 @@ def measure(case: Case, name: str, device: torch.device, ceiling: dict[str, floa
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Cost of a transition against each of the three sizes, measured and least."""
+    """Plot the cost of a transition against each of the three sizes, measured and by the roofline."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -163,7 +162,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure, print, plot, write."""
+    """Measure all cases; print, plot and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--png", type=Path)

@@ -1,11 +1,11 @@
-"""The four tasks on real data: value learning beside maximum likelihood, same network, same wall-clock time.
+"""The four tasks on real data: value learning and maximum likelihood, with equal networks and wall-clock time.
 
     python benchmarks/tasks.py --data-dir FOLDER [--seconds 120] [--seeds 2] [--datasets thucnews hotel …] [--json FILE]
 
-FOLDER holds thucnews, hotel, tatoeba-en-zh, chat-zh and songci, each with train, valid and test files. Every learner
-has the same network and seconds, one thread each, two side by side; the weights kept are those with the best validation
-figure, for maximum likelihood overfits before its time is up. Figures are means over seeds, and `sd` is what the seeds
-differ by in the figure validated. Rows that are not run again stay.
+FOLDER contains thucnews, hotel, tatoeba-en-zh, chat-zh and songci, each with train, valid and test files. All learners
+have the same network and time, one thread each, two runs in parallel. Test results are those of the weights with the
+best validation metric, because maximum likelihood overfits within the time. Results are means over seeds, and `sd` is
+the standard deviation of the validation metric over seeds. Rows that are not run again stay in the file.
 """
 
 from __future__ import annotations
@@ -24,13 +24,11 @@ import torch
 from record import print_table, write_result
 
 CHECKS = 12
-VALIDATED = (
-    2_000  # pairs that a check during training looks at; files may be sorted, so that few would not stand for all
-)
+VALIDATED = 2_000  # pairs per validation; files may be sorted, so that the first few would not be representative
 VALIDATED_DOCUMENTS = 400
 CLASSES: dict[str, Any] = {"task": "classification", "target": "reference", "tokenizer": "char"}
 LABELLED: dict[str, Any] = {"figure": "accuracy", "agent": {"batch_size": 128}}
-# Of thousands of words the head has far to go, for every learner alike.
+# The rows of a head over thousands of words need a higher learning rate, for all learners.
 WORDED: dict[str, Any] = {"head_rate": 10.0}
 DATASETS: dict[str, dict[str, Any]] = {
     "thucnews": {"env": {**CLASSES, "context_length": 40}, **LABELLED},
@@ -48,7 +46,7 @@ DATASETS: dict[str, dict[str, Any]] = {
             "context_length": 64, "max_new_tokens": 3, "reverse": True,
         },
         "folder": "tatoeba-en-zh", "figure": "chrf", "network": {"name": "seq2seq_lstm"},
-        "agent": WORDED | {"batch_size": 128},  # better for maximum likelihood too, once it has minutes
+        "agent": WORDED | {"batch_size": 128},  # with minutes of training better for maximum likelihood, too
     },
     "chat-zh": {
         "env": {"task": "qa", "target": "reference", "tokenizer": "char", "context_length": 64, "max_new_tokens": 48},
@@ -56,22 +54,23 @@ DATASETS: dict[str, dict[str, Any]] = {
     },
     "songci": {"env": {"tokenizer": "char", "order": 3}, "figure": "perplexity", "agent": WORDED},
 }  # fmt: skip
-SCORED = {"translation": "chrf", "qa": "f1"}  # what a finished text is paid; a label's likelihood says as much
+SCORED = {"translation": "chrf", "qa": "f1"}  # score of a finished text; for labels it adds nothing to the likelihood
 FIGURES = ("accuracy", "macro_f1", "bleu", "chrf", "exact_match", "token_f1", "perplexity", "distinct_2")
 NETWORK = {"embedding_size": 128, "hidden_size": 256, "dropout": 0.3}
-# A small δ makes the gradient that of |TD error|: -10 nats of a wrong word are not a hundred times -1, and a word of
-# probability ½ still counts in full, as in maximum likelihood.
+# With a small δ the loss is nearly |TD error|: an error of 10 nats at a wrong word does not weigh a hundred times as
+# much as one of 1 nat, and a word of probability ½ still has full weight, as in maximum likelihood.
 TD = {"loss": "soft_q", "corpus_share": 1.0, "huber_delta": 0.2}
-# The stages of a learner share its seconds. `paid`: what a perfect score of the finished text is worth, in nats.
+# The stages of a learner share its time. `paid` is the reward of a perfect score of the finished text, in nats.
 LEARNERS: dict[str, list[dict[str, Any]]] = {
     "maximum likelihood": [{"loss": "cross_entropy"}],
     "TD on log-likelihood": [TD],
-    # One episode in fifty is the agent's own. More of those, or a score worth more than about 2 nats, and the text that
-    # is somewhat right everywhere wins early and stays the best for long.
+    # One episode in fifty is the agent's own. With more of them, or a reward above about 2 nats, the policy soon
+    # converges to a generic text that scores a little for every source.
     "TD, score paid": [TD | {"corpus_share": 0.98, "replay_ratio": 32.0, "paid": 2.0}],
-    # Path consistency from the weights of maximum likelihood on its own episodes alone, paid their score and the
-    # log-likelihood that those weights give: the optimum is their policy times exp(score). It knows the references, and
-    # overfits within a minute unless more is dropped; maximum likelihood is worse for that, begun or gone on with it.
+    # Path consistency learning, initialised with the maximum-likelihood weights, on its own episodes only. The reward
+    # is the score plus the log-likelihood under those weights, so the optimal policy is ∝ their policy · exp(score).
+    # Without more dropout it overfits to the training references within a minute. Maximum likelihood gets worse with
+    # more dropout, from the start or in the second stage.
     "maximum likelihood, then the score": [
         {"loss": "cross_entropy", "share": 0.7},
         {
@@ -85,7 +84,7 @@ LEARNERS: dict[str, list[dict[str, Any]]] = {
 
 
 def train(job: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
-    """One learner on one data set from one seed: its curve on validation, its figures on test."""
+    """Train one learner on one data set with one seed; returns its validation curve and test results."""
     dataset, learner, seed, chosen = job
     torch.set_num_threads(1)
     from tokenlm.agents import DQN, evaluate
@@ -142,7 +141,7 @@ def train(job: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
 
 
 def over_seeds(runs: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
-    """The row of one learner on one data set, from a run of each seed."""
+    """The row of one learner on one data set, from its runs with all seeds."""
 
     def mean(name: str) -> float | None:
         values = [run[name] for run in runs if run[name] is not None]
@@ -159,7 +158,7 @@ def over_seeds(runs: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Train, print the table, write the figures."""
+    """Train all learners, print the table, write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=120.0, help="of learning, for each run")
@@ -175,7 +174,7 @@ def main() -> None:
         for learner in chosen.learners
         if DATASETS[dataset]["env"].get("task") in SCORED or not any("paid" in stage for stage in LEARNERS[learner])
     ]
-    # Learners of one data set and seed run one after the other, for a machine is not equally fast all the time.
+    # Learners of one data set and seed run close together, because the speed of the machine varies over time.
     jobs = [
         (*wanted, seed, vars(chosen))
         for dataset in chosen.datasets

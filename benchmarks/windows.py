@@ -1,8 +1,8 @@
-"""Random episodes, as whole texts and as the windows that other libraries store, and networks that read windows.
+"""Random episodes, as whole texts and as windows for other libraries, and networks over windows.
 
-A peer knows observations only: a left-padded window of T + 1 tokens for every transition, stored twice, and read from
-its beginning for every value. The networks below are ours with one change: they give the values after a window's last
-token instead of after every token.
+Other libraries use observations only: each transition stores two left-padded windows of T + 1 tokens, and every value
+needs a pass over a whole window. The networks below are ours with one change: they give the hidden vector at the last
+token of a window instead of all tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from tokenlm.agents.networks.transformer import TransformerConfig
 from tokenlm.envs import EnvConfig, Vocabulary
 
 CLASSES = {"lstm": LSTMQNetwork, "transformer": TransformerQNetwork}
-SPECIAL = len(Vocabulary.SPECIAL_TOKENS)
 NETWORKS = {
     "lstm": LSTMConfig(embedding_size=128, hidden_size=256),
     "transformer": TransformerConfig(hidden_size=256, num_layers=4, num_heads=4),
@@ -29,7 +28,7 @@ HIDDEN = 256
 
 
 def environment(vocab_size: int, length: int) -> EnvConfig:
-    """An environment whose episodes all have `length` actions and are seen whole."""
+    """An environment whose episodes have exactly `length` actions and fit the window."""
     return EnvConfig(
         target="markov", vocab_size=vocab_size, order=1, ending="fixed", max_new_tokens=length,
         context_length=length + 1, prompt_length=(0, 0),
@@ -38,7 +37,7 @@ def environment(vocab_size: int, length: int) -> EnvConfig:
 
 @dataclass
 class Transitions:
-    """N transitions as a peer stores them.
+    """N transitions, as other libraries store them.
 
     Args:
         observations: (N, T + 1) int64 windows, left-padded.
@@ -69,14 +68,14 @@ class RandomEpisodes:
 
     @classmethod
     def draw(cls, count: int, length: int, vocab_size: int, seed: int = 0) -> RandomEpisodes:
-        """`count` texts of `length` words."""
+        """Sample `count` texts of `length` words."""
         generator = torch.Generator().manual_seed(seed)
-        tokens = torch.randint(SPECIAL, vocab_size, (count, length + 1), generator=generator)
+        tokens = torch.randint(Vocabulary.FIRST_WORD, vocab_size, (count, length + 1), generator=generator)
         tokens[:, 0] = Vocabulary.BOS
         return cls(tokens, -8.0 * torch.rand((count, length), generator=generator))
 
     def transitions(self) -> Transitions:
-        """All E · T of them."""
+        """All E · T transitions."""
         length = self.rewards.shape[1]
         padded = nn.functional.pad(self.tokens, (length, 0), value=Vocabulary.PAD)
         windows = padded.unfold(1, length + 1, 1)  # (E, T + 1, T + 1)
@@ -94,7 +93,7 @@ def spaces(vocab_size: int, length: int) -> tuple[Box, Discrete]:
 
 
 class WindowReader(nn.Module):
-    """Left-padded windows (B, T + 1) -> (B, 256) hidden vectors after their last token.
+    """Left-padded windows (B, T + 1) -> (B, 256) hidden vectors at their last token.
 
     Args:
         network: "lstm" or "transformer".
@@ -110,7 +109,7 @@ class WindowReader(nn.Module):
         else:
             own = {"num_layers": config.num_layers, "num_heads": config.num_heads, "max_length": window}
         self.network = CLASSES[network](vocab_size, hidden_size=HIDDEN, **own)
-        for head in ("head", "value_head"):  # the peer puts its own on top
+        for head in ("head", "value_head"):  # the other library has its own
             setattr(self.network, head, nn.Identity())
 
     def forward(self, windows: Tensor) -> Tensor:
@@ -121,7 +120,7 @@ class WindowReader(nn.Module):
 
 
 class WindowQNetwork(nn.Sequential):
-    """Left-padded windows (B, T + 1) -> (B, V) action values: what DQN is written for everywhere else."""
+    """Left-padded windows (B, T + 1) -> (B, V) action values, the usual form of a DQN's network."""
 
     def __init__(self, network: str, vocab_size: int, window: int) -> None:
         super().__init__(WindowReader(network, vocab_size, window), nn.Linear(HIDDEN, vocab_size))

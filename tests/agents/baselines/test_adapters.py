@@ -188,7 +188,7 @@ def test_rewards_are_scaled_for_the_learner_alone(tiny):
 def test_mistakes_are_named(tiny, tmp_path):
     with pytest.raises(ValueError, match=r"no setting 'learning_rat'; did you mean 'learning_rate'"):
         make("SB3PPO", tiny, learning_rat=1.0)
-    with pytest.raises(ValueError, match="the network has no setting 'hidden'"):
+    with pytest.raises(ValueError, match="the network 'lstm' has no setting 'hidden'; did you mean 'hidden_size'"):
         make("SB3PPO", tiny, network={"hidden": 3})
     with pytest.raises(FileNotFoundError, match="no saved agent"):
         sb3.SB3PPO.load(tmp_path, tiny)

@@ -13,6 +13,7 @@ from tokenlm.agents import DQN
 from tokenlm.agents.baselines.sb3 import SB3A2C
 from tokenlm.agents.decoding import Decoding, Transcript, WindowReader, prompt_ids, sample, uniform_numbers
 from tokenlm.agents.evaluation.policies import write_ids
+from tokenlm.agents.protocol import complete
 from tokenlm.envs import EnvConfig, Vocabulary, World
 
 LSTM = {"embedding_size": 8, "hidden_size": 16}
@@ -170,7 +171,8 @@ def test_an_agent_of_windows_writes_what_the_network_behind_it_writes(tiny, how)
 
     env, world = agent.env_config, World.of(agent.env_config)
     prompts = [prompt_ids(prompt, agent.tokenizer, env) for prompt in PROMPTS]
-    found = write_ids(Bare(), world, env, prompts, Decoding(**{"temperature": 1.0, **how}), seed=7, count=2)
+    bare = complete(Bare(), env)
+    found = write_ids(bare, world, env, prompts, Decoding(**{"temperature": 1.0, **how}), seed=7, count=2)
     assert found == agent.generate(PROMPTS, 2, seed=7, **how)
     assert found == write_ids(agent, world, env, prompts, Decoding(**{"temperature": 1.0, **how}), seed=7, count=2)
 
@@ -183,7 +185,8 @@ def test_windows_slide(tiny):
             seen.append(windows.copy())
             return np.where(masks, 0.0, -np.inf)
 
-    reader = WindowReader(Watched(), World.of(tiny).valid, 0, [[2, 5], [2, 6, 7, 8]], 3)
+    short = dataclasses.replace(tiny, context_length=3)
+    reader = WindowReader(Watched(), World.of(tiny).valid, short, [[2, 5], [2, 6, 7, 8]])
     reader.values()
     reader.step(torch.tensor([9, 10]))
     reader.select(torch.tensor([1, 1, 0]))

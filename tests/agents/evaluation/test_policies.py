@@ -9,9 +9,9 @@ import torch
 from tokenlm.agents import DQN, Agent, evaluate, play, score_text
 from tokenlm.agents.baselines.unigram import Unigram
 from tokenlm.agents.evaluation.exact import every_text, exact_score, log_policy
-from tokenlm.agents.evaluation.policies import world_of, write
+from tokenlm.agents.evaluation.policies import world_of
 from tokenlm.agents.networks.prefixes import windows_at
-from tokenlm.agents.runs.course import Course
+from tokenlm.agents.protocol import complete
 from tokenlm.envs import EnvConfig, World
 
 CHAIN = EnvConfig(
@@ -90,7 +90,7 @@ def test_everything_at_once():
         assert other[name] == pytest.approx(one[name], rel=1e-3), name
     assert other["transitions_trained"] is None
     assert other["exact"]["kl_to_target"] == pytest.approx(one["exact"]["kl_to_target"], rel=1e-4)
-    with pytest.raises(ValueError, match="no environment to be evaluated in; pass env="):
+    with pytest.raises(ValueError, match="does not know its environment; pass env="):
         evaluate(bare)
 
 
@@ -112,10 +112,11 @@ def test_log_probs_of_a_dqn_are_those_it_samples_from(tiny):
 
 def test_texts_begin_with_their_prompts(tiny):
     agent, bare = pair(tiny)
-    texts = write(bare, tiny, ["the cat", ""], seed=0, max_new_tokens=3)
+    writer = complete(bare, tiny)
+    texts = writer.generate(["the cat", ""], seed=0, max_new_tokens=3)
     assert texts[0].startswith("the cat")
-    assert texts == write(bare, tiny, ["the cat", ""], seed=0, max_new_tokens=3)
-    assert write(bare, tiny, ["the cat"], seed=0, temperature=0.0) == agent.generate("the cat", temperature=0.0)
+    assert texts == writer.generate(["the cat", ""], seed=0, max_new_tokens=3)
+    assert writer.generate(["the cat"], seed=0, temperature=0.0) == agent.generate("the cat", temperature=0.0)
 
 
 def test_windows_end_where_they_should():
@@ -147,16 +148,14 @@ class Steps(Unigram):
         return self
 
 
-def test_a_course_ends_with_its_steps_its_time_or_when_told():
+def test_training_ends_with_its_steps_its_time_or_when_told():
     agent = Steps(CHAIN)
-    course = Course(agent, 80)
     seen = []
-    course.run(lambda: seen.append(course.progress))
+    agent.train(80, lambda trained: seen.append(trained.progress))
     assert seen == pytest.approx([i / 10 for i in range(1, 11)])
-    later = Course(agent, 80)
-    later.run(lambda: later.steps < 24)
-    assert (later.steps, agent.env_steps) == (24, 104)
-    short = Course(Steps(CHAIN), 1 << 40, max_seconds=0.02)
-    short.run(lambda: None)
+    agent.train(80, lambda trained: trained.num_steps < 24)
+    assert (agent.num_steps, agent.env_steps) == (24, 104)
+    short = Steps(CHAIN)
+    short.train(1 << 40, max_seconds=0.02)
     assert short.progress == 1.0
-    assert 0.02 <= short.seconds < 5.0
+    assert 0.02 <= short.learning_seconds < 5.0

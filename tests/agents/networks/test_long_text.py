@@ -124,7 +124,7 @@ def test_long_text_networks_learn(tiny, network):
     assert all(torch.isfinite(p).all() for p in agent.network.parameters())
 
 
-@pytest.mark.parametrize("name", ["chunk_length", "attention_window"])
-def test_lengths_below_one_are_refused(name):
+@pytest.mark.parametrize(("network", "name"), [("lstm", "chunk_length"), ("transformer", "attention_window")])
+def test_lengths_below_one_are_refused(network, name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, or None, not 0"):
-        AgentConfig.of(None, {"network": {name: 0}})
+        AgentConfig.of(None, {"network": {"name": network, name: 0}})

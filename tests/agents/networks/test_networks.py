@@ -5,11 +5,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenlm.agents.networks import Heads, LSTMQNetwork, TabularQNetwork, TransformerQNetwork, put_rows
+from tokenlm.agents.networks import (
+    Heads,
+    LSTMQNetwork,
+    Seq2SeqLSTMQNetwork,
+    Seq2SeqTransformerQNetwork,
+    TransformerQNetwork,
+    put_rows,
+)
+from tokenlm.agents.networks.making import network_config
 from tokenlm.agents.networks.precision import resolve_precision
 from tokenlm.envs import Vocabulary
 
-CLASSES = {"lstm": LSTMQNetwork, "transformer": TransformerQNetwork, "tabular": TabularQNetwork}
+CLASSES = {
+    "lstm": LSTMQNetwork,
+    "transformer": TransformerQNetwork,
+    "seq2seq_lstm": Seq2SeqLSTMQNetwork,
+    "seq2seq_transformer": Seq2SeqTransformerQNetwork,
+}
 V = 20
 SEP = Vocabulary.SEP
 KINDS = {
@@ -145,7 +158,7 @@ def test_a_text_beyond_the_capacity_is_refused():
 )
 def test_what_cannot_be_made_says_why(name, settings, message):
     with pytest.raises(ValueError, match=message):
-        CLASSES[name](V, **settings)
+        CLASSES[name](V, **settings) if name in CLASSES else network_config(name)
 
 
 def test_the_precision_that_is_measured_is_one_of_the_two_and_stays():

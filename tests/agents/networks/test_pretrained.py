@@ -240,12 +240,12 @@ def test_a_model_without_its_tokenizer_says_so(tmp_path, tiny, sentences):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "pretrained"}, "go together; network 'pretrained' has pretrained None"),
-        ({"pretrained": "gpt2"}, "go together; network 'lstm' has pretrained 'gpt2'"),
+        ({"name": "pretrained"}, "the network 'pretrained' needs the setting pretrained, the folder"),
+        ({"pretrained": "gpt2"}, "the network 'lstm' has no setting 'pretrained'; pretrained has it"),
         ({"name": "pretrained", "pretrained": "x", "weight_dtype": "bfloat16"}, "lose most of each update"),
         ({"name": "pretrained", "pretrained": "x", "weight_dtype": "half"}, "weight_dtype 'half' is unknown"),
         ({"name": "pretrained", "pretrained": "x", "lora_rank": 0}, "lora_rank must be at least 1"),
-        ({"name": "pretrained", "pretrained": "x", "embedding_file": "y"}, "an embedding of their own, not 'pretrained'"),
+        ({"name": "pretrained", "pretrained": "x", "embedding_file": "y"}, "'pretrained' has no setting 'embedding_file'; lstm, "),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_work_say_why(settings, message):
