@@ -44,7 +44,7 @@ def flops(case: Case, loss: str) -> float:
         body = size["num_layers"] * (2 * 12 * width**2 + 2 * 2 * width * (case.length + 1) / 2)
     # Forward and backward of the online network cost three passes, the target network one.
     head = 2 * width * case.vocab_size * case.transitions
-    # Over all V: for dqn the target's maximum; for soft_q the online log-sum-exp, forward and backward, as well.
+    # Over all V: one pass for dqn (maximum of the target), three for soft_q (online log-sum-exp and its gradient).
     return 4 * body * positions + (head if loss == "dqn" else 3 * head)
 
 
