@@ -9,6 +9,7 @@ from .forced import Forced, force
 from .oracle import NotExact, Oracle
 from .phrase_actions import PhraseActions
 from .phrases import Phrases, mine_phrases
+from .registration import register_id
 from .single import NotRunning, TokenLMEnv
 from .targets import ConditionedTarget
 from .targets.making import register_model_folder
@@ -42,6 +43,7 @@ __all__ = [
     "force",
     "mine_phrases",
     "nearest",
+    "register_id",
     "register_model_folder",
     "valid_actions",
 ]

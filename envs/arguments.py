@@ -112,6 +112,21 @@ def nearest(value: Any, choices: Iterable[Any]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def refuse_code(named: Mapping[str, Any], source: str) -> None:
+    """Raise ValueError for the first value "module:attribute" among settings that come from a saved file.
+
+    Args:
+        named: values by the name of their setting.
+        source: the file, for the message.
+    """
+    for setting, value in named.items():
+        if isinstance(value, str) and ":" in value:
+            raise ValueError(
+                f"{source} names code of its own, {setting} {value!r}, which would be imported and run; "
+                "pass --trust (in Python trust=True) if you trust it"
+            )
+
+
 def load_named(name: str, argument: str) -> Any:
     """Import "module:attribute". The module may lie in the working directory.
 

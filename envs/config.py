@@ -24,6 +24,13 @@ Split = Literal["train", "valid", "test"]
 InvalidAction = Literal["raise", "random"]
 
 
+class UnknownArgument(TypeError, ValueError):
+    """An environment was made with an argument that it does not have.
+
+    A TypeError with the words of Python's own, because libraries that try a keyword look for these.
+    """
+
+
 @dataclass(frozen=True)
 class EnvConfig:
     """The arguments of a TokenLM environment.
@@ -209,11 +216,14 @@ class EnvConfig:
 
     @classmethod
     def of(cls, config: EnvConfig | None, settings: dict[str, Any]) -> EnvConfig:
-        """`config` with the fields in `settings` replaced; ValueError for an unknown field."""
+        """`config` with the fields in `settings` replaced; UnknownArgument for an unknown field."""
         names = [f.name for f in dataclasses.fields(cls)]
         for name in settings:
             if name not in names:
-                raise ValueError(f"the environment has no argument {name!r}{nearest(name, names)}")
+                raise UnknownArgument(
+                    f"got an unexpected keyword argument {name!r}: the environment has no argument {name!r}"
+                    f"{nearest(name, names)}"
+                )
         if isinstance(settings.get("cleaning"), dict):
             settings = {**settings, "cleaning": Cleaning(**settings["cleaning"])}
         return dataclasses.replace(config or cls(), **settings)

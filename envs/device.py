@@ -75,7 +75,7 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
             seed: row i is seeded with seed + i, or with seed[i].
             options: "prompt" (and "target") with one text, or one per row.
 
-        Returns: observations (B, L) int64 and empty infos.
+        Returns: observations (B, L) int64, and infos with "action_mask" (B, V) int8 if `mask_in_info`.
         """
         if seed is not None:
             self._episodes.seed_all(row_seeds(seed, self.num_envs))
@@ -83,14 +83,15 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
             raise ValueError("reset_mask is not supported: the step that ends an episode also starts the next one")
         start_episodes(self._episodes, self._rows, options)
         self._begun = True
-        return self._episodes.observe(), {}
+        return self._episodes.observe(), self._info()
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Write one token, `actions` (B,) int64 on the device, in every row, without synchronisation on a GPU.
 
         Returns: observations (B, L) int64, of the new episode if the old one is over; rewards (B,) float64, nats;
         terminated and truncated (B,) bool; infos "log_prob" (B,) log p*(action | s) in nats, "final_obs" (B, L) the
-        observation before any new episode, "_final_obs" (B,) bool, True if there is a new episode.
+        observation before any new episode, "_final_obs" (B,) bool, True if there is a new episode; and "action_mask"
+        (B, V) int8 of the observation returned if `mask_in_info`.
         """
         if not self._begun:
             raise NotRunning("no episode has begun; call reset() before step()")
@@ -107,7 +108,7 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
         elif len(rows := over.nonzero().squeeze(1)):
             episodes.start(rows)
         observations = torch.where(over[:, None], episodes.first_observation(), last)
-        infos = {"log_prob": log_probs, "final_obs": last, "_final_obs": over}
+        infos = {"log_prob": log_probs, "final_obs": last, "_final_obs": over, **self._info()}
         return observations, rewards, terminated, truncated, infos
 
     def action_masks(self) -> Tensor:
@@ -119,6 +120,9 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
         """(B, V) float64 log p*(· | s) over the valid actions, in nats, -inf elsewhere; may synchronise."""
         log_probs: Tensor = self._episodes.target_log_probs()
         return log_probs
+
+    def _info(self) -> dict[str, Any]:
+        return {"action_mask": self.action_masks().to(torch.int8)} if self.config.mask_in_info else {}
 
     @property
     def texts(self) -> list[str]:

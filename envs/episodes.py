@@ -56,7 +56,8 @@ class Episodes:
         self._shortest = self._array(documents.shortest_prompt)
         self._longest = self._array(documents.longest_prompt)
         self._valid = self._array(world.valid)
-        self._valid_ids = self._array(world.words)
+        # <eos> comes last, so that leaving it out shortens the list.
+        self._choices = self._array(np.append(world.words, Vocabulary.EOS))
         self._is_eos = self._array(np.arange(world.vocab_size) == Vocabulary.EOS)
         self._score = sequence_score(config.sequence_reward) if config.sequence_reward else None
         self._needs_reference = (
@@ -218,7 +219,7 @@ class Episodes:
     def check(self, actions: Any, active: Any = None) -> None:
         """Raise ValueError for the first action of the `active` rows (None: all) that is out of range or masked."""
         if active is not None:
-            actions = self.xp.where(active, actions, self._valid_ids[0])
+            actions = self.xp.where(active, actions, self._choices[0])
         size = self.world.vocab_size
         out = (actions < 0) | (actions >= size)
         if out.any():
@@ -242,10 +243,9 @@ class Episodes:
         """
         xp, config, target = self.xp, self.config, self.world.target
         if active is not None:
-            actions = xp.where(active, actions, self._valid_ids[0])
+            actions = xp.where(active, actions, self._choices[0])
         if config.invalid_action == "random":
-            drawn = uniform(self.seed, self.episode, _REPLACEMENT + self.written) * self._valid_ids.shape[0]
-            actions = xp.where(self.is_valid(actions), actions, self._valid_ids[xp.astype(drawn, xp.int64)])
+            actions = xp.where(self.is_valid(actions), actions, self._random_actions())
         expected = self.expected()
         log_probs, states = target.step(self._track(), actions, self.eos_valid(), expected)
         appended = actions
@@ -282,6 +282,14 @@ class Episodes:
         rewards = xp.where(pays, self.unpaid, 0.0)
         self.unpaid[...] = xp.where(pays, 0.0, self.unpaid)
         return self._with_scores(rewards, terminated), terminated, truncated, log_probs
+
+    def _random_actions(self) -> Any:
+        """(B,) uniformly random valid actions."""
+        xp, eos_valid = self.xp, self.eos_valid()
+        words = self._choices.shape[0] - 1
+        number = words + (eos_valid if isinstance(eos_valid, bool) else xp.astype(eos_valid, xp.int64))
+        drawn = uniform(self.seed, self.episode, _REPLACEMENT + self.written) * number
+        return self._choices[xp.astype(drawn, xp.int64)]
 
     def _with_scores(self, rewards: Any, over: Any) -> Any:
         """(B,) rewards plus the sequence reward of the episodes that are `over` (B,) bool."""

@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-from gymnasium.error import ResetNeeded
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import Error, ResetNeeded
 
 from .config import EnvConfig
 from .episodes import Episodes
 from .oracle import Oracle
 from .picture import Painter
+from .registration import with_length
 from .rendering import render_ansi
 from .spaces import token_spaces
 from .text import Vocabulary
@@ -25,6 +27,10 @@ Observation = npt.NDArray[np.int64]
 
 class NotRunning(ResetNeeded, ValueError):
     """`step` was called while no episode is running."""
+
+
+class BadSeed(Error, ValueError):
+    """A seed that is not a whole number of at least 0."""
 
 
 class TokenLMEnv(gym.Env[Observation, np.int64]):
@@ -102,6 +108,12 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     `gym.make_vec("TokenLM-v0", num_envs=N)` makes a `TokenLMVectorEnv`, which steps N episodes as arrays. After
     `reset(seed=s)`, environment i has the same episodes as a single environment with seed s + i.
 
+    ## Other libraries
+    `info["action_mask"]` is int8, as `action_space.sample(mask)` and AgileRL take it; `action_masks()` is bool, as
+    sb3-contrib takes it. For a library without masks make the environment with `invalid_action="random"`.
+    `spec.max_episode_steps` is `max_new_tokens`. A `max_episode_steps` of your own is a time limit in `gym.make` and
+    `gym.make_vec` alike: it truncates and changes nothing else.
+
     ## Version History
     * v0: first version.
     """
@@ -125,6 +137,7 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         )
         self.oracle = Oracle(self.world, self.config)
         self._episodes = Episodes(self.world, self.config, 1)
+        self._spec: EnvSpec | None = None
         self._running = False
         self._seeded = False
         self._log_probs: list[float] = []
@@ -133,6 +146,7 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode; `options={"prompt": text}` starts it from a prompt of your own."""
+        seed = None if seed is None else checked_seed(seed)
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
             self._episodes.seed_all([seed if seed is not None else int(self.np_random.integers(2**62))])
@@ -158,6 +172,15 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
             self._print()
         info = {"log_prob": self._log_probs[-1], **self._info()}
         return self._episodes.observe()[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """How Gymnasium makes this environment; `max_episode_steps` is its own `max_new_tokens`."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = with_length(spec, self.config.max_new_tokens)
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """(V,) bool, the actions that are valid now."""
@@ -245,12 +268,21 @@ def token_ids(actions: Any, count: int) -> npt.NDArray[np.int64]:
 def row_seeds(seed: int | list[int | None], count: int) -> list[int]:
     """Seeds of `count` environments: seed + i, or seed[i] with None for a random one.
 
-    Raises ValueError for a list of another length.
+    Raises ValueError for a list of another length, BadSeed for a number that a single environment refuses.
     """
-    seeds = [seed + i for i in range(count)] if isinstance(seed, (int, np.integer)) else list(seed)
-    if len(seeds) != count:
-        raise ValueError(f"seed must be one number or {count} of them, not {len(seeds)}")
-    return [secrets.randbits(62) if s is None else int(s) for s in seeds]
+    if not isinstance(seed, (list, tuple, np.ndarray)):
+        first = checked_seed(seed)
+        return [first + i for i in range(count)]
+    if len(seed) != count:
+        raise ValueError(f"seed must be one number or {count} of them, not {len(seed)}")
+    return [secrets.randbits(62) if s is None else checked_seed(s) for s in seed]
+
+
+def checked_seed(seed: Any) -> int:
+    """`seed` as an int; BadSeed unless it is a whole number of at least 0."""
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
+        raise BadSeed(f"a seed must be a whole number of at least 0, not {seed!r}")
+    return int(seed)
 
 
 def start_episodes(episodes: Episodes, rows: Any, options: dict[str, Any] | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -13,6 +14,7 @@ from .config import EnvConfig
 from .episodes import Episodes
 from .oracle import Oracle
 from .picture import Painter
+from .registration import EpisodeLength, with_length
 from .rendering import render_ansi
 from .single import NotRunning, TokenLMEnv, always_valid, row_seeds, start_episodes, token_ids
 from .spaces import token_spaces
@@ -30,7 +32,8 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
             episode and has reward 0. SAME_STEP: the step returns the first observation of the new episode, and
             `infos["final_obs"]` has the last one of the old. DISABLED: call `reset(options={"reset_mask": mask})`.
         render_mode: "ansi", "rgb_array" or None.
-        max_episode_steps: replaces `max_new_tokens`; Gymnasium passes a time limit this way.
+        max_episode_steps: a time limit, as `gym.make` takes it: episodes are truncated after this many tokens, and
+            nothing else changes. None, -1 or the length registered with the id sets no limit.
         config: the environment's arguments.
         settings: arguments that replace those of `config`.
     """
@@ -49,8 +52,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
             raise ValueError(f"num_envs must be at least 1, not {num_envs}")
         if render_mode not in (None, "ansi", "rgb_array"):
             raise ValueError(f"render_mode {render_mode!r} is unknown; use 'ansi', 'rgb_array' or None")
-        if max_episode_steps is not None:
-            settings["max_new_tokens"] = max_episode_steps
+        self._time_limit = _time_limit(max_episode_steps)
         self.config = EnvConfig.of(config, settings)
         self.world = World.of(self.config)
         self.num_envs = num_envs
@@ -67,6 +69,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         self._episodes = Episodes(self.world, self.config, num_envs)
         self._log_probs = np.zeros((num_envs, self.config.max_new_tokens))
         self._over = np.zeros(num_envs, np.bool_)
+        self._spec: EnvSpec | None = None
         self._begun = False
 
     def reset(
@@ -106,6 +109,8 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         ids = token_ids(actions, self.num_envs)
         self._episodes.check(ids, running)
         rewards, terminated, truncated, log_probs = self._episodes.step(ids, running)
+        if self._time_limit is not None:
+            truncated = truncated | (active & (self._episodes.written >= self._time_limit))
         log_probs = np.where(active, log_probs, 0.0)  # a copy, since it may be the array of rewards
         if self.render_mode is not None:
             self._log_probs[active, self._episodes.written[active] - 1] = log_probs[active]
@@ -120,6 +125,17 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
             over = np.zeros_like(over)
         self._over = over
         return self._episodes.observe(), rewards, terminated, truncated, {**infos, **self._info()}
+
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """How Gymnasium makes this environment; `max_episode_steps` is its time limit, else its `max_new_tokens`."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = with_length(spec, self.config.max_new_tokens)
+        if self._spec is not None and self._time_limit is not None:
+            self._spec.max_episode_steps = self._time_limit
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """(num_envs, V) bool, the actions that are valid now."""
@@ -201,3 +217,12 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
             "final_info": {k: v & over if k.startswith("_") else v.copy() for k, v in final_info.items()},
             "_final_info": over.copy(),
         }
+
+
+def _time_limit(steps: int | None) -> int | None:
+    """The steps after which a time limit truncates, None for no limit; ValueError for what is no number of steps."""
+    if steps is None or isinstance(steps, EpisodeLength) or (isinstance(steps, int) and steps == -1):
+        return None
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise ValueError(f"max_episode_steps must be a whole number of at least 1, or -1 for no limit, not {steps!r}")
+    return steps

@@ -27,6 +27,7 @@ from .text import (
 from .text.pairs import Place
 
 MARKOV_DOCUMENTS = 2_000
+_SHORTEST_CHAIN = 2  # with one token every text would be empty
 _SAMPLE = 100  # texts of each side that decide the tokenizer "auto"
 
 
@@ -74,7 +75,17 @@ class World:
             invalid_action="raise",
             mask_in_info=False,
         )
-        read = (config.corpus, config.arpa, config.target_model)
+        corpus = config.corpus if isinstance(config.corpus, str) and config.corpus not in BUILT_IN_CORPORA else None
+        if corpus is not None and not Path(corpus).exists() and not corpus.startswith("hf:"):
+            corpus = Place.of(corpus).path
+        read = (
+            corpus,
+            config.arpa,
+            config.target_model,
+            config.tokenizer if config.tokenizer.endswith(".json") else None,
+            config.user_dictionary,
+            config.cleaning.stop_words,
+        )
         return _cached_world(plain, tuple(entry for source in read for entry in _fingerprint(source)))
 
     @property
@@ -147,6 +158,12 @@ class World:
             self.documents[split], self.pairs[split] = encode_pairs(pairs[split], tokenizer, config.context_length)
 
     def _build_markov(self, config: EnvConfig) -> None:
+        if config.ending == "eos" and config.max_new_tokens < _SHORTEST_CHAIN:
+            raise ValueError(
+                f"the target 'markov' with ending 'eos' writes <eos> with probability 1 / max_new_tokens, so "
+                f"max_new_tokens must be at least {_SHORTEST_CHAIN}, not {config.max_new_tokens}; raise it or use "
+                "ending 'fixed'"
+            )
         target = MarkovTarget(
             config.vocab_size,
             order=config.order,
@@ -218,20 +235,18 @@ def _tokenizer_for(texts: list[str]) -> str:
     return "jieba" if 3 * chinese > len(letters) else "word"
 
 
-def _fingerprint(corpus: str | tuple[Any, ...] | None) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and modification time of the files, so that an edited corpus is read again."""
-    if not isinstance(corpus, str) or corpus in BUILT_IN_CORPORA:
+def _fingerprint(source: str | None) -> tuple[tuple[str, int, int, int], ...]:
+    """Name, size, modification time and inode of a file or of those in a folder, so that an edited one is read again.
+
+    Empty for the name of something that is no file, such as "jieba".
+    """
+    if source is None or not Path(source).exists():
         return ()
-    if not Path(corpus).exists() and corpus.startswith("hf:"):
-        return ()
-    if not Path(corpus).exists():
-        corpus = Place.of(corpus).path
-    if not Path(corpus).exists():
-        return ()
-    files = sorted(Path(corpus).rglob("*")) if Path(corpus).is_dir() else [Path(corpus)]
-    return tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file())
+    files = sorted(Path(source).rglob("*")) if Path(source).is_dir() else [Path(source)]
+    stats = ((str(f), f.stat()) for f in files if f.is_file())
+    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in stats)
 
 
 @lru_cache(maxsize=4)
-def _cached_world(config: EnvConfig, fingerprint: tuple[tuple[str, int, int], ...]) -> World:
+def _cached_world(config: EnvConfig, fingerprint: tuple[tuple[str, int, int, int], ...]) -> World:
     return World(config)

@@ -8,9 +8,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from gymnasium.envs.registration import register
-
-from tokenlm.envs import EnvConfig, register_model_folder
+from tokenlm.envs import EnvConfig, register_id, register_model_folder
 
 if TYPE_CHECKING:
     from tokenlm.agents import DQN, MaximumLikelihood
@@ -39,12 +37,7 @@ _IDS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 for _id, _settings in _IDS.items():
-    register(
-        id=_id,
-        entry_point="tokenlm.envs:TokenLMEnv",
-        vector_entry_point="tokenlm.envs:TokenLMVectorEnv",
-        kwargs=_settings,
-    )
+    register_id(_id, _settings.get("max_new_tokens", EnvConfig.max_new_tokens), _settings)
 # A trained agent can be the target "causal_lm" of another environment.
 register_model_folder("agent.json", "tokenlm.agents.dqn.language_model:load_target")
 

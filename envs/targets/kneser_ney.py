@@ -112,8 +112,9 @@ def _count(words: Ints, document: Ints, vocab_size: int, order: int) -> tuple[In
     nodes = [np.zeros(len(words), np.int64)]
     keys, counts, level = [], [np.zeros(1, np.int64)], [0, 1]
     for k in range(1, order + 1):
+        places = max(0, len(words) - k + 1)  # none if the corpus is shorter than the n-gram
         inside = np.zeros(len(words), np.bool_)
-        inside[: len(words) - k + 1] = document[: len(words) - k + 1] == document[k - 1 :]
+        inside[:places] = document[:places] == document[k - 1 :]
         at = np.flatnonzero(inside)
         unique, place, count = np.unique(
             nodes[-1][at] * vocab_size + words[at + k - 1], return_inverse=True, return_counts=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -11,7 +12,10 @@ from typing import Any
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write` on a temporary file in the folder of `path`, then rename it to `path`."""
+    """Call `write` on a temporary file in the folder of `path`, then rename it to `path`.
+
+    The file is on the disk before it has its name, so `path` is whole or as it was before, whatever happens.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
@@ -19,7 +23,9 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     try:
         write(temporary)
         temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
+        sync(temporary)
         temporary.replace(path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -30,8 +36,17 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON in UTF-8, atomically."""
-    write_text_atomically(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    """Write `value` as indented JSON in UTF-8, atomically; numbers that are not finite become null."""
+    write_text_atomically(path, json.dumps(finite(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """`value` with None in place of nan and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: finite(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:
@@ -42,3 +57,14 @@ def read_json(path: Path) -> Any:
         raise FileNotFoundError(f"there is no file {str(path)!r}") from None
     except ValueError as problem:  # invalid JSON or invalid UTF-8
         raise ValueError(f"{path} is not a JSON file: {problem}") from None
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to the disk."""
+    if path.is_dir() and os.name == "nt":  # Windows opens no folders
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import tokenlm  # noqa: F401
-from tokenlm.envs import EnvConfig, NotRunning, TokenLMEnv, TokenLMVectorEnv, Vocabulary
+from tokenlm.envs import EnvConfig, NotRunning, TokenLMDeviceEnv, TokenLMEnv, TokenLMVectorEnv, Vocabulary
+from tokenlm.envs.single import BadSeed
 
 
 def env(tiny, **settings) -> TokenLMEnv:
@@ -52,6 +53,10 @@ CONFIGURATION = [
     ({"mask_in_info": 1}, "mask_in_info must be True or False, not 1"),
     ({"min_count": None}, "min_count must be a whole number, not None"),
     ({"max_vocab_size": 5}, "max_vocab_size must be at least 6, not 5"),
+    (
+        {"target": "markov", "ending": "eos", "max_new_tokens": 1},
+        "ending 'eos' writes <eos> with probability 1 / max_new_tokens, so max_new_tokens must be at least 2, not 1",
+    ),
 ]
 
 
@@ -85,6 +90,14 @@ USE = [
     (lambda c: envs(c).step([5, 77]), ValueError, "action 77 is out of range"),
     (lambda c: envs(c).step([5, 2]), ValueError, r"action 2 \(<bos>\) is masked"),
     (lambda c: envs(c).reset(seed=[1]), ValueError, "seed must be one number or 2 of them, not 1"),
+    (lambda c: envs(c).reset(seed=-1), BadSeed, "a seed must be a whole number of at least 0, not -1"),
+    (lambda c: envs(c).reset(seed=1.5), BadSeed, "not 1.5"),
+    (lambda c: envs(c).reset(seed=[1.5, 2]), BadSeed, "not 1.5"),
+    (lambda c: envs(c).reset(seed=[1, -2]), BadSeed, "not -2"),
+    (lambda c: envs(c).reset(seed=True), BadSeed, "not True"),
+    (lambda c: env(c).reset(seed=-1), BadSeed, "a seed must be a whole number of at least 0, not -1"),
+    (lambda c: env(c).reset(seed=1.5), BadSeed, "not 1.5"),
+    (lambda c: TokenLMDeviceEnv(2, c, device="cpu").reset(seed=[0, 1.5]), BadSeed, "not 1.5"),
     (lambda c: envs(c).reset(options={"reset_mask": [True]}), ValueError, r"must be a \(2,\) bool array"),
     (lambda c: envs(c).reset(options={"prompt": ["the"]}), ValueError, "a text, or a list of 2 texts"),
 ]
@@ -119,3 +132,49 @@ def test_a_path_is_a_corpus(tmp_path, sentences):
     path.write_text("\n".join(sentences[:50]), encoding="utf-8")
     assert TokenLMEnv(corpus=path, tokenizer="word").world is not first
     assert np.array_equal(first.valid, first.target.valid)
+
+
+@pytest.mark.parametrize(
+    "make", [TokenLMEnv, lambda **k: TokenLMVectorEnv(2, **k), lambda **k: gym.make("TokenLM-v0", **k)]
+)
+def test_an_unknown_keyword_is_a_type_error_in_pythons_words(make):
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'frameskip'"):
+        make(frameskip=1)
+    with pytest.raises(ValueError, match="no argument 'max_new_token'; did you mean 'max_new_tokens'"):
+        make(max_new_token=3)
+
+
+def test_torchrl_makes_an_id(tiny):
+    gym_env = pytest.importorskip("torchrl.envs").GymEnv("TokenLM-Tiny-v0", invalid_action="random")
+    assert gym_env.rollout(3)["next", "reward"].shape == (3, 1)
+
+
+def test_equal_seeds_of_any_integer_type(tiny):
+    made, other = envs(tiny), envs(tiny)
+    assert np.array_equal(made.reset(seed=np.int64(5))[0], other.reset(seed=[5, 6])[0])
+    assert np.array_equal(env(tiny).reset(seed=np.int64(5))[0], env(tiny).reset(seed=5)[0])
+
+
+@pytest.mark.parametrize("kind", ["stop_words", "user_dictionary"])
+def test_an_edited_word_list_is_read_again(tmp_path, sentences, kind):
+    path = tmp_path / "words.txt"
+    chinese = tuple(s.replace("the ", "他看").replace(" ", "见") for s in sentences)
+
+    def world() -> object:
+        settings = {"cleaning": {"stop_words": str(path)}} if kind == "stop_words" else {"user_dictionary": str(path)}
+        how = (
+            {"corpus": sentences, "tokenizer": "word"}
+            if kind == "stop_words"
+            else {"corpus": chinese, "tokenizer": "jieba"}
+        )
+        return TokenLMEnv(**how, **settings).world
+
+    path.write_text("cat\n" if kind == "stop_words" else "他看cat\n", encoding="utf-8")
+    first = world()
+    assert world() is first
+    path.write_text("dog\n" if kind == "stop_words" else "他看dog\n", encoding="utf-8")
+    second = world()
+    assert first.vocabulary != second.vocabulary
+    if kind == "stop_words":
+        assert "dog" in first.vocabulary and "dog" not in second.vocabulary
+        assert "cat" in second.vocabulary and "cat" not in first.vocabulary

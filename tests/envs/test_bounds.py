@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tokenlm.envs import EnvConfig, Episodes, Oracle, World, bounds
@@ -134,7 +134,6 @@ def test_ngram_of_a_corpus_lower_exact_upper(sentences, order, rules):
 @example(documents=[[5], [5, 6]], order=3, rules=RULES[3], horizon=4, width=2, prompts=[[10], []])
 @example(documents=[[]], order=3, rules=RULES[3], horizon=4, width=1, prompts=[[]])
 def test_ngram_of_any_documents_lower_exact_upper(documents, order, rules, horizon, width, prompts):
-    assume(sum(len(d) + 2 for d in documents) >= order)  # there is an n-gram to count
     config = markov(vocab_size=11, order=order, max_new_tokens=horizon, **rules)
     world = with_target(NGramTarget.fit(documents, 11, order), config)
     check(world, config, windows(prompts), width)

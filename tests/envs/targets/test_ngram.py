@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tokenlm.envs.targets import NGramTarget
@@ -65,7 +65,9 @@ def test_equals_the_formulas_in_every_context(documents, order, data):
 
 
 @settings(max_examples=30)
-@given(corpora, st.integers(1, 4))
+@given(corpora, st.integers(1, 6))
+@example([[5]], 5)  # longer n-grams than the whole corpus has
+@example([[5]], 9)
 def test_equals_the_formulas_along_a_document(documents, order):
     target = NGramTarget.fit(documents, V, order)
     slow = SlowKneserNey(documents, order)
