@@ -112,7 +112,9 @@ def fixed_point(config: AgentConfig, texts: AllTexts, temperature: float) -> lis
         return _traced(rewards, config.gamma, rule.trace_decay)
     if isinstance(rule, CQL):
         if tau == 0.0:
-            raise ValueError("cql has no smooth objective at temperature 0, so its fixed point is not computed; use τ > 0")
+            raise ValueError(
+                "cql has no smooth objective at temperature 0, so its fixed point is not computed; use τ > 0"
+            )
         weight = rule.cql_weight
         return _backward(rewards, config.gamma, lambda q: _soft(q, tau), lambda y: _conservative(y, tau, weight))
     if isinstance(rule, ILQL):

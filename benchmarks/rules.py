@@ -31,9 +31,9 @@ RULES: dict[str, dict[str, Any]] = {
     "pcl": {"loss": "pcl"},
     "pcl, 3 steps": {"loss": "pcl", "n_step": 3},
     "munchausen": {"loss": "munchausen"},
-    "hl_gauss": {"loss": "hl_gauss"},
-    "c51": {"loss": "c51"},
-    "quantile": {"loss": "quantile"},
+    "hl_gauss": {"loss": "hl_gauss", "atoms": 41, "value_range": (-40.0, 0.0)},
+    "c51": {"loss": "c51", "atoms": 41, "value_range": (-40.0, 0.0)},
+    "quantile": {"loss": "quantile", "atoms": 41},
     "cross_entropy": {"loss": "cross_entropy"},
     "q_sft": {"loss": "q_sft"},
     "iq_learn": {"loss": "iq_learn"},
@@ -61,9 +61,8 @@ def final_error(job: tuple[str, int, float, int]) -> float | None:
         return None
     texts = AllTexts(gym.make(ENVIRONMENT, reward_every=every).unwrapped.config)
     agent = DQN(
-        texts.env_config, network="tabular", temperature=temperature, learning_rate=rate, max_grad_norm=None,
-        atoms=41, value_range=(-40.0, 0.0), **settings,
-    )  # fmt: skip
+        texts.env_config, network="tabular", temperature=temperature, learning_rate=rate, max_grad_norm=None, **settings
+    )
     solve(agent, texts, updates)
     error = distance(learned(agent, texts), fixed_point(agent.config, texts, temperature))
     print(f"{name}, reward_every={every}, τ={temperature:g}: {error:.2g}", flush=True)

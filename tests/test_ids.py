@@ -7,10 +7,10 @@ import pytest
 
 import tokenlm  # noqa: F401
 from tokenlm.agents import DQN, AgentConfig
-from tokenlm.agents.dqn.config import RULES as TRAITS
 from tokenlm.agents.dqn.rules import RULES
-from tokenlm.parsing import parse_run
 from tokenlm.envs import EnvConfig
+from tokenlm.envs.arguments import names_of
+from tokenlm.parsing import parse_run
 
 SETTINGS = {
     "TokenLM-v0": {},
@@ -59,15 +59,16 @@ def test_the_shipped_configuration_is_that_of_the_id():
     assert parse_run(["markov"]).env == gym.make("TokenLM-Markov-v0").unwrapped.config
 
 
-@pytest.mark.parametrize("loss", TRAITS)
+@pytest.mark.parametrize("loss", RULES)
 def test_every_rule_is_one_word(loss, tiny):
-    assert set(TRAITS) == set(RULES)
     assert AgentConfig(loss=loss).loss == loss
+    assert type(AgentConfig(loss=loss).rule) is RULES[loss]
     run = parse_run(["quickstart", "--agent.loss", loss])
     assert run.agent.loss == loss
+    atoms = {"atoms": 5} if "atoms" in names_of(RULES[loss]) else {}
     agent = DQN(
         tiny, loss=loss, network={"embedding_size": 8, "hidden_size": 16}, num_envs=8, batch_size=8, learning_starts=8,
-        atoms=5,
+        **atoms,
     ).learn(64)  # fmt: skip
     assert agent.learner.updates > 0
     assert agent.generate(count=2, seed=0)

@@ -150,15 +150,15 @@ def test_one_seed_one_result_bit_for_bit(tiny, network):
 
 @pytest.mark.parametrize("settings", [{}, {"network": TRANSFORMER}, {"corpus_share": 0.0, "dueling": False}])
 def test_an_interrupted_run_goes_on_bit_for_bit(tiny, settings, tmp_path):
-    from tokenlm.agents.runs.training import load_state, save_state
+    from tokenlm.agents.runs.checkpoints import Checkpoints
 
     settings = {**SMALL, **settings}
     whole = DQN(tiny, **settings).learn(240)
     part = DQN(tiny, **settings)
     part.learn(240, lambda agent: agent.num_steps < 100)
-    save_state(part.state_dict(), tmp_path / "state.pt")
+    Checkpoints(tmp_path).save(part.state_dict())
     resumed = DQN(tiny, **settings, seed=0)
-    resumed.load_state_dict(load_state(tmp_path / "state.pt"))
+    resumed.load_state_dict(Checkpoints(tmp_path).load()[0])
     resumed.learn(240, resume=True)
     assert resumed.num_steps == whole.num_steps
     assert equal(whole, resumed)
@@ -199,8 +199,14 @@ def test_a_vocabulary_that_does_not_fit(agent, tiny, tmp_path):
         ({"loss": "soft"}, "loss 'soft' is unknown; did you mean 'soft_q'"),
         ({"optimizer": "adamm"}, "name 'adamm' is unknown; did you mean 'adam'"),
         ({"loss": "cross_entropy", "corpus_share": 0.5}, "cross_entropy needs corpus_share 1.0, not 0.5: it learns"),
-        ({"loss": "pcl", "dueling": False}, "loss 'pcl' has no setting 'dueling'; soft_q, dqn, double, cql, pqn have it"),
-        ({"loss": "c51", "n_step": 3}, "loss 'c51' has no setting 'n_step'; soft_q, dqn, double, pcl, hl_gauss, cql have it"),
+        (
+            {"loss": "pcl", "dueling": False},
+            "loss 'pcl' has no setting 'dueling'; soft_q, dqn, double, cql, pqn have it",
+        ),
+        (
+            {"loss": "c51", "n_step": 3},
+            "loss 'c51' has no setting 'n_step'; soft_q, dqn, double, pcl, hl_gauss, cql have it",
+        ),
         ({"loss": "pqn", "corpus_share": 0.5}, "pqn needs corpus_share 0.0, not 0.5"),
         ({"loss": "munchausen", "temperature": 0.0}, "munchausen needs a temperature above 0"),
         ({"loss": "munchausen", "munchausen_clip": 1.0}, "munchausen_clip must be at most 0, or None, not 1.0"),

@@ -112,7 +112,7 @@ def test_texts_of_which_nothing_can_be_written_are_refused(tmp_path):
     env = EnvConfig(corpus=str(tmp_path), tokenizer="word", max_new_tokens=2, context_length=4, ending="fixed")
     agent = DQN(env, network={"embedding_size": 8, "hidden_size": 16})
     assert score_text(agent, "valid").tokens == 2
-    with pytest.raises(ValueError, match="none of the 2 tokens of the test documents can be written"):
+    with pytest.raises(ValueError, match="the 2 tokens of the test documents are all outside the vocabulary"):
         score_text(agent, "test")
 
 
@@ -120,7 +120,8 @@ def test_texts_of_which_nothing_can_be_written_are_refused(tmp_path):
 def test_long_targets_are_scored_as_far_as_they_can_be_written(network):
     pairs = tuple((f"q{i % 5}", " ".join(f"w{(i * j) % 7}" for j in range(3 + i % 9))) for i in range(150))
     env = EnvConfig(corpus=pairs, task="qa", tokenizer="word", target="reference", max_new_tokens=4, context_length=5)
-    agent = DQN(env, network={"name": network, "embedding_size": 8, "hidden_size": 16})
+    sizes = {"hidden_size": 16, **({} if network == "seq2seq_transformer" else {"embedding_size": 8})}
+    agent = DQN(env, network={"name": network, **sizes})
     documents = agent.world.documents["test"]
     score = score_text(agent, "test")
     assert score.tokens == np.minimum(documents.lengths - documents.shortest_prompt + 1, 4).sum()

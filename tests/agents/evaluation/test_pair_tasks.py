@@ -74,14 +74,28 @@ def test_values_never_pass_their_bound(weight, temperature, sharpness):
             assert values == pytest.approx([bound] * len(values))
 
 
+def bound(agent):
+    """That of V* at the beginning of a text."""
+    agent.prepare()
+    batch = agent.sampler.sample()
+    update = agent.learner.read(batch, 1.0)
+    return float(update.online.bound[update.written == 0][0])
+
+
+def value_of_the_bound(agent, largest_score):
+    steps = torch.tensor(agent.env_config.max_new_tokens)
+    return float(value_bound(1.0, steps, agent.world.vocab_size, 0.2, largest_score))
+
+
 def test_the_learner_is_told_what_is_paid():
     env = dataclasses.replace(TASKS["qa"], log_prob_weight=0.2, sequence_reward="f1", sequence_weight=4.0)
     agent = DQN(env, **SMALL)
-    assert (agent.valid_tokens.log_prob_weight, agent.valid_tokens.largest_score) == (0.2, 4.0)
+    assert bound(agent) == pytest.approx(value_of_the_bound(agent, 4.0))
+    assert agent.valid_tokens.env == env
     assert np.array_equal(agent.valid_tokens.valid.numpy(), agent.world.valid)
     agent = DQN(dataclasses.replace(env, sequence_weight=-4.0), **SMALL)
-    assert agent.valid_tokens.largest_score == 0.0
-    with pytest.raises(ValueError, match="which tokens the task 'qa' may write is known to its tokenizer"):
+    assert bound(agent) == pytest.approx(value_of_the_bound(agent, 0.0))
+    with pytest.raises(ValueError, match="the valid actions of the task 'qa' depend on its tokenizer"):
         ValidActions.of(env, agent.world.vocab_size, torch.device("cpu"))
 
 
@@ -125,8 +139,10 @@ def test_only_targets_are_scored():
 @pytest.mark.parametrize("kind", [DQN, MaximumLikelihood])
 def test_learning_out_of_the_box(task, kind):
     env = TASKS[task]
-    settings = {} if kind is MaximumLikelihood else {"epsilon": 0.1}
-    agent = kind(env, **SMALL, **settings).learn(1_000 if task == "classification" else 3_000)
+    settings = {**SMALL, "epsilon": 0.1}
+    if kind is MaximumLikelihood:
+        del settings["epsilon"], settings["learning_starts"]
+    agent = kind(env, **settings).learn(1_000 if task == "classification" else 3_000)
     played = play(agent, agent.world, env, 40, 0, temperature=0.0)
     answers = dict(agent.world.pairs["train"])
     pairs = [text.split(" → ") for text in played.texts]
@@ -156,7 +172,7 @@ def test_claims_follow_the_weight():
     heavier = dataclasses.replace(env, log_prob_weight=2.0)
     assert "V* = 0" in supported_claims(heavier, 2.0, 1.0)
     assert "p*^(1/0.5)" in supported_claims(heavier, 1.0, 1.0)
-    assert "One token an episode" in supported_claims(TASKS["classification"], 1.0, 1.0)
+    assert "One token per episode" in supported_claims(TASKS["classification"], 1.0, 1.0)
 
 
 def test_an_agent_comes_back_without_its_environment(tmp_path):

@@ -19,8 +19,8 @@ from tokenlm.agents.runs.race.jobs import run_all
 from tokenlm.agents.runs.race.race import draw_trials
 from tokenlm.agents.runs.race.report import interquartile_mean, table
 from tokenlm.cli import main
-from tokenlm.parsing import config_names, parse_race, parse_run
 from tokenlm.envs import EnvConfig, World
+from tokenlm.parsing import config_names, parse_race, parse_run
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 TINY = EnvConfig(
@@ -254,7 +254,10 @@ MISTAKES = [
     (["train", "quickstart", "--algorithm=nowhere:Agent"], "there is no module 'nowhere' on the path"),
     (["train", "quickstart", "--algorithm=tokenlm.agents:Nobody"], "the module tokenlm.agents has no 'Nobody'"),
     (["train", "quickstart", "--algorithm_settings.a=1"], "algorithm_settings (a) are for other algorithms"),
-    (["train", "sb3-ppo", "--algorithm_settings.n_steps.a=1"], "no setting n_steps.a: n_steps is 64, which has none"),
+    (
+        ["train", "sb3-ppo", "--algorithm_settings.n_steps.a=1"],
+        "no setting algorithm_settings.n_steps.a: algorithm_settings.n_steps is 64, which has none",
+    ),
 ]
 
 
