@@ -23,7 +23,7 @@ class BeamResult(NamedTuple):
 
     Args:
         log_probs: (B,) log p*(text | prefix), nats; -inf if none was found.
-        tokens: B lists of ids, `<eos>` included; empty if none was found.
+        tokens: B lists of ids, `<eos>` included unless the text is truncated; empty if none was found.
     """
 
     log_probs: Floats
@@ -38,7 +38,8 @@ def beam_search(world: World, config: EnvConfig, prefixes: npt.NDArray[np.int64]
 
     Args:
         world: its target must be a finite automaton.
-        config: with the ending "eos" texts end within `max_new_tokens`, with "fixed" they have exactly that many.
+        config: with the ending "eos" texts end within `max_new_tokens` or are truncated there, with "fixed" they have
+            exactly that many.
         prefixes: (B, L) first observations of episodes.
         width: hypotheses kept after every token.
     """
@@ -63,7 +64,7 @@ def relaxed_optimum(world: World, config: EnvConfig, prefixes: npt.NDArray[np.in
         config: as in `beam_search`.
         prefixes: (B, L) first observations of episodes.
 
-    Returns: (B,) nats, -inf if no text can end in time. A valid bound up to rounding.
+    Returns: (B,) nats. A valid bound up to rounding.
     """
     states = _initial_states(world, config, prefixes)
     if world.vocab_size**2 > MAX_TABLE:
@@ -72,7 +73,7 @@ def relaxed_optimum(world: World, config: EnvConfig, prefixes: npt.NDArray[np.in
             f"{MAX_TABLE:,} are allowed; use a smaller vocabulary"
         )
     ends = config.ending == "eos"
-    value = np.full(world.vocab_size, -np.inf if ends else 0.0)
+    value = np.zeros(world.vocab_size)  # a truncated text keeps what it has earned
     masked_until = config.min_new_tokens if ends else config.max_new_tokens
     # Backwards: first the steps at which <eos> is valid, then the others, so that one table is in memory at a time.
     for eos_valid, first, last in ((True, masked_until, config.max_new_tokens), (False, 0, masked_until)):
@@ -123,16 +124,17 @@ def _search(world: World, config: EnvConfig, start: Ints, width: int) -> tuple[F
             best[better], length[better], place[better] = ended[row, chosen][better], step, chosen[better]
             # Log-probabilities are at most 0, so a hypothesis below the best cannot overtake it.
             scores = np.where(scores > best[:, None], scores, -np.inf)
-            if step == config.max_new_tokens - 1 or not np.isfinite(scores).any():
+            if not np.isfinite(scores).any():
                 break
         states, scores, parent, token = _extend(world, states, scores, width, ends and step >= config.min_new_tokens)
         parents.append(parent)
         written.append(token)
-    if not ends:
-        best, length = scores[:, 0], np.full(count, config.max_new_tokens)
+    full = scores[:, 0] > best  # the best text has max_new_tokens words: with the ending "eos" it is truncated
+    best = np.where(full, scores[:, 0], best)
+    length[full], place[full] = config.max_new_tokens, 0
     texts = []
     for c in range(count):
-        text, at = [Vocabulary.EOS] if ends else [], place[c]
+        text, at = [] if full[c] else [Vocabulary.EOS], place[c]
         for step in reversed(range(length[c])):
             text.append(int(written[step][c, at]))
             at = parents[step][c, at]

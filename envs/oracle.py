@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from .text import Vocabulary
 from .world import World, encode_prompt
 
 MAX_ENTRIES = 130_000_000  # (state, token) pairs that the dense tables may hold: 12 bytes each
-Horizon = Literal["episode", "unlimited"]
+Horizon = Literal["episode", "unlimited", "complete"]
 
 
 class NotExact(ValueError):
@@ -50,10 +50,12 @@ class Oracle:
     The state of the dynamic programme is (automaton state, tokens written). The value table of a temperature and
     discount is computed at the first call and cached; V = 10,000 at order 2 takes 1.3 GB.
 
-    With the ending "eos" there are two horizons. "unlimited": reaching `max_new_tokens` is a truncation, and values
-    continue beyond it, like those of an agent that bootstraps there. "episode": a text must end within
-    `max_new_tokens`, and all others have probability 0; the most likely text and samples of texts use it. With the
-    ending "fixed" both are the same.
+    With the ending "eos" there are three horizons. "unlimited": reaching `max_new_tokens` is a truncation, and values
+    continue beyond it, like those of an agent that bootstraps there. "episode": the environment as it is, in which a
+    truncated text keeps what it has earned and earns nothing more, so its value is 0 at every temperature; no policy
+    has a higher return, and V* = 0 at temperature 1 here too. "complete": a text must end within `max_new_tokens`, and
+    all others have probability 0; the most likely text and samples of texts use it. With the ending "fixed" all are the
+    same.
 
     Args:
         world: tokenizer, documents and target.
@@ -167,9 +169,10 @@ class Oracle:
         return policy
 
     def optimal_return(self, prefixes: npt.ArrayLike) -> Floats:
-        """(B, L) prefixes to (B,) returns of the most likely text after each, nats, at τ = 0 and γ = 1.
+        """(B, L) prefixes to (B,) highest returns of an episode after each, nats, at τ = 0 and γ = 1.
 
-        This is its log-probability times `log_prob_weight`, which scales all values here.
+        This is the log-probability of the best text times `log_prob_weight`, which scales all values here. With the
+        ending "eos" the best text may be one that `max_new_tokens` truncates, since that earns its log-probability too.
         """
         return self.optimal_value(prefixes, temperature=0.0, horizon="episode")
 
@@ -183,7 +186,10 @@ class Oracle:
         return self._shaped(self._weight() * value[states], prefixes)
 
     def most_likely_text(self, prompt: str = "") -> Text:
-        """The most likely text after `prompt` that ends within the episode (Viterbi algorithm)."""
+        """The most likely text after `prompt` that ends within the episode (Viterbi algorithm).
+
+        Its log-probability is `optimal_return` unless a text that `max_new_tokens` truncates earns more.
+        """
         return self._write(prompt, 0.0, 1, None)[0]
 
     def sample_power(self, prompt: str = "", temperature: float = 0.5, count: int = 1, seed: int = 0) -> list[Text]:
@@ -227,8 +233,8 @@ class Oracle:
             raise ValueError(
                 f"temperature must not be negative and gamma must lie between 0 and 1, not {temperature} and {gamma}"
             )
-        if horizon not in ("episode", "unlimited"):
-            raise ValueError(f"horizon {horizon!r} is unknown; use 'episode' or 'unlimited'")
+        if horizon not in get_args(Horizon):
+            raise ValueError(f"horizon {horizon!r} is unknown; use one of {', '.join(get_args(Horizon))}")
         key = (float(temperature), float(gamma), horizon)
         if key not in self._values:
             mdp, config = self._mdp, self.config
@@ -236,7 +242,8 @@ class Oracle:
                 steps, value = config.min_new_tokens, mdp.stationary(temperature, gamma)
             else:
                 steps = config.max_new_tokens
-                value = np.full(len(mdp), -np.inf if config.ending == "eos" else 0.0)
+                impossible = config.ending == "eos" and horizon == "complete"
+                value = np.full(len(mdp), -np.inf if impossible else 0.0)
             values = [value]
             for count in reversed(range(steps)):
                 value = mdp.backup(value, temperature, gamma, self._eos_valid(count), self._reward_weight(count, gamma))
@@ -293,7 +300,7 @@ class Oracle:
 
     def _write(self, prompt: str, temperature: float, count: int, rng: np.random.Generator | None) -> list[Text]:
         """Texts of the optimal policy: greedy if `rng` is None, else sampled."""
-        solution = self._solve(temperature, 1.0, "episode")
+        solution = self._solve(temperature, 1.0, "complete")
         ids = encode_prompt(prompt, self.world.tokenizer, self.config)
         prefix = [Vocabulary.BOS, *ids][-self.config.context_length :]
         window = np.array([[Vocabulary.PAD] * (self.config.context_length - len(prefix)) + prefix])

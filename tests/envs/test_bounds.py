@@ -10,7 +10,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tokenlm.envs import EnvConfig, Episodes, Oracle, World, bounds
+from tokenlm.envs import EnvConfig, Episodes, NotExact, Oracle, World, bounds
 from tokenlm.envs.bounds import beam_search, relaxed_optimum
 from tokenlm.envs.targets import ConditionedTarget, MarkovTarget, NGramTarget
 
@@ -49,9 +49,11 @@ def all_prompts(vocab_size: int) -> np.ndarray:
 def log_prob_of(world: World, config: EnvConfig, prefix: np.ndarray, text) -> float:
     """log p*(text | prefix) from p* of whole prefixes, conditioned on the valid tokens by hand; -inf if not a text."""
     ends = config.ending == "eos"
-    if len(text) > config.max_new_tokens or (len(text) < config.max_new_tokens and not ends) or not text:
+    if not text or len(text) > config.max_new_tokens or EOS in text[:-1]:
         return -math.inf
-    if ends != (text[-1] == EOS) or EOS in text[:-1]:
+    if text[-1] == EOS and not ends:
+        return -math.inf
+    if text[-1] != EOS and len(text) < config.max_new_tokens:
         return -math.inf
     total, tokens = 0.0, list(prefix)
     for count, token in enumerate(text):
@@ -68,10 +70,9 @@ def log_prob_of(world: World, config: EnvConfig, prefix: np.ndarray, text) -> fl
 def enumerated(world: World, config: EnvConfig, prefix: np.ndarray) -> float:
     """The log-probability of the best of all texts."""
     words, horizon = range(5, world.vocab_size), config.max_new_tokens
-    if config.ending == "fixed":
-        texts = list(itertools.product(words, repeat=horizon))
-    else:
-        texts = [(*t, EOS) for n in range(horizon) for t in itertools.product(words, repeat=n)]
+    texts = list(itertools.product(words, repeat=horizon))
+    if config.ending == "eos":
+        texts += [(*t, EOS) for n in range(horizon) for t in itertools.product(words, repeat=n)]
     return max(log_prob_of(world, config, prefix, t) for t in texts)
 
 
@@ -176,7 +177,7 @@ def test_the_relaxation_is_the_optimum_over_freely_chosen_contexts(rules):
 
     def after(word, count):
         if count == config.max_new_tokens:
-            return -np.inf if ends else 0.0
+            return 0.0
         if (word, count) not in known:
             contexts = [[0, 0, before, word] for before in range(9)]
             known[word, count] = best(np.max([rows(c, count) for c in contexts], axis=0), count)
@@ -206,8 +207,8 @@ def test_the_texts_earn_their_log_probability_in_the_environment(sentences, rule
         episodes.check(actions, active)
         rewards, terminated, truncated, _ = episodes.step(actions, active)
         earned += rewards
-        assert not truncated.any()
-        active &= ~terminated
+        assert not (truncated & ~np.array([len(text) == 9 and text[-1] != EOS for text in result.tokens])).any()
+        active &= ~(terminated | truncated)
     assert not active.any()
     np.testing.assert_allclose(earned, result.log_probs, rtol=0, atol=ROUNDING)
 
@@ -267,13 +268,16 @@ def test_the_searches_stop_when_nothing_better_can_come(sentences):
     np.testing.assert_array_equal(relaxed_optimum(world, long, prefixes), relaxed_optimum(world, short, prefixes))
 
 
-def test_no_text_where_none_can_end():
-    config = markov()
+def test_where_no_text_can_end_the_truncated_ones_count():
+    config, fixed = markov(), markov(ending="fixed")
     world = with_target(MarkovTarget(9, order=3, eos_probability=0.0), config)
     found = beam_search(world, config, all_prompts(9))
-    assert found.tokens == [[]] * len(found.log_probs)
-    assert np.isneginf(found.log_probs).all()
-    assert np.isneginf(relaxed_optimum(world, config, all_prompts(9))).all()
+    assert found.tokens == beam_search(world, fixed, all_prompts(9)).tokens
+    assert {len(text) for text in found.tokens} == {5}
+    np.testing.assert_array_equal(found.log_probs, beam_search(world, fixed, all_prompts(9)).log_probs)
+    check(world, config, all_prompts(9), 2)
+    with pytest.raises(NotExact, match="no text after '' ends within max_new_tokens=5"):
+        Oracle(world, config).most_likely_text()
 
 
 @pytest.mark.parametrize("ending", ["eos", "fixed"])
@@ -281,7 +285,7 @@ def test_one_token_episodes(ending):
     config = markov(max_new_tokens=2, min_new_tokens=0, ending=ending)
     world, one = World.of(config), markov(max_new_tokens=1, ending=ending)
     rows = world.target.log_probs(world.target.track(all_prompts(9)), np.full(21, ending == "eos"))
-    best = rows[:, EOS] if ending == "eos" else rows[:, 5:].max(1)
+    best = rows.max(1)  # <eos>, or a word after which the text is truncated
     np.testing.assert_allclose(beam_search(world, one, all_prompts(9)).log_probs, best, rtol=0, atol=ROUNDING)
     np.testing.assert_allclose(relaxed_optimum(world, one, all_prompts(9)), best, rtol=0, atol=ROUNDING)
 

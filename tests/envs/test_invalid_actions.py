@@ -14,9 +14,8 @@ def drawn_first(kind: str, config, count: int) -> np.ndarray:
     settings = {"invalid_action": "random"}
     masked = np.full(count, Vocabulary.BOS)
     if kind == "single":
-        rows = []
+        rows, env = [], TokenLMEnv(config, **settings)
         for seed in range(count):
-            env = TokenLMEnv(config, **settings) if seed == 0 else env
             env.reset(seed=seed)
             rows.append([env.step(2)[0][-1]])
             rows[-1].append(env.step(2)[0][-1] if rows[-1][0] != Vocabulary.EOS else Vocabulary.PAD)

@@ -8,9 +8,12 @@ import pickle
 import gymnasium as gym
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tokenlm  # noqa: F401
-from tokenlm.envs import EnvConfig, NotExact, Oracle, World
+from tokenlm.envs import EnvConfig, Episodes, NotExact, Oracle, World, bounds
+from tokenlm.envs.targets import ConditionedTarget, NGramTarget
 
 EOS = 3
 START = np.array([0, 0, 0, 0, 2])
@@ -32,15 +35,14 @@ def oracle_of(config: EnvConfig) -> Oracle:
     return Oracle(World.of(config), config)
 
 
-def every_text(config: EnvConfig) -> dict[tuple[int, ...], list[float]]:
-    """The log-probability of each token of each text that ends within the episode, by walking the tree."""
-    world = World.of(config)
+def every_text(config: EnvConfig, world: World | None = None) -> dict[tuple[int, ...], list[float]]:
+    """The log-probability of each token of each text that an episode can write, truncated ones too, by the tree."""
+    world = world or World.of(config)
     found: dict[tuple[int, ...], list[float]] = {}
 
     def walk(tokens: tuple[int, ...], log_probs: list[float]) -> None:
         if (tokens and tokens[-1] == EOS) or len(tokens) == config.max_new_tokens:
-            if config.ending == "fixed" or tokens[-1] == EOS:
-                found[tokens] = log_probs
+            found[tokens] = log_probs
             return
         prefix = np.array([([0] * 9 + [2, *tokens])[-config.context_length :]])
         eos_valid = np.array([config.ending == "eos" and len(tokens) >= config.min_new_tokens])
@@ -50,6 +52,11 @@ def every_text(config: EnvConfig) -> dict[tuple[int, ...], list[float]]:
 
     walk((), [])
     return found
+
+
+def complete(texts: dict[tuple[int, ...], list[float]], config: EnvConfig) -> dict[tuple[int, ...], list[float]]:
+    """Those of the texts that end."""
+    return {tokens: v for tokens, v in texts.items() if config.ending == "fixed" or tokens[-1] == EOS}
 
 
 def paid(config: EnvConfig, log_probs: list[float]) -> list[float]:
@@ -63,9 +70,13 @@ def paid(config: EnvConfig, log_probs: list[float]) -> list[float]:
     return rewards
 
 
-def brute_force(config: EnvConfig, temperature: float, gamma: float) -> dict[tuple[int, ...], float]:
-    """V* of every prefix by the soft Bellman equation on the tree."""
-    texts = {tokens: paid(config, log_probs) for tokens, log_probs in every_text(config).items()}
+def brute_force(
+    config: EnvConfig, temperature: float, gamma: float, horizon: str = "episode", world: World | None = None
+) -> dict[tuple[int, ...], float]:
+    """V* of every prefix by the soft Bellman equation on the tree; 0 after the last reward."""
+    found = every_text(config, world)
+    found = complete(found, config) if horizon == "complete" else found
+    texts = {tokens: paid(config, log_probs) for tokens, log_probs in found.items()}
     values = dict.fromkeys(texts, 0.0)
     for length in reversed(range(config.max_new_tokens)):
         q_values: dict[tuple[int, ...], dict[int, float]] = {}
@@ -94,17 +105,18 @@ CASES = [
 @pytest.mark.parametrize("config", CASES, ids=range(len(CASES)))
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize("gamma", [1.0, 0.7, 0.0])
-def test_values_and_q_values_of_every_prefix(config, temperature, gamma):
-    oracle, values = oracle_of(config), brute_force(config, temperature, gamma)
+@pytest.mark.parametrize("horizon", ["episode", "complete"])
+def test_values_and_q_values_of_every_prefix(config, temperature, gamma, horizon):
+    oracle, values = oracle_of(config), brute_force(config, temperature, gamma, horizon)
     for prefix in [p for p in values if len(p) < config.max_new_tokens and EOS not in p]:
         window = np.array(([0] * 9 + [2, *prefix])[-5:])
-        settings = {"temperature": temperature, "gamma": gamma, "horizon": "episode"}
-        value = oracle.optimal_value(window, len(prefix), **settings)
-        q_values = oracle.optimal_q(window, len(prefix), **settings)
+        how = {"temperature": temperature, "gamma": gamma, "horizon": horizon}
+        value = oracle.optimal_value(window, len(prefix), **how)
+        q_values = oracle.optimal_q(window, len(prefix), **how)
         assert value == pytest.approx(values[prefix], abs=1e-12)
         for action in np.flatnonzero(np.isfinite(q_values)):
             assert (*prefix, int(action)) in values
-        policy = oracle.optimal_policy(window, len(prefix), **settings)
+        policy = oracle.optimal_policy(window, len(prefix), **how)
         assert policy.sum() == pytest.approx(1.0)
         assert policy[~np.isfinite(q_values)].sum() == 0.0
 
@@ -187,7 +199,7 @@ def test_values_that_diverge_are_refused():
 
 @pytest.mark.parametrize("config", [small(ending="fixed"), small(min_new_tokens=1)], ids=["fixed", "eos"])
 def test_the_most_likely_text(config):
-    texts = {tokens: sum(log_probs) for tokens, log_probs in every_text(config).items()}
+    texts = {tokens: sum(log_probs) for tokens, log_probs in complete(every_text(config), config).items()}
     best = oracle_of(config).most_likely_text()
     assert tuple(best.tokens) == max(texts, key=texts.get)
     assert best.log_prob == pytest.approx(max(texts.values()), abs=1e-12)
@@ -195,7 +207,7 @@ def test_the_most_likely_text(config):
 
 @pytest.mark.parametrize("config", [small(ending="fixed"), small()], ids=["fixed", "eos"])
 def test_power_samples_have_the_right_distribution_over_whole_texts(config):
-    texts = every_text(config)
+    texts = complete(every_text(config), config)
     weights = np.exp(np.array([sum(v) for v in texts.values()]) / 0.5)
     expected = dict(zip(texts, weights / weights.sum(), strict=True))
     count = 40_000
@@ -239,10 +251,11 @@ def test_ngram_targets_too(sentences):
         prompt_length=(0, 0),
     )
     oracle = oracle_of(config)
-    texts = {tokens: sum(v) for tokens, v in every_text(config).items()}
+    texts = every_text(config)
     best = oracle.most_likely_text()
-    assert best.log_prob == pytest.approx(max(texts.values()), abs=1e-12)
-    assert oracle.optimal_return(np.array([[0] * 5 + [2]]))[0] == pytest.approx(best.log_prob, abs=1e-12)
+    assert best.log_prob == pytest.approx(max(map(sum, complete(texts, config).values())), abs=1e-12)
+    highest = max(map(sum, texts.values()))
+    assert oracle.optimal_return(np.array([[0] * 5 + [2]]))[0] == pytest.approx(highest, abs=1e-12)
     assert oracle.optimal_value(np.array([0] * 5 + [2]), temperature=1.0) == pytest.approx(0.0, abs=1e-12)
     assert best.text
 
@@ -295,6 +308,62 @@ def test_what_cannot_be_exact_says_so():
         oracle_of(small()).optimal_value(START, horizon="ever")
     with pytest.raises(ValueError, match="above 0"):
         oracle_of(small()).sample_power(temperature=0.0)
+
+
+DOCUMENTS = st.lists(st.lists(st.integers(5, 8), max_size=6), min_size=1, max_size=6)
+
+
+@settings(max_examples=60)
+@given(
+    documents=DOCUMENTS,
+    order=st.integers(1, 3),
+    horizon=st.integers(1, 4),
+    least=st.integers(0, 2),
+    temperature=st.sampled_from([0.0, 0.3, 1.0, 2.0]),
+    every=st.sampled_from([1, 2, 0]),
+    weight=st.sampled_from([1.0, 0.5]),
+)
+def test_no_policy_exceeds_the_optimum_of_the_episode(documents, order, horizon, least, temperature, every, weight):
+    """Random worlds with the ending "eos": every episode's return as the environment pays it, truncated ones too."""
+    config = small(
+        order=order, vocab_size=9, max_new_tokens=max(horizon, 2), min_new_tokens=min(least, horizon - 1),
+        reward_every=every, log_prob_weight=weight,
+    )  # fmt: skip
+    world = copy.copy(World.of(config))
+    world.target = ConditionedTarget(NGramTarget.fit(documents, 9, order), world.valid)
+    texts = [list(text) for text in every_text(config, world)]
+    episodes = Episodes(world, config, len(texts))
+    episodes.start_from_prompts(np.arange(len(texts)), [[] for _ in texts], None)
+    returns, running = np.zeros(len(texts)), np.ones(len(texts), bool)
+    for step in range(config.max_new_tokens):
+        actions = np.array([text[step] if step < len(text) else 5 for text in texts])
+        rewards, terminated, truncated, _ = episodes.step(actions, running)
+        returns += rewards
+        running &= ~(terminated | truncated)
+    assert not running.any()
+    oracle, start = Oracle(world, config), episodes.first_observation()[:1]
+    highest = returns.max()
+    assert oracle.optimal_return(start)[0] == pytest.approx(highest, abs=1e-12)
+    lower, upper = bounds.beam_search(world, config, start, 9).log_probs, bounds.relaxed_optimum(world, config, start)
+    assert weight * lower[0] - 1e-12 <= highest <= weight * upper[0] + 1e-12
+    # max over policies of E[return] + τ·entropy is τ·log Σ exp(return/τ) over all episodes.
+    soft = highest
+    if temperature > 0:
+        soft += temperature * math.log(np.exp((returns - highest) / temperature).sum())
+    value = oracle.optimal_value(start, temperature=temperature, horizon="episode")[0]
+    assert value == pytest.approx(soft, abs=1e-10)
+    if temperature == weight == 1.0:
+        assert value == pytest.approx(0.0, abs=1e-10)
+
+
+def test_a_truncated_text_can_be_the_best():
+    env = gym.make("TokenLM-v0", order=2, max_new_tokens=4, context_length=24).unwrapped
+    observation, _ = env.reset(options={"prompt": ""})
+    earned = sum(env.step(action)[1] for action in (210, 139, 176, 6))
+    best = env.oracle.optimal_return(observation[None])[0]
+    assert best == pytest.approx(earned, abs=1e-9)
+    assert env.oracle.most_likely_text().log_prob < best - 0.1
+    assert env.oracle.bounds(observation[None]).lower[0] == pytest.approx(best, abs=1e-9)
 
 
 def test_all_texts_are_enumerated_here():
