@@ -66,6 +66,19 @@ class Agent(Protocol):
         """Log π(a | s) of the policy as it acts, (B, V) in nats, for observations (B, L) and masks (B, V) bool."""
 
 
+class NotFinite(ArithmeticError):
+    """A loss, reward, gradient or weight is not a number, or infinite.
+
+    Args:
+        message: which, where.
+        batch: tensors of the batch by name, to look at; None without.
+    """
+
+    def __init__(self, message: str, batch: dict[str, Tensor] | None = None) -> None:
+        super().__init__(message)
+        self.batch = batch
+
+
 class BaseAgent(Writer):
     """Defaults for all that training, evaluation and decoding ask; a subclass adds the methods of `Agent`.
 

@@ -45,19 +45,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         commands[words[0]](words[1:])
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from the last evaluation", file=sys.stderr)
+        print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
     except (ValueError, OSError, ImportError) as problem:
         _fail(str(problem))
+    except ArithmeticError as problem:
+        _fail(str(problem), 1)
     except ArgumentError as problem:
         _fail(_readable(str(problem)))
 
 
 def _train(words: list[str]) -> None:
     config = parse_run(words)
+    from tokenlm.agents.runs.interruption import Interrupted
     from tokenlm.agents.runs.training import Run
 
-    Run(config).train()
+    try:
+        Run(config).train()
+    except Interrupted as ending:
+        _fail(str(ending), ending.exit_code)
 
 
 def _race(words: list[str]) -> None:
@@ -69,7 +75,7 @@ def _race(words: list[str]) -> None:
 
 def _config(words: list[str]) -> None:
     config = parse_run(words, "config")
-    from tokenlm.agents.runs.training import plain
+    from tokenlm.agents.runs.config import plain
 
     print(yaml.safe_dump(plain(config), allow_unicode=True, sort_keys=False), end="")
 
@@ -90,6 +96,7 @@ def _evaluate(words: list[str]) -> None:
     parser.add_argument("--episodes", type=int, default=256, help="episodes to play")
     parser.add_argument("--seed", type=int, default=0, help="seed of the prompts and of the sampling")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--trust", action="store_true", help="import code that the run names, read changed files")
     parser.add_argument("--bounds", action="store_true", help="bounds on the optimal return where it is too large")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     chosen = parser.parse_args(words)
@@ -97,7 +104,7 @@ def _evaluate(words: list[str]) -> None:
     from tokenlm.agents.runs.report import plot_labels, shown
     from tokenlm.agents.runs.training import load_run
 
-    agent, _ = load_run(chosen.run, chosen.device)
+    agent, _ = load_run(chosen.run, chosen.device, trust=chosen.trust)
     names = ("split", "documents", "episodes", "seed", "bounds")
     result = evaluate(agent, **{name: getattr(chosen, name) for name in names})
     picture = plot_labels(result, Path(chosen.run))
@@ -136,6 +143,7 @@ def _generate(words: list[str]) -> None:
     parser.add_argument("--stream", action="store_true", help="show texts while they are written, one after the other")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--trust", action="store_true", help="import code that the run names, read changed files")
     chosen = parser.parse_args(words)
     if chosen.prompts and chosen.prompt:
         raise ValueError("give --prompt or --prompts, not both")
@@ -145,7 +153,7 @@ def _generate(words: list[str]) -> None:
     count = chosen.count or (1 if chosen.prompts else 5)
     from tokenlm.agents.runs.training import load_run
 
-    agent, _ = load_run(chosen.run, chosen.device, with_env=False)
+    agent, _ = load_run(chosen.run, chosen.device, with_env=False, trust=chosen.trust)
     names = ("temperature", "top_k", "top_p", "stop", "max_new_tokens")
     how = {name: getattr(chosen, name) for name in names}
     if not chosen.stream:
@@ -187,6 +195,8 @@ def _readable(message: str) -> str:
     return message.replace("Expected a typing.Literal", "expected one of ").replace("Expected a ", "expected ")
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"tokenlm: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+def _fail(message: str, exit_code: int = 2) -> NoReturn:
+    text = f"tokenlm: {' '.join(message.split())}"
+    encoding = sys.stderr.encoding or "ascii"
+    print(text.encode(encoding, "replace").decode(encoding), file=sys.stderr)
+    sys.exit(exit_code)

@@ -11,9 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
-
 from tokenlm.envs.arguments import names_of, nearest
+from tokenlm.envs.text.yaml_files import parse_yaml, read_mapping
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -28,16 +27,6 @@ _OPEN = re.compile(r"(?P<field>algorithm_settings|agent|entries\..+?\.(?:setting
 
 
 _WORDS = {"network": "name", "optimizer": "name", "phrases": "count"}  # the setting that a word alone stands for
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-3 as text; people mean a number."""
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("None$"), ["N"])
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 def config_names(command: str = "train") -> list[str]:
@@ -80,9 +69,7 @@ def _parsed(kind: type[Config], words: Sequence[str], command: str) -> Config:
     words, given = list(words), {}
     if words and not words[0].startswith("-"):
         path = config_path(words.pop(0), command)
-        given = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a safe loader
-        if not isinstance(given, dict):
-            raise ValueError(f"{path} is no configuration: its YAML must be a mapping of fields")
+        given = read_mapping(path)
     rest = _take_settings(words, given)
     agent = given.pop("agent", {}) if "agent" in names_of(kind) else None
     values = parser.instantiate(parser.parse_args(rest, namespace=parser.parse_object(given))).as_dict()
@@ -122,7 +109,7 @@ def _take_settings(words: Sequence[str], given: dict[str, Any]) -> list[str]:
             continue
         if not equals and not queue:
             raise ValueError(f"{option} needs a value")
-        chosen = yaml.load(value if equals else queue.pop(0), _Loader)
+        chosen = parse_yaml(value if equals else queue.pop(0), option)
         field, inner = found["field"], found["name"].split(".")
         if field == "agent":
             _choose(given.setdefault("agent", {}), inner, chosen)

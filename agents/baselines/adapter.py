@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from ...envs import EnvConfig, World, env_config_from, nearest
 from ...envs.text import write_atomically, write_json
+from ...envs.text.digests import check_digests, write_digests
+from ...envs.text.files import read_json
 from ..acting.choosing import choose_actions
 from ..devices import resolve_device
 from ..networks import NetworkConfig, network_config
@@ -203,14 +205,28 @@ class Adapter(BaseAgent):
         weights = {name: tensor.detach().cpu().clone() for name, tensor in self._module().state_dict().items()}
         write_atomically(folder / "weights.safetensors", lambda p: save_file(weights, p))
         write_json(folder / "agent.json", values)
+        write_digests(folder, [folder / "agent.json", folder / "weights.safetensors"])
 
     @classmethod
-    def load(cls: type[Self], path: str | Path, env: str | EnvConfig | Any, device: str = "auto") -> Self:
-        """Load a saved agent. The vocabulary of `env` must be the one that the agent was trained with."""
+    def load(
+        cls: type[Self], path: str | Path, env: str | EnvConfig | Any, device: str = "auto", trust: bool = False
+    ) -> Self:
+        """Load a saved agent.
+
+        Args:
+            path: the folder that `save` wrote.
+            env: its environment; the vocabulary must be the one that the agent was trained with.
+            device: "auto", "cpu", "cuda" or "mps".
+            trust: read files that were changed since they were saved.
+
+        Raises ValueError for damaged files and another vocabulary.
+        """
         folder = Path(path)
         if not (folder / "agent.json").exists():
             raise FileNotFoundError(f"{folder} has no saved agent (no agent.json); use the folder given to save()")
-        saved = json.loads((folder / "agent.json").read_text(encoding="utf-8"))
+        if not trust:
+            check_digests(folder)
+        saved = read_json(folder / "agent.json")
         if saved["class"] != cls.__name__:
             raise ValueError(f"{folder} has a saved {saved['class']}; load it with {saved['class']}.load")
         agent = cls(

@@ -235,28 +235,38 @@ class DQN(QPolicy):
         path: str | Path,
         env: str | EnvConfig | gym.Env | gym.vector.VectorEnv | None = None,
         device: str = "auto",
+        trust: bool = False,
     ) -> DQN:
-        """The agent that `save` wrote; with `env`, one that can go on learning there.
+        """The agent that `save` wrote.
 
-        Raises ValueError where the environment's vocabulary is not the one the agent was trained with.
+        Args:
+            path: the folder.
+            env: an environment to go on learning in; None for an agent that only predicts and generates.
+            device: "auto", "cpu", "cuda" or "mps".
+            trust: import code that the folder names, and read files that were changed since they were saved.
+
+        Raises ValueError for damaged files, for another vocabulary than that of `env`, and, without `trust`, for names
+        of code.
         """
-        return saving.load_agent(cls, Path(path), env, device)
+        return saving.load_agent(cls, Path(path), env, device, trust)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes while training."""
+        """Everything that changes while training; raises NotFinite where it would keep what is not a number."""
         self.prepare()
+        self.learner.check_finite()
         return {
             "learner": self.learner.state_dict(),
-            "replay": self.replay.state_dict() if self.replay else None,
-            "collector": self.collector.state_dict() if self.collector else None,
+            "replay": None if self.replay is None else self.replay.state_dict(),
+            "collector": None if self.collector is None else self.collector.state_dict(),
             "generator": self.generator.get_state(),
-            "sampler": self.sampler.state_dict() if self.sampler else None,
+            "sampler": None if self.sampler is None else self.sampler.state_dict(),
             "torch_generator": torch.get_rng_state(),
             "num_steps": self.num_steps,
             "progress": self.progress,
             "learning_seconds": self.learning_seconds,
             "owed": self._owed,
             "begun": self._begun,
+            "last_metrics": self.last_metrics,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -272,7 +282,8 @@ class DQN(QPolicy):
         torch.set_rng_state(state["torch_generator"])
         self.num_steps, self.progress = int(state["num_steps"]), float(state["progress"])
         self.learning_seconds, self._owed = float(state["learning_seconds"]), float(state["owed"])
-        self._begun = bool(state.get("begun", True))  # earlier checkpoints had no pretraining
+        self._begun = bool(state["begun"])
+        self.last_metrics = dict(state["last_metrics"])
 
     def prepare(self) -> None:
         """Make what only training needs: corpus episodes, replay and environments."""

@@ -12,12 +12,15 @@ from torch import Tensor
 from ..acting.valid_actions import ValidActions
 from ..networks import QNetwork
 from ..networks.precision import resolve_precision
+from ..protocol import NotFinite
 from ..replay.episodes import EpisodeBatch
 from . import losses
 from .config import AgentConfig
 from .optimizer import Optimizer
 from .stopwatch import Stopwatch
 from .update import Backup, Update
+
+_CHECKED = 64  # updates between two looks at a GPU's flag
 
 
 class Learner:
@@ -63,6 +66,7 @@ class Learner:
         reads_all_actions = rule.dueling or rule.reads_all_actions
         self.optimizer = Optimizer(network, config.optimizer, self.learning_rate(0.0), reads_all_actions)
         self.errors = torch.empty(0)
+        self._finite: Tensor | None = None
         self.updates = 0
         self.transitions_trained = 0
 
@@ -85,6 +89,7 @@ class Learner:
             metrics["loss"].backward()
         with self.stopwatch.time("optimizer"):
             norm = self.optimizer.step(self.learning_rate(progress))
+            self._watch(batch, metrics["loss"].detach() if norm is None else metrics["loss"].detach() + norm)
             self.updates += 1
             if self.rule.target_network and self.updates % self.target_update_interval == 0:
                 self._update_target()
@@ -92,6 +97,30 @@ class Learner:
             metrics["grad_norm"] = norm
         self.transitions_trained += len(update.index)
         return {name: value.detach() for name, value in metrics.items()}
+
+    def _watch(self, batch: EpisodeBatch, number: Tensor) -> None:
+        """Remember the first batch whose loss or gradient is not finite; no device is waited for."""
+        finite = torch.isfinite(number)
+        if self._finite is None:
+            self._finite = torch.ones_like(finite)
+        self._finite &= finite
+        on_cpu = number.device.type == "cpu"
+        if on_cpu or self.updates % _CHECKED == 0:
+            self.check_finite(batch if on_cpu else None)
+
+    def check_finite(self, batch: EpisodeBatch | None = None) -> None:
+        """Raise NotFinite where a loss or gradient was not finite; `batch` is the one that it came from."""
+        if self._finite is None or bool(self._finite):
+            return
+        reason, saved = "a loss or gradient", None
+        if batch is not None:
+            saved = {"tokens": batch.tokens, "actions": batch.actions, "rewards": batch.rewards, "at": batch.is_action}
+            bad = ~torch.isfinite(batch.rewards)
+            if bool(bad.any()):
+                reason = f"the reward {float(batch.rewards[bad][0])} of token {int(batch.actions[bad][0])}"
+        raise NotFinite(
+            f"{reason} is not finite in update {self.updates + 1:,}; look at the rewards, or lower learning_rate", saved
+        )
 
     def read(self, batch: EpisodeBatch, temperature: float) -> Update:
         """`batch` as the rule reads it when the agent's temperature is τ."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ...envs import Phrases, env_config_of
+from ...envs.arguments import refuse_code
 from ...envs.text import Tokenizer, load_tokenizer, write_atomically, write_json
+from ...envs.text.digests import check_digests, write_digests
+from ...envs.text.files import read_json
 from ..networks import QNetwork
 from .config import AgentConfig
 from .format_1 import agent_settings
@@ -44,11 +47,21 @@ def save_agent(agent: Any, folder: Path) -> None:
         "phrases": [list(phrase) for phrase in agent.phrases.ids] if agent.phrases else None,
     }
     write_json(folder / "agent.json", settings)
+    saved = [folder / "agent.json", folder / "weights.safetensors"]
+    saved += [path for name in ("tokenizer", "pretrained") for path in (folder / name).rglob("*") if path.is_file()]
+    write_digests(folder, saved)
 
 
-def load_agent(kind: Any, folder: Path, env: Any, device: str) -> Any:
-    """The agent saved in `folder`, in `env` where given; `kind` is `DQN` or a class derived from it."""
-    settings = _settings(folder)
+def load_agent(kind: Any, folder: Path, env: Any, device: str, trust: bool = False) -> Any:
+    """The agent saved in `folder`, in `env` where given; `kind` is `DQN` or a class derived from it. See `DQN.load`."""
+    settings = _settings(folder, trust)
+    try:
+        return _loaded(kind, folder, settings, env, device)
+    except (KeyError, TypeError, AttributeError, SafetensorError) as problem:
+        raise ValueError(f"the agent in {folder} is damaged ({problem}); restore it from a copy") from None
+
+
+def _loaded(kind: Any, folder: Path, settings: dict[str, Any], env: Any, device: str) -> Any:
     config = AgentConfig(**settings["agent"])
     tokenizer = load_tokenizer(folder / "tokenizer")
     phrases: dict[str, Any] = {}
@@ -79,7 +92,7 @@ def take_weights(network: QNetwork, folder: Path, tokenizer: Tokenizer) -> None:
 
     Raises ValueError for another vocabulary or another network.
     """
-    _refuse_other_vocabulary(folder, _settings(folder), tokenizer)
+    _refuse_other_vocabulary(folder, _settings(folder, trust=False), tokenizer)
     own = network.state_dict()
     kept = {name: tensor for name, tensor in own.items() if name.startswith("value_head.")}
     weights = load_file(folder / "weights.safetensors") | kept
@@ -96,13 +109,19 @@ def take_weights(network: QNetwork, folder: Path, tokenizer: Tokenizer) -> None:
     network.load_state_dict(weights)
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    try:
-        settings: dict[str, Any] = json.loads((folder / "agent.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{folder} holds no saved agent (no agent.json); give the folder that save() wrote"
-        ) from None
+def _settings(folder: Path, trust: bool) -> dict[str, Any]:
+    """agent.json, once the files of the folder are found whole and, without `trust`, to name no code."""
+    if not (folder / "agent.json").exists():
+        raise FileNotFoundError(f"{folder} holds no saved agent (no agent.json); give the folder that save() wrote")
+    settings: dict[str, Any] = read_json(folder / "agent.json")
+    if not isinstance(settings, dict) or not isinstance(settings.get("agent"), dict):
+        raise ValueError(f"{folder / 'agent.json'} is damaged: it holds no agent; restore it from a copy")
+    if not trust:
+        if settings.get("format") != 1:  # which had no digests
+            check_digests(folder)
+        env = settings.get("env") or {}
+        named = {"agent.loss": settings["agent"].get("loss")}
+        refuse_code({**named, **{f"env.{name}": env.get(name) for name in ("target", "sequence_reward")}}, str(folder))
     if settings.get("format") == 1:
         return {**settings, "agent": agent_settings(settings["agent"])}
     if settings.get("format") != FORMAT:

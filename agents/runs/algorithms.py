@@ -93,7 +93,12 @@ def make_learner(env: EnvConfig, config: AgentConfig, seed: int, device: str = "
 
 
 def load(
-    name: str, folder: Path, env: EnvConfig | None, device: str = "auto", config: AgentConfig | None = None
+    name: str,
+    folder: Path,
+    env: EnvConfig | None,
+    device: str = "auto",
+    config: AgentConfig | None = None,
+    trust: bool = False,
 ) -> Any:
     """The agent of the algorithm `name` that `save` wrote.
 
@@ -103,11 +108,12 @@ def load(
         env: the environment's arguments; None for one of ours that only predicts.
         device: "auto", "cpu", "cuda" or "mps".
         config: settings of our learner; None for other algorithms.
+        trust: import code that the folder names, and read files that were changed since they were saved.
     """
     kind = algorithm(name) if config is None else _learner(config)
     if not hasattr(kind, "load"):
         raise ValueError(f"{folder} was trained by {name}, which has no method load")
-    return kind.load(folder, env, device)
+    return kind.load(folder, env, device, trust) if name in ALGORITHMS else kind.load(folder, env, device)
 
 
 def uses_corpus(name: str, settings: Mapping[str, Any]) -> bool:

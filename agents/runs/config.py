@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...envs import EnvConfig, env_config_of
-from ...envs.arguments import check_settings, number
+from ...envs.arguments import check_settings, number, refuse_code
 from ..dqn.config import AgentConfig
 from ..dqn.format_1 import agent_settings, is_format_1
 from .algorithms import check_algorithm
@@ -30,6 +32,7 @@ class RunConfig:
         evaluation_documents: held-out documents that an evaluation during the run scores.
         evaluation_episodes: episodes that an evaluation writes from held-out prompts.
         baseline_seconds: time to train the maximum-likelihood baseline on the same network; 0 for none.
+        checkpoint_seconds: a checkpoint is written at every evaluation and after so much time.
         samples: texts written before and after training.
         output: folder of all runs.
         device: "auto", "cpu", "cuda" or "mps".
@@ -48,6 +51,7 @@ class RunConfig:
     evaluation_documents: int = number(200, 1)
     evaluation_episodes: int = number(128, 1)
     baseline_seconds: float = number(30.0, 0.0)
+    checkpoint_seconds: float = number(120.0, 0.0)
     samples: int = number(5, 0)
     output: str = "runs"
     device: str = "auto"
@@ -63,11 +67,32 @@ class RunConfig:
             raise ValueError(f"algorithm_settings ({given}) are for other algorithms; the settings of dqn are agent.…")
 
 
-def run_config_of(values: dict[str, Any]) -> RunConfig:
-    """The configuration whose `dataclasses.asdict` is `values`, as YAML or JSON gives it back."""
-    agent = values["agent"]
-    agent = AgentConfig(**(agent_settings(agent) if is_format_1(agent) else agent))
-    return RunConfig(**{**values, "env": env_config_of(values["env"]), "agent": agent})
+def run_config_of(values: dict[str, Any], source: str, trust: bool = False) -> RunConfig:
+    """The configuration whose `plain` is `values`, as a saved file gives it back.
+
+    Args:
+        values: by name.
+        source: where they come from, for messages.
+        trust: code that they name may be imported.
+
+    Raises ValueError for values that are no configuration, and for names of code without `trust`.
+    """
+    try:
+        agent, env = values["agent"], values["env"]
+        named = {"algorithm": values.get("algorithm"), "agent.loss": agent.get("loss")}
+        named |= {f"env.{name}": env.get(name) for name in ("target", "sequence_reward")}
+        if not trust:
+            refuse_code(named, source)
+        agent = AgentConfig(**(agent_settings(agent) if is_format_1(agent) else agent))
+        return RunConfig(**{**values, "env": env_config_of(env), "agent": agent})
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise ValueError(f"{source} is no configuration of a run: {problem}") from None
+
+
+def plain(config: RunConfig) -> dict[str, Any]:
+    """The configuration as YAML and JSON know it: dicts, lists, numbers and text."""
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return values
 
 
 def with_settings(settings: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:

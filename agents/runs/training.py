@@ -5,41 +5,48 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from ...envs import World
-from ...envs.text import write_atomically, write_json, write_text_atomically
+from ...envs.text import write_json, write_text_atomically
+from ...envs.text.digests import check_digests, write_digests
+from ...envs.text.files import finite
+from ...envs.text.yaml_files import read_mapping
 from ..dqn.config import AgentConfig
+from ..dqn.format_1 import is_format_1
 from ..evaluation.evaluate import evaluate, play, reference_returns, score_text
 from ..evaluation.tasks import task_figures
-from ..protocol import BaseAgent
+from ..protocol import BaseAgent, NotFinite
 from . import report as reports
 from .algorithms import load, make, make_learner
 from .config import RunConfig, run_config_of
+from .folder import SUMMARY, RunFolder
+from .interruption import Interrupted, Interruption, watched
+from .output import progress_line, say
 
-STATE = "state.pt"
 BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
 SHARP = 0.5  # temperature of the sharpened samples
+BEST = "best"  # folder of the agent as it was when its validation perplexity was best
 
 
 class Run:
     """A run folder and the training that fills it.
 
     The folder holds config.yaml, results.jsonl (a line for each evaluation), TensorBoard events, curves.png,
-    samples.txt, summary.json, weights.safetensors, agent.json, tokenizer/ and, until the run is done, state.pt: the
-    same command continues from the last evaluation, bit for bit on the CPU. Runs of other libraries' algorithms cannot
-    be continued: an interrupted one begins anew.
+    samples.txt, weights.safetensors, agent.json, tokenizer/, best/ (the agent at its best validation perplexity),
+    digests.json and, last of all, summary.json. Until then it holds the newest two checkpoints, and the same command
+    continues from them, bit for bit on the CPU. Runs of other libraries' algorithms cannot be continued: an interrupted
+    one begins anew.
 
     Args:
         config: what to train and how long.
-        quiet: no progress line.
+        quiet: print nothing.
     """
 
     def __init__(self, config: RunConfig, quiet: bool = False) -> None:
@@ -47,52 +54,80 @@ class Run:
         self.quiet = quiet
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        self.folder, self.resumes = _folder(config)
+        self.place = RunFolder(config)
+        self.folder = self.place.path
         self.agent = make_agent(config)
         self.rows: list[dict[str, Any]] = []
         self.baseline: list[dict[str, Any]] = []
         self.before: list[str] = []
         self.references: dict[str, float | None] = {}
+        self._saved_at = time.monotonic()
+        self._interruption = Interruption()
+
+    @property
+    def resumes(self) -> bool:
+        """Whether it continues from a checkpoint."""
+        return self.place.continues and self.agent.resumable
 
     def train(self) -> dict[str, Any]:
-        """Train to the end and return the summary, which is also written to summary.json."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(plain(self.config), allow_unicode=True, sort_keys=False)
-        write_text_atomically(self.folder / "config.yaml", text)
-        self._open()
-        self._learn()
-        wants_baseline = self.config.baseline_seconds > 0 and not self.config.agent.rule.maximum_likelihood
-        summary = self._summarise(self._train_baseline() if wants_baseline else None)
-        (self.folder / STATE).unlink(missing_ok=True)
+        """Train to the end and return the summary, which is also written to summary.json.
+
+        Raises Interrupted after SIGTERM or Ctrl-C, with a checkpoint written; NotFinite where a loss, reward or weight
+        is not a number, with the batch saved beside.
+        """
+        with self.place.held(), watched() as self._interruption:
+            if self.place.finished:  # it was killed between its summary and the end
+                self.place.checkpoints.remove()
+                summary: dict[str, Any] = json.loads((self.folder / SUMMARY).read_text(encoding="utf-8"))
+                return summary
+            self.place.write_config()
+            resumed = self._open()
+            try:
+                self._learn(resumed)
+            except NotFinite as problem:
+                if problem.batch is not None:
+                    torch.save(problem.batch, self.folder / "not_finite.pt")
+                raise
+            wants_baseline = self.config.baseline_seconds > 0 and not self.config.agent.rule.maximum_likelihood
+            summary = self._summarise(self._train_baseline() if wants_baseline else None)
+            self.place.checkpoints.remove()
         return summary
 
-    def _open(self) -> None:
-        if self.resumes and self.agent.resumable:
-            saved = load_state(self.folder / STATE)
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            say(text)
+
+    def _open(self) -> bool:
+        """Take up the newest checkpoint, if there is one; whether there was."""
+        saved, messages = self.place.checkpoints.load() if self.agent.resumable else (None, [])
+        for message in messages:
+            self._say(message)
+        if saved is not None:
             self.agent.load_state_dict(saved["agent"])
             self.rows, self.before, self.references = saved["rows"], saved["before"], saved["references"]
-            # Evaluations after the last checkpoint are made again.
+            # Evaluations after the checkpoint are made again.
             lines = "".join(json.dumps(row) + "\n" for row in self.rows)
             write_text_atomically(self.folder / "results.jsonl", lines)
-            return
+            self._say(f"continuing {self.folder} from its checkpoint at {self.agent.num_steps:,} steps")
+            return True
         (self.folder / "results.jsonl").unlink(missing_ok=True)
         held_out = dataclasses.replace(self.config.env, split="valid")
-        if not self.quiet and (messages := self.agent.messages()):
-            print(*messages, sep="\n")
+        for message in self.agent.messages():
+            self._say(message)
         self.references = reference_returns(
             World.of(self.config.env), held_out, self.config.evaluation_episodes, self.config.seed
         )
         self.before = self._samples()
+        return False
 
-    def _learn(self) -> None:
+    def _learn(self, resumed: bool) -> None:
         config, agent = self.config, self.agent
         share = 1.0 / max(1, config.evaluations)
         due = share * len(self.rows)
         with (
             SummaryWriter(str(self.folder / "tensorboard")) as board,
-            tqdm(total=config.total_steps, initial=agent.num_steps, unit="step", unit_scale=True, disable=self.quiet,
-                 dynamic_ncols=True, mininterval=0.5) as bar,
-        ):  # fmt: skip
+            progress_line(self.quiet, total=config.total_steps, initial=agent.num_steps, unit="step") as bar,
+        ):
 
             def after_step(_: Any) -> bool:
                 nonlocal due
@@ -101,29 +136,40 @@ class Run:
                     due += share
                     row = self._evaluate(board)
                     bar.set_postfix_str(_postfix(row), refresh=True)
-                    if agent.progress < 1.0:
-                        self._checkpoint()
+                    self._checkpoint()
+                elif time.monotonic() - self._saved_at >= config.checkpoint_seconds:
+                    self._checkpoint()
+                self._stop_if_asked()
                 return True
 
             if not self.rows:
                 self._evaluate(board)
                 self._checkpoint()
                 due = share
-            resume = self.resumes and agent.resumable
-            agent.train(config.total_steps, after_step, resume=resume, max_seconds=config.max_seconds)
+            agent.train(config.total_steps, after_step, resume=resumed, max_seconds=config.max_seconds)
             if self.rows[-1]["num_steps"] < agent.num_steps:
                 self._evaluate(board)
+                self._checkpoint()
+
+    def _stop_if_asked(self) -> None:
+        if self._interruption.number is not None:
+            self._checkpoint()
+            message = "interrupted; the same command goes on from here"
+            raise Interrupted(self._interruption.number, message if self.agent.resumable else "interrupted")
 
     def _evaluate(self, board: SummaryWriter) -> dict[str, Any]:
-        row = self._figures()
+        row = finite(self._figures())
+        before = [earlier["perplexity"] for earlier in self.rows if earlier["perplexity"] is not None]
         self.rows.append(row)
         with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+        if row["perplexity"] is not None and row["perplexity"] < min(before, default=float("inf")):
+            self.agent.save(self.folder / BEST)
         for name, value in row.items():
             if isinstance(value, (int, float)):
                 board.add_scalar(f"tokenlm/{name}", value, self.agent.num_steps)
         board.flush()
-        return row
+        return dict(row)
 
     def _figures(self) -> dict[str, Any]:
         with self.agent.evaluating():
@@ -158,15 +204,10 @@ class Run:
         }
 
     def _checkpoint(self) -> None:
-        if not self.agent.resumable:
-            return
-        state = {
-            "agent": self.agent.state_dict(),
-            "rows": self.rows,
-            "before": self.before,
-            "references": self.references,
-        }
-        save_state(state, self.folder / STATE)
+        if self.agent.resumable:
+            parts = {"rows": self.rows, "before": self.before, "references": self.references}
+            self.place.checkpoints.save({"agent": self.agent.state_dict(), **parts})
+        self._saved_at = time.monotonic()
 
     def _train_baseline(self) -> float | None:
         """Test perplexity of maximum likelihood on the same network, as it was when its validation one was best."""
@@ -176,12 +217,11 @@ class Run:
             learner = AgentConfig.of(learner, {"network": config.algorithm_settings["network"]})
         baseline: Any = make("maximum-likelihood", config.env, config.seed, config.device, config=learner)
         best, best_weights = float("inf"), baseline.policy_network.state_dict()
-        with tqdm(
-            total=round(limit), unit="s", desc="maximum likelihood", disable=self.quiet, dynamic_ncols=True
-        ) as bar:
+        with progress_line(self.quiet, total=round(limit), unit="s", desc="maximum likelihood") as bar:
 
             def after_step(agent: Any) -> bool:
                 nonlocal best, best_weights
+                self._stop_if_asked()
                 if agent.learning_seconds < len(self.baseline) * limit / BASELINE_CHECKS:
                     return True
                 perplexity = score_text(agent, "valid", config.evaluation_documents).perplexity or float("inf")
@@ -212,7 +252,7 @@ class Run:
         summary = evaluate(agent, env=config.env, split="test", episodes=episodes, seed=seed)
         summary["baseline_perplexity"] = baseline_perplexity
         agent.save(self.folder)
-        write_json(self.folder / "summary.json", summary)
+        write_digests(self.folder, [self.folder / "config.yaml"])
         samples = {"before training": self.before}
         if agent.has_temperature:
             samples[f"after training, the policy itself (temperature {agent.temperature:g})"] = self._samples()
@@ -224,8 +264,8 @@ class Run:
         write_text_atomically(self.folder / "samples.txt", text)
         reports.plot_curves(self.rows, self.baseline, self.references, self.folder / "curves.png")
         reports.plot_labels(summary, self.folder)
-        if not self.quiet:
-            print(reports.summary_text(summary, samples, self.folder))
+        write_json(self.folder / SUMMARY, summary)
+        self._say(reports.summary_text(summary, samples, self.folder))
         return summary
 
 
@@ -236,30 +276,31 @@ def make_agent(config: RunConfig) -> BaseAgent:
     return make(config.algorithm, config.env, config.seed, config.device, **config.algorithm_settings)
 
 
-def load_run(folder: str | Path, device: str = "auto", with_env: bool = True) -> tuple[Any, RunConfig]:
-    """The trained agent of a run folder and the configuration it was trained with."""
+def load_run(
+    folder: str | Path, device: str = "auto", with_env: bool = True, trust: bool = False
+) -> tuple[Any, RunConfig]:
+    """The trained agent of a run folder and the configuration it was trained with.
+
+    Args:
+        folder: what `tokenlm train` wrote.
+        device: "auto", "cpu", "cuda" or "mps".
+        with_env: make its environment too; False for an agent of ours that only predicts and generates.
+        trust: import code that the folder names, and read files that were changed since they were saved.
+
+    Raises FileNotFoundError where this is no run folder, ValueError for damaged files and, without `trust`, for names
+    of code.
+    """
     folder = Path(folder)
-    if not (folder / "config.yaml").exists():
+    path = folder / "config.yaml"
+    if not path.exists():
         raise FileNotFoundError(f"{folder} is no run folder (no config.yaml); give one that `tokenlm train` wrote")
-    config = run_config_of(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    values = read_mapping(path)
+    if not trust and not is_format_1(values.get("agent") or {}):
+        check_digests(folder)
+    config = run_config_of(values, str(path), trust)
     ours = config.algorithm == "dqn"
     env = config.env if with_env or not ours else None
-    return load(config.algorithm, folder, env, device, config.agent if ours else None), config
-
-
-def _folder(config: RunConfig) -> tuple[Path, bool]:
-    """Where the run goes and whether it continues one: never over a finished run or one with other settings."""
-    base = Path(config.output) / config.name
-    for number in range(1, 10_000):
-        folder = base if number == 1 else base.with_name(f"{base.name}-{number}")
-        if not folder.exists() or not any(folder.iterdir()):
-            return folder, False
-        written = folder / "config.yaml"
-        if written.exists() and not (folder / "summary.json").exists():
-            saved = yaml.safe_load(written.read_text(encoding="utf-8"))
-            if saved == plain(config):
-                return folder, (folder / STATE).exists()
-    raise ValueError(f"{base} and 10,000 numbered folders beside it are taken; choose another --name")
+    return load(config.algorithm, folder, env, device, config.agent if ours else None, trust), config
 
 
 def _postfix(row: dict[str, Any]) -> str:
@@ -270,33 +311,3 @@ def _postfix(row: dict[str, Any]) -> str:
         f"{row['transitions_per_second'] / 1000:.0f}k transitions/s" if "transitions_per_second" in row else "",
     ]
     return ", ".join(p for p in parts if p)
-
-
-def plain(config: RunConfig) -> dict[str, Any]:
-    """The configuration as YAML and JSON know it: dicts, lists, numbers and text."""
-    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return values
-
-
-def save_state(state: dict[str, Any], path: Path) -> None:
-    """A `state_dict` of tensors, arrays, numbers, lists and dicts, readable with weights_only=True."""
-    write_atomically(path, lambda p: torch.save(_plain(state), p))
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    """What `save_state` wrote."""
-    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    return state
-
-
-def _plain(value: Any) -> Any:
-    """NumPy arrays as tensors: the safe unpickler knows no others."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return (
-        torch.from_numpy(value)
-        if type(value).__module__ == "numpy" and hasattr(value, "shape") and value.shape
-        else value
-    )

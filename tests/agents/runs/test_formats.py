@@ -1,5 +1,6 @@
 """Runs saved by earlier versions load, with the policy that they had."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from tokenlm.agents.dqn.rules import ILQL
 from tokenlm.agents.runs.training import load_run
+from tokenlm.envs.text.digests import write_digests
 
 DATA = Path(__file__).parents[2] / "data"
 WINDOWS = [[0, 0, 0, 0, 0, 1], [0, 0, 0, 1, 7, 9]]
@@ -30,9 +32,9 @@ def test_a_saved_run_of_every_format_loads(number):
 
 
 def test_a_format_of_the_future_is_refused(tmp_path):
-    for path in (DATA / "format_2").iterdir():
-        if path.is_file():
-            text = path.read_bytes().replace(b'"format": 2', b'"format": 3')
-            (tmp_path / path.name).write_bytes(text)
+    folder = shutil.copytree(DATA / "format_2", tmp_path / "run")
+    settings = folder / "agent.json"
+    settings.write_bytes(settings.read_bytes().replace(b'"format": 2', b'"format": 3'))
+    write_digests(folder, [settings])
     with pytest.raises(ValueError, match="was saved in format 3; this version reads formats 1 and 2"):
-        load_run(tmp_path, device="cpu")
+        load_run(folder, device="cpu")

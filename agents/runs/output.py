@@ -1,0 +1,68 @@
+"""What a run prints. Nothing that prints can fail a run."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+
+class _Quiet:
+    """A stream whose errors are ignored: closed, full, or of an encoding that lacks a character."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        try:
+            if self._stream is not None:
+                try:
+                    self._stream.write(text)
+                except UnicodeEncodeError:
+                    encoding = self._stream.encoding or "ascii"
+                    self._stream.write(text.encode(encoding, "replace").decode(encoding))
+        except (OSError, ValueError):
+            self._stream = None
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        try:
+            if self._stream is not None:
+                self._stream.flush()
+        except (OSError, ValueError):
+            self._stream = None
+
+    def isatty(self) -> bool:
+        """Whether a person reads it."""
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except ValueError:
+            return False
+
+    @property
+    def encoding(self) -> str:
+        """Of the stream."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def fileno(self) -> int:
+        """Of the stream; OSError without one."""
+        if self._stream is None:
+            raise OSError("the stream is closed")
+        return self._stream.fileno()
+
+
+def say(text: str) -> None:
+    """Print a line or several."""
+    out = _Quiet(sys.stdout)
+    out.write(text + "\n")
+    out.flush()
+
+
+def progress_line(quiet: bool, **settings: Any) -> tqdm[Any]:
+    """A progress line on the standard error, with rate and estimate."""
+    return tqdm(
+        file=_Quiet(sys.stderr), disable=quiet, dynamic_ncols=True, unit_scale=True, mininterval=0.5, **settings
+    )
