@@ -50,8 +50,8 @@ def texts_that_end_at_will() -> EnvConfig:
 def test_maximum_likelihood_learns_the_frequencies_of_texts_of_any_length():
     """A mean over each batch's own actions favours short texts: 0.73 for a first word of frequency 2/3."""
     env = texts_that_end_at_will()
-    agent = MaximumLikelihood(env, network="tabular", batch_size=4, learning_rate={"start": 0.05, "end": 1e-4})
-    agent.learn(40_000)
+    rate = {"start": 0.05, "end": 5e-5, "shape": "exponential"}
+    agent = MaximumLikelihood(env, network="tabular", batch_size=4, learning_rate=rate).learn(8_000)
     for prefix, expected in frequencies(env, agent).items():
         policy = action_values(agent, prefix).softmax(-1)
         assert policy.tolist() == pytest.approx(expected.tolist(), abs=0.03)
