@@ -31,7 +31,7 @@ print(compiled, len(said), torch.equal(network(tokens), plain))
 
 def updated(compile_it):
     torch.manual_seed(0)
-    network = make_network("transformer", 12, hidden_size=8, num_layers=2, num_heads=2, max_length=12)
+    network = make_network("transformer", 12, hidden_size=8, num_layers=1, num_heads=2, max_length=12)
     rules = ActionRules(torch.arange(12) >= 3, 3, 0, 6)
     config = AgentConfig.of(None, {"network": "transformer", "compile": compile_it, "target_update_rate": 0.5})
     learner = Learner(network, config, rules)
