@@ -44,11 +44,11 @@ def pace(config: AgentConfig, temperature: float) -> tuple[int, dict]:
         return 250, steps(0.3, 3e-3)
     if loss in ("soft_q", "double", "dqn") and not config.uses_dueling and config.n_step == 1:
         return 400, steps(0.1, 5e-3)
-    if kinks and (loss in ("iq_learn", "pqn") or config.n_step > 1):
+    if loss == "cql" or (kinks and (loss in ("iq_learn", "pqn") or config.n_step > 1)):
         return 1_200, SLOW
     if kinks:
         return 600, steps(0.3, 1e-3)
-    return 600 if loss in ("cql", "ilql") else 400, steps(0.3, 3e-3)
+    return 600 if loss == "ilql" else 400, steps(0.3, 3e-3)
 
 
 def error_of(loss: str, every: int, temperature: float, **settings) -> float:
