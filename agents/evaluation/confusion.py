@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.ft2font import FT2Font
 
 from ...envs.picture import font_for
 from ...envs.text import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.font_manager import FontProperties
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def plot_confusion(confusion: Confusion, path: Path) -> None:
         confusion: the matrix.
         path: the PNG file to write.
     """
+    from matplotlib.figure import Figure  # two seconds of every start otherwise
+
     counts, count = confusion.counts, len(confusion.labels)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     font = _font(confusion.labels)
@@ -95,6 +98,9 @@ def plot_confusion(confusion: Confusion, path: Path) -> None:
 
 def _font(labels: list[str]) -> FontProperties | None:
     """An installed font with all characters of the labels, or None."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.ft2font import FT2Font
+
     wanted = frozenset(c for label in labels for c in label if not c.isspace())
     try:
         path = font_for(wanted)

@@ -39,7 +39,7 @@ class Checkpoints:
 
     def load(self) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest state that is whole, None without; and a sentence for each one that is damaged."""
-        messages = []
+        messages: list[str] = []
         for _, path in reversed(self._known()):
             name = _NAME.fullmatch(path.name)
             if name and file_digest(path).startswith(name[2]):

@@ -12,15 +12,19 @@ from tokenlm.agents.dqn.stopwatch import PARTS, Stopwatch
 SMALL = {"network": {"embedding_size": 8, "hidden_size": 16}, "num_envs": 4, "batch_size": 8, "learning_starts": 0}
 
 
-def test_shares_of_time_add_up_and_begin_anew():
+def test_shares_of_time_add_up_and_begin_anew(monkeypatch):
     watch = Stopwatch("cpu")
-    for part, seconds in (("acting", 0.02), ("backward", 0.06)):
-        with watch.time(part):
-            time.sleep(seconds)
+    clock = iter((0.0, 2.0, 5.0, 11.0))  # acting for two seconds, then backward for six
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "perf_counter", lambda: next(clock))
+        for part in ("acting", "backward"):
+            with watch.time(part):
+                pass
     shares = watch.shares()
     assert set(shares) == set(PARTS)
     assert sum(shares.values()) == pytest.approx(1.0, abs=1e-3)
     assert shares["backward"] > shares["acting"] > 0.0 == shares["replay"]
+    assert (shares["acting"], shares["backward"]) == (0.25, 0.75)
     assert watch.shares() == dict.fromkeys(PARTS, 0.0)
 
 

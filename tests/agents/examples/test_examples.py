@@ -71,10 +71,22 @@ def test_the_replay_keeps_the_newest_transitions():
     assert torch.equal(terminated, actions > 2)
 
 
-@pytest.mark.parametrize("name", ["ppo", "dqn"])
-def test_the_command_line_tells_its_settings(name):
+BOTH_HELPS = """
+import runpy, sys
+for name in ("ppo", "dqn"):  # as python -m does it, one after the other
+    sys.argv = [name, "--help"]
+    try:
+        runpy.run_module(f"tokenlm.agents.examples.{name}", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        print("ended with", ended.code)
+"""
+
+
+def test_the_command_line_tells_its_settings():
     environment = {**os.environ, "PYTHONWARNINGS": "error"}
-    command = [sys.executable, "-m", f"tokenlm.agents.examples.{name}", "--help"]
+    command = [sys.executable, "-c", BOTH_HELPS]
     shown = subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
-    assert "--total_steps" in shown
-    assert "environment steps" in shown
+    for name, text in zip(("ppo", "dqn"), shown.split("ended with 0\n")[:2], strict=True):
+        assert name in text.splitlines()[0]
+        assert "--total_steps" in text
+        assert "environment steps" in text
