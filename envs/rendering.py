@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .text import Tokenizer
+from .text import Tokenizer, Vocabulary
 
 Colour = tuple[int, int, int]
 
+EMPTY = Vocabulary.SPECIAL_TOKENS[Vocabulary.BOS]  # shown for a text without a character
+
 _WORST = -10.0  # nats; less likely tokens have the same red
 _RESET = "\x1b[0m"
+_FAINT = "\x1b[2m"
 
 
 def colour(log_prob: float) -> Colour:
@@ -38,10 +41,13 @@ def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
 
 
 def render_ansi(tokenizer: Tokenizer, prompt: Sequence[int], written: Sequence[int], log_probs: Sequence[float]) -> str:
-    """The prompt, then every written token in the `colour` of its log-likelihood, nats."""
+    """The prompt, then every written token in the `colour` of its log-likelihood, nats.
+
+    A faint `<bos>` stands for a text without a character, so that there is something to see.
+    """
     parts = pieces(tokenizer, [*prompt, *written])
     coloured = (escape(lp) + part + _RESET for part, lp in zip(parts[len(prompt) :], log_probs, strict=True) if part)
-    return "".join(parts[: len(prompt)]) + "".join(coloured)
+    return "".join(parts[: len(prompt)]) + "".join(coloured) or f"{_FAINT}{EMPTY}{_RESET}"
 
 
 def _common_prefix(a: str, b: str) -> int:

@@ -180,3 +180,11 @@ def test_a_large_n_gram_model_answers_in_batches_without_a_loop_over_rows(order)
 def test_the_configuration_may_be_shared_with_the_numpy_one(tiny):
     config = EnvConfig.of(tiny, {"order": 2})
     assert TokenLMDeviceEnv(2, config, device="cpu").world is TokenLMVectorEnv(2, config).world
+
+
+def test_infos_carry_masks_as_int8(tiny):
+    envs = TokenLMDeviceEnv(3, tiny, device="cpu", mask_in_info=True, min_new_tokens=1)
+    for move in (lambda: envs.reset(seed=0)[1], lambda: envs.step(torch.full((3,), 7))[4]):
+        infos = move()
+        assert infos["action_mask"].dtype == torch.int8
+        assert torch.equal(infos["action_mask"].bool(), envs.action_masks())

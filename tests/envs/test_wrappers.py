@@ -228,6 +228,54 @@ def test_the_font_shows_the_text_or_the_error_says_what_to_install():
         picture.font_for(frozenset(map(chr, range(0xF0000, 0xF0100))))  # private use: no font shows them
 
 
+@pytest.fixture
+def without_fonts(monkeypatch):
+    """A machine whose only font is Matplotlib's own, which has no Chinese character."""
+    monkeypatch.setattr(picture, "_CHINESE", ())
+    picture._best_font.cache_clear()
+    yield
+    picture._best_font.cache_clear()
+
+
+def test_without_a_chinese_font_there_are_boxes_and_a_note(without_fonts, tiny):
+    corpus = tuple(f"今天天气{a}{b}" for a in "好很坏大小" for b in "人山水火土")
+    env = TokenLMEnv(corpus=corpus, tokenizer="char", render_mode="rgb_array")
+    env.action_space.seed(0)
+    check_env(env, skip_render_check=True)
+    env.reset(options={"prompt": "今天"})
+    before = env.render()
+    env.step(env.world.vocabulary.id("好"))
+    after = env.render()
+    assert (before != after).any()  # a box in the colour of its log-likelihood
+    note = slice(picture.HEIGHT - 40, picture.HEIGHT)
+    assert (after[note] == np.array(picture._PROMPT)).all(-1).any()
+    assert not (single(tiny, render_mode="rgb_array").unwrapped._painter.note)
+
+
+def test_plain_check_env_and_record_video_need_no_chinese_font(without_fonts, tmp_path):
+    pytest.importorskip("moviepy")
+    env = gym.make("TokenLM-v0", render_mode="rgb_array")
+    env.action_space.seed(0)
+    check_env(env.unwrapped)
+    video = wrappers.RecordVideo(gym.make("TokenLM-v0", render_mode="rgb_array"), str(tmp_path / "videos"))
+    video.reset(seed=0)
+    video.step(video.unwrapped.world.words[0])
+    video.close()
+    assert [p.suffix for p in (tmp_path / "videos").iterdir()] == [".mp4"]
+
+
+def test_there_is_something_to_see_before_anything_is_written(tiny):
+    env = TokenLMEnv(tiny, render_mode="ansi")
+    env.reset(options={"prompt": ""})
+    assert env.render() == "\x1b[2m<bos>\x1b[0m"
+    picture_ = TokenLMEnv(tiny, render_mode="rgb_array")
+    picture_.reset(options={"prompt": ""})
+    assert len(np.unique(picture_.render().reshape(-1, 3), axis=0)) > 1
+    envs = TokenLMVectorEnv(2, tiny, render_mode="ansi")
+    envs.reset(options={"prompt": ""})
+    assert envs.render() == ("\x1b[2m<bos>\x1b[0m",) * 2
+
+
 def test_chinese_is_shown_where_the_system_has_a_font_for_it():
     hanzi = {ord(c) for c in "今天气很好"}
     fonts = [font for font in picture._candidates() if hanzi <= picture._shown(font)]
