@@ -17,10 +17,12 @@ import numpy.typing as npt
 
 from ..arrays import Floats, Ints
 from ..text.files import write_text_atomically
+from ..text.opening import shown, text_lines
 
+MOST_BYTES = 1 << 30
 LOG_ZERO = -99.0  # log10 of 0 in the format
 _LN10 = float(np.log(10.0))
-_COUNT = re.compile(r"ngram +([0-9]+) *= *([0-9]+)")
+_COUNT = re.compile(r"ngram +([0-9]{1,4}) *= *([0-9]{1,15})")
 _BLANKS = re.compile(r"[ \t]+")  # str.split would also split at the ideographic space, which can be a word
 
 
@@ -60,14 +62,15 @@ class ArpaFile:
 
 
 def read_arpa(path: str | Path) -> ArpaFile:
-    """Read a UTF-8 file; FileNotFoundError if it is missing, ValueError with the line of a mistake."""
+    """Read a UTF-8 file; FileNotFoundError if it is missing, ValueError with the line of a mistake.
+
+    A compressed file, and one of more than `MOST_BYTES`, are refused.
+    """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no ARPA file {str(path)!r}")
+    handle = text_lines(path, kind="ARPA file", newline="\n", most_bytes=MOST_BYTES)
     try:
-        with path.open(encoding="utf-8", newline="\n") as handle:
-            lines = ((number, line.strip(" \t\r\n")) for number, line in enumerate(handle, 1))
-            return _parse(path, iter((n, line) for n, line in lines if line))
+        lines = ((number, line.strip(" \t\r\n")) for number, line in enumerate(handle, 1))
+        return _parse(path, iter((n, line) for n, line in lines if line))
     except UnicodeDecodeError as problem:
         raise ValueError(f"{path} is not UTF-8: {problem}") from None
 
@@ -79,16 +82,18 @@ def _parse(path: Path, lines: Iterator[tuple[int, str]]) -> ArpaFile:
     number, line = _next(path, lines)
     while (match := _COUNT.fullmatch(line)) is not None:
         if int(match[1]) != len(counts) + 1:
-            raise ValueError(f"{path}, line {number}: expected the count 'ngram {len(counts) + 1}=…', not {line!r}")
+            raise ValueError(
+                f"{path}, line {number}: expected the count 'ngram {len(counts) + 1}=…', not {shown(line)}"
+            )
         counts.append(int(match[2]))
         number, line = _next(path, lines)
     if not counts:
-        raise ValueError(f"{path}, line {number}: expected the count 'ngram 1=…', not {line!r}")
+        raise ValueError(f"{path}, line {number}: expected the count 'ngram 1=…', not {shown(line)}")
     words: dict[str, int] = {}
     levels = []
     for k, count in enumerate(counts, 1):
         if line != f"\\{k}-grams:":
-            raise ValueError(f"{path}, line {number}: expected the section \\{k}-grams:, not {line!r}")
+            raise ValueError(f"{path}, line {number}: expected the section \\{k}-grams:, not {shown(line)}")
         entries, where = [], []
         number, line = _next(path, lines)
         while not line.startswith("\\") or not (line == "\\end\\" or line.endswith("-grams:")):
@@ -104,7 +109,7 @@ def _parse(path: Path, lines: Iterator[tuple[int, str]]) -> ArpaFile:
         log_prob, log_backoff = np.array([e[1:] for e in entries], np.float64).reshape(count, 2).T
         levels.append(Ngrams(ids, log_prob, log_backoff, np.array(where, np.int64)))
     if line != "\\end\\":
-        raise ValueError(f"{path}, line {number}: expected \\end\\ after {len(counts)} sections, not {line!r}")
+        raise ValueError(f"{path}, line {number}: expected \\end\\ after {len(counts)} sections, not {shown(line)}")
     return ArpaFile(path, list(words), levels)
 
 
@@ -120,7 +125,9 @@ def _entry(
 ) -> tuple[list[int], float, float]:
     """Word indices, log-probability and log back-off weight, nats, of one line; k = 1 adds to `words`."""
     if not k + 1 <= len(fields) <= k + 2:
-        raise ValueError(f"{where}: expected a number, {k} word(s) and optionally a number, not {' '.join(fields)!r}")
+        raise ValueError(
+            f"{where}: expected a number, {k} word(s) and optionally a number, not {shown(' '.join(fields))}"
+        )
     gram = fields[1 : k + 1]
     if k == 1:
         if gram[0] in words:
@@ -128,7 +135,7 @@ def _entry(
         words[gram[0]] = len(words)
     unknown = [w for w in gram if w not in words]
     if unknown:
-        raise ValueError(f"{where}: the word {unknown[0]!r} is not among the unigrams")
+        raise ValueError(f"{where}: the word {shown(unknown[0])} is not among the unigrams")
     log_prob = _number(where, fields[0])
     log_backoff = _number(where, fields[k + 1]) if len(fields) == k + 2 and not is_longest else 0.0
     if gram[-1] == "<s>":  # never predicted; KenLM writes 0, SRILM -99
@@ -145,7 +152,7 @@ def _number(where: str, text: str) -> float:
     except ValueError:
         value = np.nan
     if np.isnan(value) or value == np.inf:
-        raise ValueError(f"{where}: expected a base-10 logarithm, not {text!r}")
+        raise ValueError(f"{where}: expected a base-10 logarithm, not {shown(text)}")
     return -np.inf if value <= LOG_ZERO else value * _LN10
 
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .opening import MOST_JSON_BYTES, check_file, parse_json
+
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Call `write` on a temporary file in the folder of `path`, then rename it to `path`.
@@ -50,13 +52,17 @@ def finite(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; FileNotFoundError if it is missing, ValueError if it is not JSON."""
+    """The content of a JSON file; FileNotFoundError if it is missing, ValueError if it is not JSON or too large."""
+    return parse_json(read_json_text(path), str(path))
+
+
+def read_json_text(path: Path) -> str:
+    """The text of a file that should be JSON; see `read_json`."""
+    check_file(path, most_bytes=MOST_JSON_BYTES)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {str(path)!r}") from None
-    except ValueError as problem:  # invalid JSON or invalid UTF-8
-        raise ValueError(f"{path} is not a JSON file: {problem}") from None
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"{path} is not JSON: {problem}") from None
 
 
 def sync(path: Path) -> None:

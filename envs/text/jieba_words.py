@@ -9,12 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from .opening import shown
 from .patterns import foreign_pattern
 from .reading import read_lines
 
 OwnWords = tuple[tuple[str, int | None], ...]
 
-_ENTRY = re.compile(r"(\S+)(?:\s+(\d+))?(?:\s+[A-Za-z]+)?")
+_ENTRY = re.compile(r"(\S+)(?:\s+([0-9]{1,15}))?(?:\s+[A-Za-z]+)?")
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ def read_own_words(path: str | Path) -> OwnWords:
         entry = _ENTRY.fullmatch(line.strip())
         if entry is None or (entry[2] is not None and int(entry[2]) < 1):
             raise ValueError(
-                f"line {number} of {path} is {line!r}; it must be a word, optionally followed by a frequency of at "
-                "least 1 and a word class"
+                f"line {number} of {path} is {shown(line)}; it must be a word, optionally followed by a frequency of "
+                "at least 1 and a word class"
             )
         words.append((entry[1], None if entry[2] is None else int(entry[2])))
     if not words:

@@ -9,6 +9,7 @@ from typing import Any
 from ..arguments import nearest
 from .files import read_json
 from .jieba_words import OwnWords, read_own_words
+from .opening import MOST_TOKENS
 from .pair_tokenizers import LabelTokenizer, PairTokenizer
 from .protocol import Tokenizer
 from .subwords import SubwordTokenizer
@@ -74,11 +75,10 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         return _load_sides(Path(folder), settings)
     try:
         if name == SymbolTokenizer.name:
-            return SymbolTokenizer(settings["vocab_size"])
+            return SymbolTokenizer(_vocab_size(settings["vocab_size"], path))
         if name in SPLITS:
             vocabulary = Vocabulary.load(Path(folder) / "vocabulary.json")
-            own_words = tuple((word, frequency) for word, frequency in settings.get("own_words", ()))
-            return WordTokenizer(name, vocabulary, frozenset(settings["stop_words"]), own_words)
+            return WordTokenizer(name, vocabulary, _stop_words(settings), _own_words(settings))
     except (KeyError, TypeError):
         name = None
     if not isinstance(name, str):
@@ -86,14 +86,49 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     return SubwordTokenizer.from_file(Path(folder) / "tokenizer.json", name)
 
 
+def _vocab_size(value: Any, path: Path) -> int:
+    least = Vocabulary.FIRST_WORD + 1
+    if not isinstance(value, int) or not least <= value <= MOST_TOKENS:
+        raise ValueError(f"{path}: vocab_size must be a whole number from {least} to {MOST_TOKENS:,}, not {value!r}")
+    return value
+
+
+def _stop_words(settings: dict[str, Any]) -> frozenset[str]:
+    words = settings["stop_words"]
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise TypeError("stop_words")
+    return frozenset(words)
+
+
+def _own_words(settings: dict[str, Any]) -> OwnWords:
+    words = []
+    for entry in settings.get("own_words", ()):
+        word, frequency = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
+        if not isinstance(word, str) or not isinstance(frequency, int | None):
+            raise TypeError("own_words")
+        words.append((word, frequency))
+    return tuple(words)
+
+
 def _load_sides(folder: Path, settings: dict[str, Any]) -> Tokenizer:
     """Load a `PairTokenizer` or `LabelTokenizer`."""
     if settings["name"] == LabelTokenizer.name:
         return LabelTokenizer(Vocabulary.load(folder / "vocabulary.json"))
+    wrong = f"{folder / 'settings.json'} does not describe a tokenizer of pairs; save it again"
     try:
         separate, writable = bool(settings["separate"]), [int(i) for i in settings["writable"]]
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{folder / 'settings.json'} does not describe a tokenizer of pairs; save it again") from None
-    return PairTokenizer(
-        load_tokenizer(folder / "target"), load_tokenizer(folder / "source") if separate else None, writable
-    )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise ValueError(wrong) from None
+    target = _side(folder / "target")
+    source = _side(folder / "source") if separate else None
+    if writable and not 0 <= min(writable) <= max(writable) < len(target.vocabulary):
+        raise ValueError(wrong)
+    return PairTokenizer(target, source, writable)
+
+
+def _side(folder: Path) -> Tokenizer:
+    """The tokenizer of one side of a pair, which is not one of pairs itself."""
+    settings = read_json(folder / "settings.json")
+    if isinstance(settings, dict) and settings.get("name") == PairTokenizer.name:
+        raise ValueError(f"{folder} must hold the tokenizer of one side, not one of pairs")
+    return load_tokenizer(folder)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from ..arguments import nearest
+from .opening import parse_json, shown
 from .reading import BUILT_IN_CORPORA, load_columns, read_lines, read_pairs
 
 Pair = tuple[str, str]
 
+_KEYS_SHOWN = 8
 PAIR_SUFFIXES = (".tsv", ".jsonl")
 _SOURCES = (
     "use a .tsv file (source<TAB>target per line), a .jsonl file, a folder of these, "
@@ -106,21 +108,24 @@ def _json_lines(path: Path, place: Place) -> Iterator[Pair]:
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except ValueError as problem:
-            raise ValueError(f"line {number} of {path} is not JSON: {problem}") from None
+        row = parse_json(line, f"line {number} of {path}")
         if not isinstance(row, dict):
             raise ValueError(f"line {number} of {path} is a {type(row).__name__}, not an object with two keys")
         for key in (place.source, place.target):
             if key not in row:
                 raise ValueError(
-                    f"line {number} of {path} has no key {key!r}; its keys are {', '.join(row) or 'none'}; "
+                    f"line {number} of {path} has no key {key!r}; its keys are {_few(row)}; "
                     f"name them as '{path.name}?source=KEY&target=KEY'"
                 )
             if isinstance(row[key], (dict, list)):
                 raise ValueError(f"line {number} of {path} has a {type(row[key]).__name__} as {key!r}, not a text")
         yield _text(row[place.source]), _text(row[place.target])
+
+
+def _few(keys: Iterable[str]) -> str:
+    """The first of the keys, for a message."""
+    names = list(islice((shown(key)[1:-1] for key in keys), _KEYS_SHOWN))
+    return ", ".join(names) or "none"
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Iterator
 from importlib import resources
@@ -10,10 +11,12 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from ..arguments import nearest
+from .opening import text_lines
 
 BUILT_IN_CORPORA = ("zh", "en")
 SUFFIXES = (".txt", ".tsv")
 _SOURCES = f"use a text file, a .tsv file, a folder, 'hf:NAME' or one of {', '.join(BUILT_IN_CORPORA)}"
+_BLOCK = 1 << 20  # bytes
 _HF_OPTIONS = {"split": "train", "column": "text"}
 
 
@@ -78,32 +81,31 @@ def _documents(path: Path) -> Iterator[str]:
 def read_lines(path: Path) -> Iterator[str]:
     """Lines of a UTF-8 file, separated by line feed, carriage return or both, but no other Unicode line ends.
 
-    Raises: FileNotFoundError for a missing file, ValueError for a folder or a file that is not UTF-8.
+    Raises: FileNotFoundError for a missing file; ValueError for a folder, a pipe, a compressed file, one that is not
+        UTF-8, or a line too long (see `opening`).
     """
     try:
-        with path.open(encoding="utf-8-sig", newline=None) as file:
-            for line in file:
-                yield line.rstrip("\n")
+        yield from text_lines(path)
     except UnicodeDecodeError:
         raise ValueError(
             f"{path} is not UTF-8 (first invalid byte at offset {_first_invalid_byte(path)}); convert it to UTF-8"
         ) from None
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {str(path)!r}") from None
-    except IsADirectoryError:
-        raise ValueError(f"{str(path)!r} is a folder; name a file in it") from None
 
 
 def _first_invalid_byte(path: Path) -> int:
+    decoder = codecs.getincrementaldecoder("utf-8")()
     read = 0
     with path.open("rb") as file:
-        for line in file:
+        while True:
+            block = file.read(_BLOCK)
+            pending = len(decoder.getstate()[0])  # bytes of a character that the block before began
             try:
-                line.decode("utf-8")
+                decoder.decode(block, final=not block)
             except UnicodeDecodeError as problem:
-                return read + problem.start
-            read += len(line)
-    return read
+                return read - pending + problem.start
+            if not block:
+                return read
+            read += len(block)
 
 
 def _texts(source: Iterable[str]) -> Iterator[str]:

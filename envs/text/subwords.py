@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .files import write_text_atomically
+from .files import read_json_text, write_text_atomically
 from .joining import close_up
+from .opening import MOST_JSON_BYTES, check_file, parse_json
 from .vocabulary import Vocabulary
 
 
@@ -71,13 +72,13 @@ class SubwordTokenizer:
 
     @classmethod
     def from_file(cls, path: str | Path, name: str | None = None) -> SubwordTokenizer:
-        """Load a tokenizer.json; FileNotFoundError if it is missing, ValueError if it is not one."""
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no tokenizer file {str(path)!r}")
+        """Load a tokenizer.json; FileNotFoundError if it is missing, ValueError if it is not one or too large."""
+        check_file(Path(path), "tokenizer file", MOST_JSON_BYTES)
+        text = read_json_text(Path(path))
+        parse_json(text, str(path))
+        library = _library(str(path))
         try:
-            return cls(_library(str(path)).Tokenizer.from_file(str(path)), name or str(path))
-        except ImportError:
-            raise
+            return cls(library.Tokenizer.from_str(text), name or str(path))
         except Exception as problem:  # the library raises Exception itself
             raise ValueError(f"{path} is not a Hugging Face tokenizer file: {problem}") from None
 

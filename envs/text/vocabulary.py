@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from .files import read_json, write_text_atomically
+from .opening import MOST_TOKENS
 
 
 class Vocabulary:
@@ -114,7 +115,10 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Load what `save` wrote; FileNotFoundError if the file is missing, ValueError if it is not a vocabulary."""
+        """Load what `save` wrote; FileNotFoundError if the file is missing, ValueError if it is not a vocabulary.
+
+        A vocabulary has at most `MOST_TOKENS` tokens.
+        """
         tokens = read_json(Path(path))
         if (
             not isinstance(tokens, list)
@@ -125,4 +129,10 @@ class Vocabulary:
                 f"{path} is not a vocabulary; it must be a list of tokens that begins with "
                 f"{' '.join(cls.SPECIAL_TOKENS)}"
             )
+        if len(tokens) > MOST_TOKENS:
+            raise ValueError(f"{path} has {len(tokens):,} tokens, but a vocabulary may have at most {MOST_TOKENS:,}")
+        try:
+            "".join(tokens).encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError(f"{path} is not a vocabulary: a token has half of a surrogate pair") from None
         return cls(tokens[cls.FIRST_WORD :])

@@ -166,7 +166,7 @@ def text(folder, content):
         (lambda p: make_tokenizer("jieba", ["a"], user_dictionary=p / "x"), FileNotFoundError, "no file .*x"),
         (lambda p: make_tokenizer("jieba", ["a"], user_dictionary=text(p, "a\na 0\n")), ValueError, "line 2 .*'a 0'"),
         (lambda p: make_tokenizer("jieba", ["a"], user_dictionary=text(p, "")), ValueError, "is empty; a dictionary"),
-        (lambda p: load_tokenizer(text(p, "{").parent), ValueError, "settings.json is not a JSON file"),
+        (lambda p: load_tokenizer(text(p, "{").parent), ValueError, "settings.json is not JSON"),
         (lambda p: load_tokenizer(text(p, "[]").parent), ValueError, "does not describe a tokenizer"),
         (lambda p: load_tokenizer(text(p, '{"name": "symbol"}').parent), ValueError, "does not describe a tokenizer"),
         (lambda p: Vocabulary.load(p / "x.json"), FileNotFoundError, "no file .*x.json"),
