@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tokenlm.parsing import config_names
 from tokenlm.envs import EnvConfig
+from tokenlm.parsing import config_names
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

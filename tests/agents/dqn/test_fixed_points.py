@@ -9,6 +9,7 @@ import torch
 from tokenlm.agents import DQN, Schedule
 from tokenlm.agents.dqn.rule_names import make_rule, rule_class
 from tokenlm.envs import EnvConfig, Oracle, World
+from tokenlm.envs.arguments import names_of
 
 from fixed_points import AllTexts, distance, fixed_point, learned, solve
 
@@ -40,18 +41,19 @@ def steps(start: float, end: float, target_update_rate: float = 1.0) -> dict:
 SLOW = steps(0.3, 3e-5, 0.5)
 
 
-def pace(config: AgentConfig, temperature: float) -> tuple[int, dict]:
+def pace(loss: str, settings: dict, temperature: float) -> tuple[int, dict]:
     """How many updates it takes, and of which size: few where the maximum is smooth, many where it has kinks."""
-    loss, kinks = config.loss, temperature == 0.0 or config.traits.hard
+    rule = make_rule(loss, {name: value for name, value in settings.items() if name in names_of(rule_class(loss))})
+    kinks = temperature == 0.0 or rule.hard
     if loss in ("hl_gauss", "c51"):
         return 500, steps(1.0, 1e-2)
     if loss == "quantile":
         return 1_500, SLOW
     if loss in ("cross_entropy", "q_sft"):
         return 250, steps(0.3, 3e-3)
-    if loss in ("soft_q", "double", "dqn") and not config.uses_dueling and config.n_step == 1:
+    if loss in ("soft_q", "double", "dqn") and not rule.dueling and rule.n_step == 1:
         return 400, steps(0.1, 5e-3)
-    if loss == "cql" or (kinks and (loss in ("iq_learn", "pqn") or config.n_step > 1)):
+    if loss == "cql" or (kinks and (loss in ("iq_learn", "pqn") or (rule.n_step or 0) > 1)):
         return 1_200, SLOW
     if kinks:
         return 600, steps(0.3, 1e-3)
@@ -60,7 +62,7 @@ def pace(config: AgentConfig, temperature: float) -> tuple[int, dict]:
 
 def error_of(loss: str, every: int, temperature: float, **settings) -> float:
     env = environment(every)
-    updates, sizes = pace(AgentConfig(loss=loss, **settings), temperature)
+    updates, sizes = pace(loss, settings, temperature)
     texts, agent = AllTexts(env), agent_of(env, loss, temperature, **{**sizes, **settings})
     solve(agent, texts, updates)
     return distance(learned(agent, texts), fixed_point(agent.config, texts, temperature))
