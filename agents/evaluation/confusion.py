@@ -74,7 +74,7 @@ def plot_confusion(confusion: Confusion, path: Path) -> None:
         confusion: the matrix.
         path: the PNG file to write.
     """
-    from matplotlib.figure import Figure  # two seconds of every start otherwise
+    from matplotlib.figure import Figure  # slow to import
 
     counts, count = confusion.counts, len(confusion.labels)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)

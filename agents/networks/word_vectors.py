@@ -41,19 +41,19 @@ def use_word_vectors(embedding: nn.Embedding, path: str | Path, tokenizer: Token
 
 def _read_array(path: Path, embedding: nn.Embedding) -> tuple[Tensor, Tensor]:
     try:
-        # A map of the file: a header that announces more rows than it holds takes no memory.
+        # Memory-mapped, so that a header with a wrong number of rows does not allocate memory.
         array = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, OverflowError, MemoryError, RecursionError, OSError) as problem:
         raise ValueError(f"{path} is not an array of numbers: {problem}") from None
     if array.dtype.kind not in "fiu":
-        raise ValueError(f"{path} holds {array.dtype}, not numbers; save an array of floats")
+        raise ValueError(f"{path} is an array of {array.dtype}, not of numbers; save an array of floats")
     if array.ndim != 2 or len(array) != embedding.num_embeddings:
         raise ValueError(
             f"{path} has an array of shape {array.shape}; it must have one row for each of the "
             f"{embedding.num_embeddings} tokens, in the order of their ids"
         )
     _refuse_other_width(path, array.shape[1], embedding)
-    with np.errstate(over="ignore"):  # too large for 32 bits is infinite, which is refused below
+    with np.errstate(over="ignore"):  # overflow to inf is refused below
         vectors = torch.from_numpy(np.array(array, np.float32))
     rows = torch.isfinite(vectors).all(1)
     if not rows.all():
