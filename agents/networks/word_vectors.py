@@ -46,7 +46,7 @@ def _read_array(path: Path, embedding: nn.Embedding) -> tuple[Tensor, Tensor]:
     except (ValueError, OverflowError, MemoryError, RecursionError, OSError) as problem:
         raise ValueError(f"{path} is not an array of numbers: {problem}") from None
     if array.dtype.kind not in "fiu":
-        raise ValueError(f"{path} is an array of {array.dtype}, not of numbers; save an array of floats")
+        raise ValueError(f"{path} has entries of type {array.dtype}, not numbers; save an array of floats")
     if array.ndim != 2 or len(array) != embedding.num_embeddings:
         raise ValueError(
             f"{path} has an array of shape {array.shape}; it must have one row for each of the "
