@@ -9,9 +9,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from tokenlm.envs import EnvConfig, register_id, register_model_folder
+from tokenlm.threads import settle_threads
 
 if TYPE_CHECKING:
     from tokenlm.agents import DQN, MaximumLikelihood
+
+settle_threads()  # before torch is imported
 
 __all__ = ["DQN", "EnvConfig", "MaximumLikelihood"]
 __version__ = version("tokenlm")
