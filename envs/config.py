@@ -156,6 +156,8 @@ class EnvConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}")
+        if self.order > _HIGHEST_ORDER:
+            raise ValueError(f"order must be at most {_HIGHEST_ORDER}, not {self.order}")
         if self.min_new_tokens >= self.max_new_tokens:
             raise ValueError(
                 f"min_new_tokens ({self.min_new_tokens}) must be below max_new_tokens ({self.max_new_tokens})"
@@ -259,6 +261,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _ONE_LABEL = {"max_new_tokens": 1, "ending": "fixed", "vocabularies": "separate"}
 _SHORTEST_PAIR = 3
+_HIGHEST_ORDER = 100  # a power of the order is the number of contexts
 _LEAST = {
     "context_length": 1,
     "max_new_tokens": 1,

@@ -7,23 +7,27 @@ from typing import Any
 import numpy as np
 
 from ..text.vocabulary import Vocabulary
-from .protocol import Target
+from .protocol import FiniteStateTarget, RecurrentTarget, Target
 
 _ROWS, _WIDTH = 8, 7
 
 
-def check_target(target: Target, *, seed: int = 0, atol: float = 1e-6, torch_too: bool = True) -> None:
+def check_target(
+    target: Target, *, seed: int = 0, atol: float = 1e-6, torch_too: bool = True, longest: int = 16
+) -> None:
     """Check `target` on random prefixes, for the tests of a target of your own.
 
     Log-probabilities must have the right shape and dtype, be at most 0, and sum to 1 as probabilities. `log_prob` must
     equal `log_probs`. Neither may depend on the other prefixes of the batch or on padding, and tensors must give the
-    same as NumPy arrays.
+    same as NumPy arrays. A target with a memory or with states must give the same step by step as for whole prefixes,
+    which a model that looks at later tokens, or whose cache or window is wrong, does not.
 
     Args:
         target: a target with at least one word in addition to the five special tokens.
         seed: seed of the prefixes.
         atol: tolerance of log-probabilities and sums.
         torch_too: check tensors too.
+        longest: tokens of the longest prefix; as many as texts will have, since a window shows only behind its length.
 
     Raises ValueError for the first failure.
     """
@@ -49,6 +53,15 @@ def check_target(target: Target, *, seed: int = 0, atol: float = 1e-6, torch_too
     _same("log_probs of one prefix", alone, "its row in a batch", rows, atol)
     padded = np.concatenate([np.zeros((_ROWS, 3), np.int64), prefixes], axis=1)
     _same("log_probs with more padding", target.log_probs(padded, expected), "log_probs with less", rows, atol)
+    if isinstance(target, RecurrentTarget):
+        _check_memory(target, rng, longest, atol)
+    if isinstance(target, FiniteStateTarget):
+        states = target.state_of(prefixes)
+        _same("state_log_probs", target.state_log_probs(states), "log_probs", rows, atol)
+        gained, after = target.advance(states, tokens)
+        _same("the log-probability of advance", gained, "the entry of log_probs", single, atol)
+        longer = target.log_probs(np.append(prefixes, tokens[:, None], axis=1), expected)
+        _same("state_log_probs after advance", target.state_log_probs(after), "log_probs", longer, atol)
     if torch_too:
         import torch
 
@@ -58,6 +71,35 @@ def check_target(target: Target, *, seed: int = 0, atol: float = 1e-6, torch_too
             raise ValueError(f"tensors as input must give tensors as output, not {type(of_rows).__name__}")
         _same("log_probs of tensors", of_rows.numpy(), "log_probs of arrays", rows, atol)
         _same("log_prob of tensors", of_tokens.numpy(), "log_prob of arrays", single, atol)
+
+
+def _check_memory(target: RecurrentTarget, rng: np.random.Generator, longest: int, atol: float) -> None:
+    """Three texts that go on word by word, of which one begins anew, against reading each by itself."""
+    size, steps = target.vocab_size, max(1, longest // 2)
+    lengths = [min(count, longest - steps - 1) for count in (longest, 3, 0)]
+    words = [rng.integers(Vocabulary.FIRST_WORD, size, max(0, length)) for length in lengths]
+    texts = [np.array([Vocabulary.BOS, *own]) for own in words]
+    memory = target.memory(len(texts), np.zeros(0, np.int64))
+    memory.begin(np.arange(len(texts)), _padded(texts))
+    for step in range(steps + 1):
+        whole = np.concatenate([target.log_probs(text[None]) for text in texts])
+        _same(f"the memory of texts of up to {max(map(len, texts))} tokens", memory.log_probs, "log_probs", whole, atol)
+        if step == steps:
+            break
+        tokens = rng.integers(Vocabulary.FIRST_WORD, size, len(texts))
+        memory.advance(tokens, np.ones(len(texts), np.bool_))
+        texts = [np.append(text, token) for text, token in zip(texts, tokens, strict=True)]
+        if step == steps // 2:
+            texts[1] = np.array([Vocabulary.BOS, *rng.integers(Vocabulary.FIRST_WORD, size, 2)])
+            memory.begin(np.array([1]), _padded(texts[1:2]))
+
+
+def _padded(texts: list[Any]) -> Any:
+    """Texts as one array, left-padded with `<pad>`."""
+    rows = np.zeros((len(texts), max(map(len, texts))), np.int64)
+    for row, text in zip(rows, texts, strict=True):
+        row[len(row) - len(text) :] = text
+    return rows
 
 
 def _same(what: str, got: Any, other: str, expected: Any, atol: float) -> None:

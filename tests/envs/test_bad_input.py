@@ -40,6 +40,7 @@ CONFIGURATION = [
     ({"prompt_length": (3, 1)}, r"0 <= shortest <= longest, not \(3, 1\)"),
     ({"reward_every": -1}, "reward_every must be at least 0, not -1"),
     ({"order": 0}, "order must be at least 1, not 0"),
+    ({"target": "markov", "order": 10**9}, "order must be at most 100, not 1000000000"),
     ({"epsilon": 1.0}, "epsilon must lie strictly between 0 and 1, not 1.0"),
     ({"context_length": 1}, "looks at the last 2 tokens but context_length is 1; make context_length at least 2"),
     ({"render_mode": "rgb"}, "render_mode 'rgb' is unknown"),
