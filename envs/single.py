@@ -174,7 +174,7 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         return self._episodes.observe()[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
     @property
-    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+    def spec(self) -> EnvSpec | None:
         """How Gymnasium makes this environment; `max_episode_steps` is its own `max_new_tokens`."""
         return self._spec
 

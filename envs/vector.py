@@ -127,7 +127,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
         return self._episodes.observe(), rewards, terminated, truncated, {**infos, **self._info()}
 
     @property
-    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+    def spec(self) -> EnvSpec | None:
         """How Gymnasium makes this environment; `max_episode_steps` is its time limit, else its `max_new_tokens`."""
         return self._spec
 
