@@ -153,8 +153,8 @@ def soft_maximum(words: Floats, eos: Floats, temperature: float) -> Floats:
         return top
     base = np.where(np.isfinite(top), top, 0.0)
     scaled = words - base[:, None]
-    scaled /= temperature
-    np.exp(scaled, out=scaled)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):  # at a tiny temperature differences become infinite
+        scaled /= temperature
+        np.exp(scaled, out=scaled)
         result: Floats = base + temperature * np.log(scaled.sum(1) + np.exp((eos - base) / temperature))
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -164,7 +165,8 @@ class Oracle:
         if temperature == 0.0:
             chosen = q_values.argmax(-1, keepdims=True)
             return (np.arange(q_values.shape[-1]) == chosen).astype(np.float64)
-        weights = np.exp((q_values - best) / temperature)
+        with np.errstate(over="ignore"):  # at a tiny temperature all but the best are infinitely far below
+            weights = np.exp((q_values - best) / temperature)
         policy: Floats = weights / weights.sum(-1, keepdims=True)
         return policy
 
@@ -201,8 +203,12 @@ class Oracle:
             count: number of independent texts.
             seed: seed of the samples.
         """
-        if not temperature > 0:
-            raise ValueError(f"temperature must be above 0, not {temperature}; for its limit use most_likely_text")
+        if not 0.0 < temperature < math.inf:
+            raise ValueError(
+                f"temperature must be above 0 and finite, not {temperature}; for its limit 0 use most_likely_text"
+            )
+        if count < 1:
+            raise ValueError(f"count must be at least 1, not {count}")
         return self._write(prompt, temperature, count, np.random.default_rng(seed))
 
     def bounds(self, prefixes: npt.ArrayLike, width: int = 64) -> Bounds:
@@ -229,9 +235,10 @@ class Oracle:
     def _solve(self, temperature: float, gamma: float, horizon: Horizon) -> list[Floats]:
         """(S,) values after 0, 1, … written tokens; the last entry holds for all later ones."""
         self._refuse(gamma)
-        if temperature < 0 or not 0.0 <= gamma <= 1.0:
+        if not 0.0 <= temperature < math.inf or not 0.0 <= gamma <= 1.0:
             raise ValueError(
-                f"temperature must not be negative and gamma must lie between 0 and 1, not {temperature} and {gamma}"
+                "temperature must not be negative or infinite and gamma must lie between 0 and 1, "
+                f"not {temperature} and {gamma}"
             )
         if horizon not in get_args(Horizon):
             raise ValueError(f"horizon {horizon!r} is unknown; use one of {', '.join(get_args(Horizon))}")

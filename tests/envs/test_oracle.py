@@ -306,8 +306,24 @@ def test_what_cannot_be_exact_says_so():
         oracle_of(small()).optimal_value(START, temperature=-1.0)
     with pytest.raises(ValueError, match="horizon 'ever' is unknown"):
         oracle_of(small()).optimal_value(START, horizon="ever")
-    with pytest.raises(ValueError, match="above 0"):
-        oracle_of(small()).sample_power(temperature=0.0)
+    for wrong in (0.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="above 0"):
+            oracle_of(small()).sample_power(temperature=wrong)
+    for wrong in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="must not be negative or infinite"):
+            oracle_of(small()).optimal_value(START, temperature=wrong)
+    with pytest.raises(ValueError, match="count must be at least 1, not 0"):
+        oracle_of(small()).sample_power(count=0)
+
+
+@pytest.mark.parametrize("temperature", [1e-308, 1e-38, 1e-12])
+def test_a_tiny_temperature_is_almost_zero(temperature):
+    oracle = oracle_of(small(ending="fixed"))
+    value, best = (oracle.optimal_value(START, temperature=t) for t in (temperature, 0.0))
+    assert value == pytest.approx(best, abs=1e-9)
+    policy = oracle.optimal_policy(START, temperature=temperature)
+    np.testing.assert_array_equal(policy, oracle.optimal_policy(START, temperature=0.0))
+    assert oracle.sample_power(temperature=temperature)[0].tokens == oracle.most_likely_text().tokens
 
 
 DOCUMENTS = st.lists(st.lists(st.integers(5, 8), max_size=6), min_size=1, max_size=6)
