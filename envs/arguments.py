@@ -97,13 +97,15 @@ def make_settings(
     for name, value in chosen.items():
         if name not in known:
             having = [other for other, its in (others or {}).items() if name in names_of(its)]
-            having_it = f"; {', '.join(having)} {'have' if len(having) > 1 else 'has'} it"
-            which = having_it if having else nearest(name, known)
-            has = f"its settings are {', '.join(known)}" if known else "it has no settings"
-            raise ValueError(f"{owner} has no setting {name!r}{which}; {has}")
+            has = f"; {', '.join(having)} {'have' if len(having) > 1 else 'has'} it" if having else nearest(name, known)
+            known_ones = f"; its settings are {', '.join(known)}" if known else "; it has no settings"
+            raise ValueError(f"{owner} has no setting {name!r}{has or known_ones}")
         if isinstance(value, list):  # YAML has no tuples
             chosen[name] = tuple(value)
-    return kind(**chosen)
+    try:
+        return kind(**chosen)
+    except ValueError as problem:
+        raise ValueError(f"{owner}: {problem}") from None
 
 
 def nearest(value: Any, choices: Iterable[Any]) -> str:
