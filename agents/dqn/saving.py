@@ -8,24 +8,33 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ...envs import Phrases, env_config_of
 from ...envs.arguments import refuse_code
 from ...envs.text import Tokenizer, load_tokenizer, write_atomically, write_json
 from ...envs.text.digests import check_digests, write_digests
 from ...envs.text.files import read_json
+from ...envs.text.opening import check_file
 from ..networks import QNetwork
 from .config import AgentConfig
 from .format_1 import agent_settings
 
 FORMAT = 2
+_MOST_BYTES = 1 << 40  # of weights
+# What settings of wrong types and weights of wrong shapes raise, memory for a network that cannot be among them.
+_DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError, SafetensorError)
 
 
 def save_agent(agent: Any, folder: Path) -> None:
     """Write weights, settings and tokenizer of `agent`, a `DQN`."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in agent.policy_network.state_dict().items()}
-    write_atomically(folder / "weights.safetensors", lambda p: save_file(weights, p))
+    place = folder / "weights.safetensors"
+    try:
+        write_atomically(place, lambda p: save_file(weights, p))
+    except SafetensorError as problem:
+        raise OSError(f"{place} could not be written ({problem}); is the disk full?") from None
     agent.tokenizer.save(folder / "tokenizer")
     agent.network.save_settings(folder)
     env = dataclasses.asdict(agent.env_config)
@@ -57,8 +66,8 @@ def load_agent(kind: Any, folder: Path, env: Any, device: str, trust: bool = Fal
     settings = _settings(folder, trust)
     try:
         return _loaded(kind, folder, settings, env, device)
-    except (KeyError, TypeError, AttributeError, SafetensorError) as problem:
-        raise ValueError(f"the agent in {folder} is damaged ({problem}); restore it from a copy") from None
+    except _DAMAGE as problem:
+        raise ValueError(f"the agent in {folder} is damaged ({problem!r}); restore it from a copy") from None
 
 
 def _loaded(kind: Any, folder: Path, settings: dict[str, Any], env: Any, device: str) -> Any:
@@ -76,14 +85,12 @@ def _loaded(kind: Any, folder: Path, settings: dict[str, Any], env: Any, device:
     else:
         agent = kind(env, config, seed=settings["seed"], device=device, saved=folder, **phrases)
         _refuse_other_vocabulary(folder, settings, agent.tokenizer)
-    agent.network.load_state_dict(load_file(folder / "weights.safetensors", device=str(agent.device)))
+    agent.network.load_state_dict(_weights(folder, str(agent.device)))
     agent.learner.target_network.load_state_dict(agent.network.state_dict())
-    agent.progress, agent.num_steps = settings["progress"], settings["num_steps"]
-    agent.env_steps_before, agent.learning_seconds = settings["env_steps"], settings["learning_seconds"]
-    agent.learner.updates, agent.learner.transitions_trained = (
-        settings["updates"],
-        settings["transitions_trained"],
-    )
+    agent.progress, agent.learning_seconds = float(settings["progress"]), float(settings["learning_seconds"])
+    agent.num_steps, agent.env_steps_before = int(settings["num_steps"]), int(settings["env_steps"])
+    agent.learner.updates = int(settings["updates"])
+    agent.learner.transitions_trained = int(settings["transitions_trained"])
     return agent
 
 
@@ -95,7 +102,10 @@ def take_weights(network: QNetwork, folder: Path, tokenizer: Tokenizer) -> None:
     _refuse_other_vocabulary(folder, _settings(folder, trust=False), tokenizer)
     own = network.state_dict()
     kept = {name: tensor for name, tensor in own.items() if name.startswith("value_head.")}
-    weights = load_file(folder / "weights.safetensors") | kept
+    try:
+        weights = _weights(folder, "cpu") | kept
+    except SafetensorError as problem:
+        raise ValueError(f"the weights in {folder} are damaged ({problem}); restore them from a copy") from None
     differing = sorted(
         name
         for name in own.keys() | weights.keys()
@@ -109,6 +119,12 @@ def take_weights(network: QNetwork, folder: Path, tokenizer: Tokenizer) -> None:
     network.load_state_dict(weights)
 
 
+def _weights(folder: Path, device: str) -> dict[str, Tensor]:
+    path = folder / "weights.safetensors"
+    check_file(path, "file of weights", _MOST_BYTES)  # a pipe would be waited for
+    return load_file(path, device=device)
+
+
 def _settings(folder: Path, trust: bool) -> dict[str, Any]:
     """agent.json, once the files of the folder are found whole and, without `trust`, to name no code."""
     if not (folder / "agent.json").exists():
@@ -118,8 +134,8 @@ def _settings(folder: Path, trust: bool) -> dict[str, Any]:
         raise ValueError(f"{folder / 'agent.json'} is damaged: it holds no agent; restore it from a copy")
     if not trust:
         if settings.get("format") != 1:  # which had no digests
-            check_digests(folder)
-        env = settings.get("env") or {}
+            check_digests(folder, ["agent.json", "weights.safetensors"])
+        env = settings["env"] if isinstance(settings.get("env"), dict) else {}
         named = {"agent.loss": settings["agent"].get("loss")}
         refuse_code({**named, **{f"env.{name}": env.get(name) for name in ("target", "sequence_reward")}}, str(folder))
     if settings.get("format") == 1:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...envs.text import write_atomically
@@ -13,7 +14,7 @@ from ...envs.text.digests import file_digest
 from ...envs.text.files import sync
 
 KEPT = 2
-_NAME = re.compile(r"state-(\d{6})-([0-9a-f]{16})\.pt")
+_NAME = re.compile(r"state-(\d{6,})-([0-9a-f]{16})\.pt")
 
 
 class Checkpoints:
@@ -25,33 +26,46 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._damaged: list[Path] = []
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write a `state_dict` of tensors, arrays, numbers, lists and dicts as the newest; keep the one before."""
+        """Write a `state_dict` of tensors, arrays, numbers, lists and dicts as the newest; keep the one before.
+
+        Raises OSError where it cannot be written.
+        """
         known = self._known()
         number = known[-1][0] + 1 if known else 0
         temporary = self.folder / ".state.pt"
-        write_atomically(temporary, lambda path: torch.save(_plain(state), path))
+        write_tensors(temporary, state)
         temporary.replace(self.folder / f"state-{number:06d}-{file_digest(temporary)[:16]}.pt")
         sync(self.folder)
+        for path in self._damaged:  # they are no longer needed, and must not count among those that are kept
+            path.unlink(missing_ok=True)
+        self._damaged = []
         for _, path in self._known()[:-KEPT]:
             path.unlink(missing_ok=True)
 
     def load(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """The newest state that is whole, None without; and a sentence for each one that is damaged."""
+        """The newest state that is whole, None without; and a sentence for each one that is damaged.
+
+        Raises OSError where one cannot be read now, which does not mean that it is damaged.
+        """
         messages: list[str] = []
-        for _, path in reversed(self._known()):
+        known = self._known()
+        for place, (_, path) in reversed(list(enumerate(known))):
+            then = "the checkpoint before is used" if place else "there is none before it, so the run begins anew"
             name = _NAME.fullmatch(path.name)
             if name and file_digest(path).startswith(name[2]):
                 try:
                     state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
                     return state, messages
+                except (OSError, MemoryError):
+                    raise
                 except Exception as problem:  # whatever a file that torch cannot read raises
-                    messages.append(
-                        f"{path.name} cannot be read ({type(problem).__name__}); the checkpoint before is used"
-                    )
-                    continue
-            messages.append(f"{path.name} is damaged; the checkpoint before is used")
+                    messages.append(f"{path} cannot be read ({type(problem).__name__}); {then}")
+            else:
+                messages.append(f"{path} is damaged; {then}")
+            self._damaged.append(path)
         return None, messages
 
     def exist(self) -> bool:
@@ -67,18 +81,31 @@ class Checkpoints:
         """Number and path of each, oldest first."""
         if not self.folder.is_dir():
             return []
-        found = [(int(name[1]), path) for path in self.folder.iterdir() if (name := _NAME.fullmatch(path.name))]
+        found = [
+            (int(name[1]), path)
+            for path in self.folder.iterdir()
+            if (name := _NAME.fullmatch(path.name)) and path.is_file()
+        ]
         return sorted(found)
 
 
+def write_tensors(path: Path, value: Any) -> None:
+    """Write tensors, arrays, numbers, lists and dicts, atomically; OSError where they cannot be written."""
+    try:
+        write_atomically(path, lambda temporary: torch.save(_plain(value), temporary))
+    except RuntimeError as problem:  # torch does not pass on why
+        raise OSError(
+            f"{path} could not be written ({str(problem).splitlines()[0]}); is the disk full? "
+            "Make room; the same command goes on from the checkpoint before"
+        ) from None
+
+
 def _plain(value: Any) -> Any:
-    """NumPy arrays as tensors: the safe unpickler knows no others."""
+    """NumPy's arrays as tensors and its numbers as Python's: the safe unpickler knows no others."""
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
-    return (
-        torch.from_numpy(value)
-        if type(value).__module__ == "numpy" and hasattr(value, "shape") and value.shape
-        else value
-    )
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    return value.item() if isinstance(value, np.generic) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -9,17 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from ...envs.text import write_text_atomically
-from ...envs.text.yaml_files import read_mapping
+from ...envs.text.files import read_json
+from ...envs.text.yaml_files import dump_yaml, read_mapping
 from .checkpoints import Checkpoints
 from .config import RunConfig, plain
 
-SUMMARY = "summary.json"
+SUMMARY, CONFIG = "summary.json", "config.yaml"
 _LOCK, _OWNER = ".lock", ".owner"
-_LEFT_OVER = re.compile(r"\.(?!lock$|owner$).+")
+_LEFT_OVER = re.compile(r"\.state\.pt|\..+(\.\w+)\.[a-z0-9_]{8}\1")  # names that `write_atomically` gives for a while
+_NOT_TRAINED = ("output", "name", "checkpoint_seconds")  # settings that change nothing of what is learned
 
 
 class RunFolder:
@@ -38,7 +40,7 @@ class RunFolder:
         self.config = config
         self.path, begun = _choose(config)
         self.checkpoints = Checkpoints(self.path)
-        self.finished = begun and (self.path / SUMMARY).exists()
+        self.finished = begun and _is_finished(self.path)
         self.continues = begun and not self.finished and self.checkpoints.exist()
 
     @contextmanager
@@ -49,46 +51,69 @@ class RunFolder:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            owner = self.path / _OWNER
-            pid = owner.read_text(encoding="ascii") if owner.exists() else "unknown"
             raise ValueError(
-                f"{self.path} belongs to a running process ({pid}); wait for it, or choose another --name"
+                f"{self.path} belongs to a running process ({self._owner()}); wait for it, or choose another --name"
             ) from None
         try:
+            if _choose(self.config)[0] != self.path:
+                raise ValueError(f"another process has used {self.path} meanwhile; give the command again")
             (self.path / _OWNER).write_text(str(os.getpid()), encoding="ascii")
-            for path in self.path.iterdir():
-                if path.is_file() and _LEFT_OVER.fullmatch(path.name):  # temporary files of a process that was killed
+            for path in self.path.rglob(".*"):
+                if path.is_file() and _LEFT_OVER.fullmatch(path.name):  # of a process that was killed
                     path.unlink(missing_ok=True)
             yield
         finally:
-            (self.path / _OWNER).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the lock counts, not its owner's name
+                (self.path / _OWNER).unlink(missing_ok=True)
             lock.release()  # its file stays: another process may be waiting for it
 
     def write_config(self) -> None:
         """Write config.yaml."""
-        text = yaml.safe_dump(plain(self.config), allow_unicode=True, sort_keys=False)
-        write_text_atomically(self.path / "config.yaml", text)
+        write_text_atomically(self.path / CONFIG, dump_yaml(plain(self.config)))
+
+    def keep_config(self) -> None:
+        """Write config.yaml if it was removed: without it the checkpoints belong to nobody."""
+        if not (self.path / CONFIG).exists():
+            self.write_config()
+
+    def _owner(self) -> str:
+        try:
+            return (self.path / _OWNER).read_text(encoding="ascii", errors="replace")[:20] or "unknown"
+        except OSError:
+            return "unknown"
 
 
 def _choose(config: RunConfig) -> tuple[Path, bool]:
     base = Path(config.output) / config.name
     for number in range(1, 10_000):
         folder = base if number == 1 else base.with_name(f"{base.name}-{number}")
-        if not folder.exists() or not any(path.name not in (_LOCK, _OWNER) for path in folder.iterdir()):
+        if not folder.exists() or all(_is_passing(path.name) for path in folder.iterdir()):
             return folder, False
         if _is_same(folder, config) and (not (folder / SUMMARY).exists() or Checkpoints(folder).exist()):
             return folder, True
     raise ValueError(f"{base} and 10,000 numbered folders beside it are taken; choose another --name")
 
 
+def _is_passing(name: str) -> bool:
+    """Whether a file says nothing of a run: a lock, or what a killed process left over."""
+    return name in (_LOCK, _OWNER) or bool(_LEFT_OVER.fullmatch(name))
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return isinstance(read_json(folder / SUMMARY), dict)
+    except (OSError, ValueError):
+        return False
+
+
 def _is_same(folder: Path, config: RunConfig) -> bool:
     """Whether the folder's run trains the same. How its place was spelled does not matter."""
     try:
-        saved = read_mapping(folder / "config.yaml")
+        saved = read_mapping(folder / CONFIG)
     except (OSError, ValueError):
         return False
-    return _without_place(saved) == _without_place(plain(config))
+    return _trained(saved) == _trained(plain(config))
 
 
-def _without_place(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != "output"}
+def _trained(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in _NOT_TRAINED}

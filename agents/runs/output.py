@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import Any, TextIO
 
@@ -24,7 +26,7 @@ class _Quiet:
                     encoding = self._stream.encoding or "ascii"
                     self._stream.write(text.encode(encoding, "replace").decode(encoding))
         except (OSError, ValueError):
-            self._stream = None
+            self._give_up()
         return len(text)
 
     def flush(self) -> None:
@@ -33,7 +35,7 @@ class _Quiet:
             if self._stream is not None:
                 self._stream.flush()
         except (OSError, ValueError):
-            self._stream = None
+            self._give_up()
 
     def isatty(self) -> bool:
         """Whether a person reads it."""
@@ -41,6 +43,15 @@ class _Quiet:
             return self._stream is not None and self._stream.isatty()
         except ValueError:
             return False
+
+    def _give_up(self) -> None:
+        # Python writes what is left in the stream's buffer when it ends, and would end with an error of its own.
+        if self._stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self._stream.fileno())
+                os.close(null)
+        self._stream = None
 
     @property
     def encoding(self) -> str:
@@ -66,3 +77,12 @@ def progress_line(quiet: bool, **settings: Any) -> tqdm[Any]:
     return tqdm(
         file=_Quiet(sys.stderr), disable=quiet, dynamic_ncols=True, unit_scale=True, mininterval=0.5, **settings
     )
+
+
+def fill_standard_streams() -> None:
+    """Let nothing take the numbers of standard streams that are closed: libraries would print into that file."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free

@@ -49,8 +49,12 @@ def plot_curves(
     ):
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         returns, perplexity = figure.subplots(1, 2)
-        returns.plot(seconds, [row["greedy_return"] for row in rows], "C0", label="agent, greedy")
-        returns.plot(seconds, [row["sampled_return"] for row in rows], "C2", label="agent, sampled")
+        greedy, sampled = (
+            np.array([row[name] for row in rows], float)  # None, which is what JSON has for nan, as nan
+            for name in ("greedy_return", "sampled_return")
+        )
+        returns.plot(seconds, greedy, "C0", label="agent, greedy")
+        returns.plot(seconds, sampled, "C2", label="agent, sampled")
         lines = (
             ("optimal_return", "C3", "optimum"),
             ("target_return", "C1", "p* sampled"),
@@ -66,7 +70,7 @@ def plot_curves(
         )
         # The first evaluations are far below the others, and the interesting range is near the optimum.
         returns.set_yscale("symlog", linthresh=10)
-        highest = [row[name] for row in rows for name in ("greedy_return", "sampled_return")]
+        highest = [value for value in (*greedy, *sampled) if np.isfinite(value)]
         returns.set_ylim(top=max([0.0, *highest]))  # sequence rewards can be above 0
         returns.yaxis.set_major_formatter(ScalarFormatter())
         returns.legend(frameon=False)
@@ -77,8 +81,7 @@ def plot_curves(
         if baseline:
             points = [(row["wall_seconds"], row["perplexity"]) for row in baseline]
             perplexity.plot(*zip(*points, strict=True), color="C1", label="maximum likelihood, same network")
-        if rows:
-            best = rows[-1]["target_perplexity"]
+        if rows and (best := rows[-1]["target_perplexity"]) is not None:
             perplexity.axhline(best, color="C3", linestyle="--", linewidth=1, label="p* itself")
             perplexity.set_yscale("log")
             perplexity.set_ylim(0.9 * best, 10 * best)

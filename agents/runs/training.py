@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from ...envs import World
 from ...envs.text import write_json, write_text_atomically
 from ...envs.text.digests import check_digests, write_digests
-from ...envs.text.files import finite
+from ...envs.text.files import finite, read_json
 from ...envs.text.yaml_files import read_mapping
 from ..dqn.config import AgentConfig
 from ..dqn.format_1 import is_format_1
@@ -25,10 +24,12 @@ from ..evaluation.tasks import task_figures
 from ..protocol import BaseAgent, NotFinite
 from . import report as reports
 from .algorithms import load, make, make_learner
+from .board import Board
+from .checkpoints import write_tensors
 from .config import RunConfig, run_config_of
-from .folder import SUMMARY, RunFolder
+from .folder import CONFIG, SUMMARY, RunFolder
 from .interruption import Interrupted, Interruption, watched
-from .output import progress_line, say
+from .output import fill_standard_streams, progress_line, say
 
 BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
 SHARP = 0.5  # temperature of the sharpened samples
@@ -52,6 +53,7 @@ class Run:
     def __init__(self, config: RunConfig, quiet: bool = False) -> None:
         self.config = config
         self.quiet = quiet
+        fill_standard_streams()
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.place = RunFolder(config)
@@ -73,12 +75,13 @@ class Run:
         """Train to the end and return the summary, which is also written to summary.json.
 
         Raises Interrupted after SIGTERM or Ctrl-C, with a checkpoint written; NotFinite where a loss, reward or weight
-        is not a number, with the batch saved beside.
+        is not a number, with the batch saved beside; OSError for a full disk or memory.
         """
         with self.place.held(), watched() as self._interruption:
             if self.place.finished:  # it was killed between its summary and the end
+                summary: dict[str, Any] = read_json(self.folder / SUMMARY)
                 self.place.checkpoints.remove()
-                summary: dict[str, Any] = json.loads((self.folder / SUMMARY).read_text(encoding="utf-8"))
+                self._say(f"{self.folder} was finished already")
                 return summary
             self.place.write_config()
             resumed = self._open()
@@ -86,8 +89,15 @@ class Run:
                 self._learn(resumed)
             except NotFinite as problem:
                 if problem.batch is not None:
-                    torch.save(problem.batch, self.folder / "not_finite.pt")
+                    write_tensors(self.folder / "not_finite.pt", problem.batch)
                 raise
+            except (MemoryError, RuntimeError) as problem:
+                if not _is_of_memory(problem):
+                    raise
+                raise OSError(
+                    "there is not enough memory; with fewer agent.num_envs, a smaller agent.batch_size or "
+                    "agent.replay_capacity a new run needs less; the same command goes on from the last checkpoint"
+                ) from None
             wants_baseline = self.config.baseline_seconds > 0 and not self.config.agent.rule.maximum_likelihood
             summary = self._summarise(self._train_baseline() if wants_baseline else None)
             self.place.checkpoints.remove()
@@ -103,11 +113,15 @@ class Run:
         for message in messages:
             self._say(message)
         if saved is not None:
-            self.agent.load_state_dict(saved["agent"])
-            self.rows, self.before, self.references = saved["rows"], saved["before"], saved["references"]
-            # Evaluations after the checkpoint are made again.
-            lines = "".join(json.dumps(row) + "\n" for row in self.rows)
-            write_text_atomically(self.folder / "results.jsonl", lines)
+            try:
+                self.agent.load_state_dict(saved["agent"])
+                self.rows, self.before, self.references = saved["rows"], saved["before"], saved["references"]
+            except (KeyError, TypeError, AttributeError, RuntimeError) as problem:
+                raise ValueError(
+                    f"the checkpoint in {self.folder} is of another kind of run or of another version "
+                    f"({type(problem).__name__}); choose another --name, or remove the folder to begin anew"
+                ) from None
+            self._write_rows()  # evaluations after the checkpoint are made again
             self._say(f"continuing {self.folder} from its checkpoint at {self.agent.num_steps:,} steps")
             return True
         (self.folder / "results.jsonl").unlink(missing_ok=True)
@@ -124,10 +138,8 @@ class Run:
         config, agent = self.config, self.agent
         share = 1.0 / max(1, config.evaluations)
         due = share * len(self.rows)
-        with (
-            SummaryWriter(str(self.folder / "tensorboard")) as board,
-            progress_line(self.quiet, total=config.total_steps, initial=agent.num_steps, unit="step") as bar,
-        ):
+        board = Board(self.folder / "tensorboard")
+        with progress_line(self.quiet, total=config.total_steps, initial=agent.num_steps, unit="step") as bar:
 
             def after_step(_: Any) -> bool:
                 nonlocal due
@@ -157,19 +169,20 @@ class Run:
             message = "interrupted; the same command goes on from here"
             raise Interrupted(self._interruption.number, message if self.agent.resumable else "interrupted")
 
-    def _evaluate(self, board: SummaryWriter) -> dict[str, Any]:
+    def _evaluate(self, board: Board) -> dict[str, Any]:
         row = finite(self._figures())
         before = [earlier["perplexity"] for earlier in self.rows if earlier["perplexity"] is not None]
         self.rows.append(row)
-        with (self.folder / "results.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        self._write_rows()
         if row["perplexity"] is not None and row["perplexity"] < min(before, default=float("inf")):
             self.agent.save(self.folder / BEST)
-        for name, value in row.items():
-            if isinstance(value, (int, float)):
-                board.add_scalar(f"tokenlm/{name}", value, self.agent.num_steps)
-        board.flush()
+        board.add(row, self.agent.num_steps)
         return dict(row)
+
+    def _write_rows(self) -> None:
+        # Whole: the file may have been removed, or torn by a full disk.
+        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows)
+        write_text_atomically(self.folder / "results.jsonl", lines)
 
     def _figures(self) -> dict[str, Any]:
         with self.agent.evaluating():
@@ -204,6 +217,7 @@ class Run:
         }
 
     def _checkpoint(self) -> None:
+        self.place.keep_config()
         if self.agent.resumable:
             parts = {"rows": self.rows, "before": self.before, "references": self.references}
             self.place.checkpoints.save({"agent": self.agent.state_dict(), **parts})
@@ -251,8 +265,9 @@ class Run:
         episodes, seed = config.evaluation_episodes, config.seed
         summary = evaluate(agent, env=config.env, split="test", episodes=episodes, seed=seed)
         summary["baseline_perplexity"] = baseline_perplexity
+        self.place.keep_config()
         agent.save(self.folder)
-        write_digests(self.folder, [self.folder / "config.yaml"])
+        write_digests(self.folder, [self.folder / CONFIG])
         samples = {"before training": self.before}
         if agent.has_temperature:
             samples[f"after training, the policy itself (temperature {agent.temperature:g})"] = self._samples()
@@ -291,23 +306,30 @@ def load_run(
     of code.
     """
     folder = Path(folder)
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     if not path.exists():
         raise FileNotFoundError(f"{folder} is no run folder (no config.yaml); give one that `tokenlm train` wrote")
     values = read_mapping(path)
     if not trust and not is_format_1(values.get("agent") or {}):
-        check_digests(folder)
+        check_digests(folder, [CONFIG])
     config = run_config_of(values, str(path), trust)
     ours = config.algorithm == "dqn"
     env = config.env if with_env or not ours else None
     return load(config.algorithm, folder, env, device, config.agent if ours else None, trust), config
 
 
+def _is_of_memory(problem: BaseException) -> bool:
+    """Whether memory ran out: torch has an error of its own for devices, and on the CPU only says so."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(problem, kinds) or "can't allocate memory" in str(problem)
+
+
 def _postfix(row: dict[str, Any]) -> str:
-    perplexity = row["perplexity"]
+    found = {name: row[name] for name in ("sampled_return", "perplexity", "target_perplexity")}
+    shown = {name: "-" if value is None else f"{value:.1f}" for name, value in found.items()}
     parts = [
-        f"return {row['sampled_return']:.1f}",
-        f"perplexity {perplexity:.1f} (p* {row['target_perplexity']:.1f})" if perplexity else "",
+        f"return {shown['sampled_return']}",
+        f"perplexity {shown['perplexity']} (p* {shown['target_perplexity']})" if row["perplexity"] else "",
         f"{row['transitions_per_second'] / 1000:.0f}k transitions/s" if "transitions_per_second" in row else "",
     ]
     return ", ".join(p for p in parts if p)

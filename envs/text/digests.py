@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from .files import read_json, write_json
 
 DIGESTS = "digests.json"
 _BLOCK = 1 << 20
+_DIGEST = re.compile("[0-9a-f]{64}")
+_LONGEST = 200  # characters of a path in the folder
 
 
 def file_digest(path: Path) -> str:
@@ -22,15 +26,23 @@ def file_digest(path: Path) -> str:
 
 
 def write_digests(folder: Path, paths: Iterable[Path]) -> None:
-    """Write the digests of `paths`, files in `folder`, beside those that were written before."""
+    """Write the digests of `paths`, files in `folder`, beside those that were written before for files still there."""
     place = folder / DIGESTS
-    known = read_json(place) if place.exists() else {}
+    try:
+        before = read_json(place)
+    except (FileNotFoundError, ValueError):  # what cannot be read is written anew
+        before = {}
+    known = {name: digest for name, digest in _entries(before) if (folder / name).is_file()}
     found = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths}
     write_json(place, {**known, **found})
 
 
-def check_digests(folder: Path) -> None:
+def check_digests(folder: Path, needed: Iterable[str] = ()) -> None:
     """Compare the files of `folder` with the digests that were written for them.
+
+    Args:
+        folder: of the files.
+        needed: names of files that must have one.
 
     Raises ValueError for a file that is missing or differs, and where there are no digests.
     """
@@ -38,12 +50,30 @@ def check_digests(folder: Path) -> None:
     if not place.exists():
         raise ValueError(f"{folder} has no {DIGESTS}, so its files cannot be checked; restore it, or pass --trust")
     known = read_json(place)
-    if not isinstance(known, dict) or not known:
-        raise ValueError(f"{place} is damaged: it must map file names to digests; restore it from a copy")
-    for name, digest in known.items():
+    entries = _entries(known)
+    if not entries or len(entries) != len(known):
+        raise ValueError(f"{place} is damaged: it must map names of files to digests; restore it from a copy")
+    for name in needed:
+        if name not in known:
+            raise ValueError(f"{place} is damaged: it has no digest of {name}; restore it from a copy")
+    for name, digest in entries:
         path = folder / name
-        if ".." in Path(name).parts or Path(name).is_absolute():
-            raise ValueError(f"{place} is damaged: {name!r} is not a file in the folder; restore it from a copy")
         if not path.is_file() or file_digest(path) != digest:
             what = "was changed since it was saved" if path.is_file() else "is missing"
             raise ValueError(f"{path} {what}; restore it from a copy, or pass --trust (trust=True) to read it as it is")
+
+
+def _entries(known: Any) -> list[tuple[str, str]]:
+    """Those that can be: paths in the folder, and digests."""
+    if not isinstance(known, dict):
+        return []
+    return [
+        (name, digest)
+        for name, digest in known.items()
+        if isinstance(digest, str) and _DIGEST.fullmatch(digest) and _is_inside(name)
+    ]
+
+
+def _is_inside(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return name.isprintable() and len(name) <= _LONGEST and bool(parts) and ".." not in parts and parts[0] != "/"

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from .opening import check_file
+
 MAX_BYTES = 4_000_000
 MAX_DEPTH = 50
 MAX_NODES = 100_000  # aliases counted as what they stand for
@@ -17,10 +19,15 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1 reads 1e-3 as text and None as text; people mean a number and null."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("None$"), ["N"])
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Puts into quotes what `_Loader` would not read as text."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("None$"), ["N"])
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
 
 
 def parse_yaml(text: str, source: str) -> Any:
@@ -34,25 +41,35 @@ def parse_yaml(text: str, source: str) -> Any:
     """
     try:
         _check_size(text, source)
-        return yaml.load(text, _Loader)  # derived from the safe loader
     except yaml.YAMLError as problem:
-        raise ValueError(f"{source} is not YAML: {' '.join(str(problem).split())}") from None
+        raise ValueError(_not_yaml(source, problem)) from None
+    try:
+        return yaml.load(text, _Loader)  # derived from the safe loader
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as problem:
+        raise ValueError(_not_yaml(source, problem)) from None
+
+
+def dump_yaml(value: Any) -> str:
+    """The YAML text that `parse_yaml` reads as `value`, of dicts, lists, numbers and text."""
+    text: str = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
+    return text
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; ValueError where it is none, OSError where it cannot be read."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path} has {path.stat().st_size:,} bytes; a configuration has at most {MAX_BYTES:,}")
+    check_file(path, "configuration", MAX_BYTES)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8; save it as UTF-8") from None
     value = parse_yaml(text, str(path))
     if not isinstance(value, dict):
         raise ValueError(f"{path} is no configuration: its YAML must be a mapping of fields")
     return value
+
+
+def _not_yaml(source: str, problem: Exception) -> str:
+    return f"{source} is not YAML: {' '.join(str(problem).split())}"
 
 
 def _check_size(text: str, source: str) -> None:
