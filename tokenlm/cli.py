@@ -7,12 +7,18 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import yaml
 
 from tokenlm.envs import nearest
+from tokenlm.envs.arguments import names_of
+from tokenlm.envs.text.files import finite
+from tokenlm.envs.text.reading import read_lines
 from tokenlm.parsing import field_names, parse_race, parse_run
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 USAGE = """usage: tokenlm COMMAND …
 
@@ -52,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ArithmeticError as problem:
         _fail(str(problem), 1)
     except ArgumentError as problem:
-        _fail(_readable(str(problem)))
+        _fail(_readable(str(problem), words[0]))
 
 
 def _train(words: list[str]) -> None:
@@ -80,16 +86,15 @@ def _config(words: list[str]) -> None:
     print(yaml.safe_dump(plain(config), allow_unicode=True, sort_keys=False), end="")
 
 
-def _evaluate(words: list[str]) -> None:
+def _evaluate_parser() -> ArgumentParser:
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(prog="tokenlm evaluate", exit_on_error=False)
     parser.add_argument("run", type=str, help="folder of the run")
     parser.add_argument(
         "--split",
-        type=str,
+        type=Literal["train", "valid", "test"],
         default="test",
-        choices=["train", "valid", "test"],
         help="documents to measure on",
     )
     parser.add_argument("--documents", type=int | None, default=None, help="documents to score; all if not given")
@@ -99,7 +104,11 @@ def _evaluate(words: list[str]) -> None:
     parser.add_argument("--trust", action="store_true", help="import code that the run names, read changed files")
     parser.add_argument("--bounds", action="store_true", help="bounds on the optimal return where it is too large")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    chosen = parser.parse_args(words)
+    return parser
+
+
+def _evaluate(words: list[str]) -> None:
+    chosen = _evaluate_parser().parse_args(words)
     from tokenlm.agents.evaluation.evaluate import evaluate
     from tokenlm.agents.runs.report import plot_labels, shown
     from tokenlm.agents.runs.training import load_run
@@ -109,13 +118,13 @@ def _evaluate(words: list[str]) -> None:
     result = evaluate(agent, **{name: getattr(chosen, name) for name in names})
     picture = plot_labels(result, Path(chosen.run))
     if chosen.json:
-        print(json.dumps(result))
+        print(json.dumps(finite(result)))
         return
     for name, value in result.items():
         print(f"{name:28} {shown(value) if name != 'confusion' else picture}")
 
 
-def _generate(words: list[str]) -> None:
+def _generate_parser() -> ArgumentParser:
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(prog="tokenlm generate", exit_on_error=False)
@@ -144,13 +153,17 @@ def _generate(words: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampling")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--trust", action="store_true", help="import code that the run names, read changed files")
-    chosen = parser.parse_args(words)
+    return parser
+
+
+def _generate(words: list[str]) -> None:
+    chosen = _generate_parser().parse_args(words)
     if chosen.prompts and chosen.prompt:
         raise ValueError("give --prompt or --prompts, not both")
     if chosen.stream and chosen.beams > 1:
         raise ValueError("a beam search knows its texts at the end only; leave out --stream or --beams")
     prompts = _lines(Path(chosen.prompts)) if chosen.prompts else [chosen.prompt]
-    count = chosen.count or (1 if chosen.prompts else 5)
+    count = (1 if chosen.prompts else 5) if chosen.count is None else chosen.count
     from tokenlm.agents.runs.training import load_run
 
     agent, _ = load_run(chosen.run, chosen.device, with_env=False, trust=chosen.trust)
@@ -167,32 +180,38 @@ def _generate(words: list[str]) -> None:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a text file; FileNotFoundError where there is none, ValueError where it has none or is not UTF-8."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {str(path)!r}; give one with a prompt on each line") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8; save it as UTF-8, a prompt on each line") from None
+    """The lines of a file of prompts; FileNotFoundError where there is none, ValueError where it has none."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r}; give one with a prompt on each line")
+    lines = list(read_lines(path))
     if not lines:
         raise ValueError(f"{path} is empty; write a prompt on each line")
     return lines
 
 
-def _readable(message: str) -> str:
-    """The parser's message in our words, with the nearest field for an unknown one."""
+def _readable(message: str, command: str) -> str:
+    """The parser's message in our words, with the nearest name for an unknown one."""
     unknown = re.search(r"unrecognized arguments: --([\w.]+)", message)
     inside = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
     top = re.search(r"[Kk]ey ['\"]([\w.]+)['\"] is not expected|does not accept option '([\w.]+)'", message)
     if unknown or inside or top:
-        from tokenlm.agents import RunConfig
-
         found = unknown or inside or top
         name = ".".join(part for part in found.groups() if part) if found else ""
-        close = nearest(name, field_names(RunConfig()))
-        return f"there is no field {name!r}{close}; `tokenlm train --help` lists them all"
+        kind = "option" if command in ("evaluate", "generate") else "field"
+        return f"there is no {kind} {name!r}{nearest(name, _known(command))}; `tokenlm {command} --help` lists them all"
     message = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", message.replace("Parser key ", ""))
     return message.replace("Expected a typing.Literal", "expected one of ").replace("Expected a ", "expected ")
+
+
+def _known(command: str) -> list[str]:
+    """The options of a command, or the fields that it takes."""
+    if command in ("evaluate", "generate"):
+        parser = _evaluate_parser() if command == "evaluate" else _generate_parser()
+        return [action.dest for action in parser._actions]
+    from tokenlm.agents import RunConfig
+    from tokenlm.agents.runs.race import RaceConfig
+
+    return names_of(RaceConfig) if command == "race" else field_names(RunConfig())
 
 
 def _fail(message: str, exit_code: int = 2) -> NoReturn:
