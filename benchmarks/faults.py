@@ -283,10 +283,11 @@ class Faults:
                     (place / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
                 except BaseException:
                     traceback.print_exc()
-                finally:
-                    os._exit(0)
+                    os._exit(TRACEBACK)
+                os._exit(0)
         for pid, place in zip(pids, places, strict=True):
-            os.waitpid(pid, 0)
+            if os.waitpid(pid, 0)[1]:
+                raise RuntimeError("a job of the harness failed")
             tried, survived, failures = json.loads((place / "counts.json").read_text(encoding="utf-8"))
             self.tried.update(tried)
             self.survived.update(survived)
@@ -467,7 +468,7 @@ def mutate(folder: Path, random: random.Random) -> str:
         if random.random() < 0.5:
             path.write_bytes(data + data)
         else:
-            other = random.choice(files)
+            other = random.choice([file for file in files if file != path])
             shutil.copy(path, other)
             how = f"copied over {other.relative_to(folder).as_posix()}"
     elif how == "values" and path.suffix == ".json" and data:
@@ -562,10 +563,10 @@ def main() -> None:
     print(f"{count} calls to the file system, {faults.seconds:.2f} s a run", file=sys.stderr)
 
     def work(own: Faults, job: int) -> None:
-        own.mutations(_share(chosen.mutations, job, jobs))
-        own.kills(_share(chosen.kills, job, jobs))
         if chosen.every:
             own.every_call(range(job * chosen.every, count, jobs * chosen.every))
+        own.kills(_share(chosen.kills, job, jobs))
+        own.mutations(_share(chosen.mutations, job, jobs))
 
     faults.shared(jobs, work)
     shutil.rmtree(place)
