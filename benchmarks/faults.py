@@ -5,11 +5,11 @@
 
 A tiny training is disturbed again and again. In turn every call that it makes to the file system inside its folder
 (open, write, fsync, rename, unlink, mkdir, chmod, truncate: counted in the C library, so that those of torch and
-safetensors are among them) fails as on a full disk, or fails with all that come after it, or is where the process is
-killed, in writes also after half of the bytes. Then it is killed at random moments. After each fault the same command
-must end with the weights, the evaluations, the summary and the samples of an undisturbed run, bit for bit but for
-times. At last a file of a run folder is damaged at random, and `generate`, `evaluate` or the training that goes on must
-either say so in one sentence or give what they gave before.
+safetensors are among them) fails as on a full disk, or is where the process is killed; writes also fail with all that
+come after them, or are where it is killed after half of the bytes. Then it is killed at random moments. After each
+fault the same command must end with the weights, the evaluations, the summary and the samples of an undisturbed run,
+bit for bit but for times. At last a file of a run folder is damaged at random, and `generate`, `evaluate` or the
+training that goes on must either say so in one sentence or give what they gave before.
 
 Needs Linux and a C compiler. Runs are forked from a process that has imported everything.
 """
@@ -38,9 +38,11 @@ from typing import Any
 
 import torch
 import yaml
-from matplotlib.figure import Figure
 
+from tokenlm import cli
+from tokenlm.agents.runs import report
 from tokenlm.cli import main as tokenlm
+from tokenlm.envs.text import write_atomically
 
 from record import print_table, write_result
 
@@ -48,6 +50,7 @@ NAMES = ("open", "write", "fsync", "rename", "unlink", "mkdir", "chmod", "trunca
 WRITE = NAMES.index("write")
 COUNT, FAIL, FULL, KILL, HALF = range(5)
 KINDS = {FAIL: "fails", FULL: "fails, and all after it", KILL: "killed before it", HALF: "killed after half of it"}
+SHARES = (0.65, 0.8)  # of the time, until which single calls fail, and random kills come
 MOST_SECONDS = 60.0  # of one run
 MOST_BYTES = 4 << 30  # that damaged files may make a process take more than it has
 TRACEBACK = 70  # exit code of a child that ended with one
@@ -241,11 +244,13 @@ class Faults:
     Args:
         place: a folder for them.
         seed: of the random faults.
+
+    Attributes:
         until: no fault is begun after this time (`time.monotonic`).
     """
 
-    def __init__(self, place: Path, seed: int = 0, until: float = float("inf")) -> None:
-        self.place, self.until = place, until
+    def __init__(self, place: Path, seed: int = 0) -> None:
+        self.place, self.until = place, float("inf")
         self.seed, self.random = seed, random.Random(seed)
         self.shim = ctypes.CDLL(os.environ["LD_PRELOAD"]) if "LD_PRELOAD" in os.environ else None
         self.config = place / "config.yaml"
@@ -256,9 +261,10 @@ class Faults:
         self._number = 0
         with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
             tokenlm(self._train(place / "warm"))  # so that every child has what is made once
-        # Drawing takes longer than everything else; what matters here is that the picture is written.
-        picture = (place / "warm" / "run" / "curves.png").read_bytes()
-        Figure.savefig = lambda figure, path, **_: Path(path).write_bytes(picture)  # type: ignore[method-assign,assignment]
+        # Drawing and parsing take longer than everything else; what matters here is that the picture is written.
+        picture, parsed = (place / "warm" / "run" / "curves.png").read_bytes(), cli.parse_run(self._train(place)[1:])
+        report.plot_curves = lambda *parts: write_atomically(parts[-1], lambda path: path.write_bytes(picture))
+        cli.parse_run = lambda words: dataclasses.replace(parsed, output=words[-1].partition("=")[2])
         self.whole = place / "whole"
         first = self.child(self._train(self.whole))
         if first.code:
@@ -298,7 +304,7 @@ class Faults:
         """The calls to the file system of these numbers in turn: each fails, or the process dies there."""
         for number in numbers:
             name = NAMES[self.calls[number]]
-            for mode in (FAIL, FULL, KILL, *([HALF] if name == "write" else [])):
+            for mode in (FAIL, KILL, *([FULL, HALF] if name == "write" else [])):
                 if time.monotonic() < self.until:
                     fault: Fault = (number, mode)
                     self._disturbed(f"{name} {KINDS[mode]}", f"call {number}", [fault])
@@ -558,14 +564,18 @@ def main() -> None:
     place = os.environ.get("FAULTS_PLACE") or tempfile.mkdtemp(dir=memory if memory.is_dir() else None)
     preload(Path(place))
     torch.set_num_threads(1)
-    faults = Faults(Path(place), chosen.seed, time.monotonic() + chosen.seconds)
+    faults = Faults(Path(place), chosen.seed)
     count, jobs = len(faults.calls), chosen.jobs
     print(f"{count} calls to the file system, {faults.seconds:.2f} s a run", file=sys.stderr)
 
     def work(own: Faults, job: int) -> None:
+        began = time.monotonic()
+        own.until = began + SHARES[0] * chosen.seconds
         if chosen.every:
             own.every_call(range(job * chosen.every, count, jobs * chosen.every))
+        own.until = began + SHARES[1] * chosen.seconds
         own.kills(_share(chosen.kills, job, jobs))
+        own.until = began + chosen.seconds
         own.mutations(_share(chosen.mutations, job, jobs))
 
     faults.shared(jobs, work)

@@ -10,13 +10,25 @@ import yaml
 
 from .opening import check_file
 
-MAX_BYTES = 4_000_000
+MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
-MAX_NODES = 100_000  # aliases counted as what they stand for
+MAX_NODES = 20_000  # aliases counted as what they stand for
+MAX_PLAIN = 1_000  # characters of a value without quotes: 1:1:1:… is a number in YAML 1.1, and takes long to compute
+_PLAIN = (str, int, float, bool, type(None))
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-3 as text and None as text; people mean a number and null."""
+# libyaml is many times as fast as Python, where PyYAML was built with it.
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Safe):
+    """YAML 1.1 reads 1e-3 and None as text, 2026-01-01 as a date; people mean a number, null and text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":timestamp")]
+    for first, known in _Safe.yaml_implicit_resolvers.items()
+}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -37,16 +49,20 @@ def parse_yaml(text: str, source: str) -> Any:
         text: YAML.
         source: where it comes from, for messages.
 
-    Raises ValueError for what is not YAML, and for a text that is too deep or, with its aliases, too large.
+    Returns: text, numbers, truth values, None, and lists and mappings from text to these.
+    Raises ValueError for what is not YAML or not of these, and for a text that is too deep or, with its aliases, too
+    large.
     """
     try:
         _check_size(text, source)
     except yaml.YAMLError as problem:
         raise ValueError(_not_yaml(source, problem)) from None
     try:
-        return yaml.load(text, _Loader)  # derived from the safe loader
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as problem:
+        value = yaml.load(text, _Loader)  # derived from the safe loader
+    except (yaml.YAMLError, ValueError, OverflowError, TypeError, LookupError, AttributeError) as problem:
         raise ValueError(_not_yaml(source, problem)) from None
+    _check_plain(value, source)
+    return value
 
 
 def dump_yaml(value: Any) -> str:
@@ -68,6 +84,19 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return value
 
 
+def _check_plain(value: Any, source: str) -> None:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"{source} has {name!r} as a name of a setting; names are text")
+            _check_plain(part, source)
+    elif isinstance(value, list):
+        for part in value:
+            _check_plain(part, source)
+    elif not isinstance(value, _PLAIN):
+        raise ValueError(f"{source} has a value of type {type(value).__name__}; use text, numbers, lists and mappings")
+
+
 def _not_yaml(source: str, problem: Exception) -> str:
     return f"{source} is not YAML: {' '.join(str(problem).split())}"
 
@@ -76,7 +105,7 @@ def _check_size(text: str, source: str) -> None:
     sizes: dict[str, int] = {}
     above: list[tuple[str | None, int]] = []  # anchor and size of every open collection
     total = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
+    for event in yaml.parse(text, _Safe):
         size = 0
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             above.append((event.anchor, 1))
@@ -87,9 +116,17 @@ def _check_size(text: str, source: str) -> None:
             if anchor:
                 sizes[anchor] = size
         elif isinstance(event, yaml.AliasEvent):
-            size = sizes.get(event.anchor or "", 1)
+            if event.anchor not in sizes:
+                raise ValueError(f"{source} is not YAML: *{event.anchor} stands for nothing that comes before it")
+            size = sizes[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
             size = 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+            if not event.style and len(event.value) > MAX_PLAIN:
+                raise ValueError(
+                    f"{source} has a value of {len(event.value):,} characters without quotes; put a long text in quotes"
+                )
         if above and size:
             above[-1] = (above[-1][0], above[-1][1] + size)
         total = max(total, size, above[0][1] if above else 0)

@@ -206,6 +206,7 @@ def test_left_over_files_vanish_and_a_users_own_stay(config, tmp_path, monkeypat
     left = [
         ".state.pt",
         "..state.pt.abcdefgh.pt",
+        "best/.tmpAb3dE9",
         "best/.agent.json.abc_1234.json",
         "best/tokenizer/.v.json.12345678.json",
     ]
