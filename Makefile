@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help train test test-all test-rllib lint types check clean
+.PHONY: help train test test-all test-rllib fuzz lint types check clean
 
 help:
 	@echo "make train       install, train on the built-in Chinese corpus, show what was learned (about four minutes)"
 	@echo "make test        install and run the fast tests"
 	@echo "make test-all    the slow learning tests too"
 	@echo "make test-rllib  the tests of the RLlib adapters, in an environment of their own (.venv-rllib)"
+	@echo "make fuzz        every parser of files, ten minutes each, with inputs that atheris finds (Python 3.11 to 3.13)"
 	@echo "make lint types  style and type checks"
 	@echo "make clean       remove the environment and what was built"
 
@@ -37,6 +38,15 @@ test-rllib: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-rllib
 	.venv-rllib/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rllib]' 'hypothesis>=6.100' 'pytest>=8.3'
 	.venv-rllib/bin/python -m pytest -m rllib tests/agents/baselines/test_rllib.py
+
+# atheris is only needed here, and has no wheels for every Python: it stays out of .venv.
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/installed-dev
+	$(INSTALL) --target build/atheris 'atheris>=3.0'
+	for parser in $$($(BIN)/python tests/attacks/fuzz.py); do \
+		PYTHONPATH=build/atheris $(BIN)/python tests/attacks/fuzz.py $$parser -max_total_time=$(FUZZ_SECONDS) \
+			-rss_limit_mb=4096 -timeout=10 -print_final_stats=1 || exit 1; \
+	done
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
