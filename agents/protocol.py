@@ -85,6 +85,8 @@ class BaseAgent(Writer):
     By default the agent reads windows, as the environment shows them. A network that carries a state overrides
     `reader` and `values_at`.
 
+    A subclass calls `super().__init__(env_config, seed)`.
+
     Attributes:
         world: its world; None for an agent that only predicts.
         env_config: the environment's arguments.
@@ -98,13 +100,24 @@ class BaseAgent(Writer):
         gamma: discount it learns with.
     """
 
-    world: World | None
     env_steps: int
     has_temperature = False
     resumable = False
     progress: float = 0.0
     num_steps: int = 0
     learning_seconds: float = 0.0
+
+    def __init__(self, env_config: EnvConfig, seed: int = 0) -> None:
+        """Know the environment.
+
+        Args:
+            env_config: its arguments.
+            seed: of the texts that are generated without one.
+        """
+        self.env_config = env_config
+        self.world: World | None = World.of(env_config)
+        self.tokenizer = self.world.tokenizer
+        self.generator = torch.Generator().manual_seed(seed)
 
     def learn(self, total_steps: int, callback: Callback | None = None) -> Any:
         """See `Agent`."""
@@ -260,10 +273,8 @@ class _Completed(BaseAgent):
     """An agent of the three methods alone, with the defaults."""
 
     def __init__(self, agent: Agent, env: EnvConfig) -> None:
+        super().__init__(env)
         self.agent = agent
-        self.env_config, self.world = env, World.of(env)
-        self.tokenizer = self.world.tokenizer
-        self.generator = torch.Generator().manual_seed(0)
         self.learn, self.predict, self.log_probs = agent.learn, agent.predict, agent.log_probs  # type: ignore[method-assign]
 
     @property

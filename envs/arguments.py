@@ -11,7 +11,7 @@ import reprlib
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +39,13 @@ def check_settings(settings: Any) -> None:
 
     Raises ValueError for the first value that cannot work.
     """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        # NumPy's numbers are made Python's, which JSON knows.
+        if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+            object.__setattr__(settings, field.name, int(value))
+        elif isinstance(value, numbers.Real) and not isinstance(value, (bool, numbers.Integral)):
+            object.__setattr__(settings, field.name, float(value))
     check_types(settings)
     hints = _hints(type(settings))
     for field in dataclasses.fields(settings):
@@ -60,12 +67,28 @@ def check_settings(settings: Any) -> None:
 
 def _range_in_words(least: float, most: float) -> str:
     if most == math.inf:
-        return f"be at least {least:g}"
+        return "be finite" if least == -math.inf else f"be at least {least:g}"
     return f"lie between {least:g} and {most:g}" if least > -math.inf else f"be at most {most:g}"
 
 
 def _or_none(hint: Any) -> str:
     return ", or None" if type(None) in typing.get_args(hint) else ""
+
+
+def place(settings: dict[str, Any], names: Sequence[str], value: Any) -> None:
+    """Put `value` at settings[names[0]][names[1]]…, in place; mappings that are missing are made.
+
+    Raises ValueError where a name reaches into something that is no mapping.
+    """
+    for depth, name in enumerate(names[:-1]):
+        inner = settings.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise ValueError(
+                f"there is no setting {'.'.join(names)}: {'.'.join(names[: depth + 1])} is {inner!r}, which has none "
+                "below it"
+            )
+        settings = inner
+    settings[names[-1]] = value
 
 
 def names_of(kind: Any) -> list[str]:
@@ -104,7 +127,7 @@ def make_settings(
             chosen[name] = tuple(value)
     try:
         return kind(**chosen)
-    except ValueError as problem:
+    except (ValueError, TypeError) as problem:
         raise ValueError(f"{owner}: {problem}") from None
 
 

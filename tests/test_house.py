@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -101,27 +102,45 @@ def test_the_learner_is_named_where_algorithms_are():
     assert {m for m in naming if room_of(m) != "dqn"} <= allowed
 
 
+ORDER = ("acting", "networks", "replay", "decoding", "protocol", "evaluation", "dqn", "baselines", "runs", "examples")
+
+
+def test_imports_point_downwards():
+    for module in modules():
+        for name in imports_of(module):
+            if room_of(module) in ORDER and room_of(name) in ORDER:
+                assert ORDER.index(room_of(name)) <= ORDER.index(room_of(module)), f"{module} imports {name}"
+        if room_of(module) in ORDER and room_of(module) != "examples":
+            assert "tokenlm.agents" not in imports_of(module), f"{module} imports the front door"
+
+
 def test_nobody_asks_what_an_agent_is():
     for module in modules():
         if room_of(module) == "dqn" or module == "tokenlm.agents.runs.algorithms":
             continue
+        probing = room_of(module) in ("acting", "decoding", "protocol", "evaluation")
         for node in ast.walk(tree_of(module)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
                 asked = ast.unparse(node.args[0]).split(".")[-1]
                 if node.func.id in ("getattr", "hasattr"):
-                    assert asked not in ("agent", "policy", "learner", "network"), f"{module}: {ast.unparse(node)}"
+                    assert not probing or asked == "self", f"{module}: {ast.unparse(node)}"
+                    assert asked not in ("agent", "policy", "learner", "completed"), f"{module}: {ast.unparse(node)}"
                 if node.func.id in ("isinstance", "issubclass"):
-                    kinds = {n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)}
+                    kinds = set(re.findall(r"\w+", ast.unparse(node.args[1])))
                     assert not kinds & {"DQN", "QPolicy", "MaximumLikelihood"}, f"{module}: {ast.unparse(node)}"
 
 
-def test_the_name_of_a_rule_is_compared_nowhere():
+def test_the_name_of_a_rule_stands_where_rules_are():
+    """Names that are no algorithm's too appear in the tables of rules alone, and where maximum likelihood is defined."""
+    names = set(RULES) - {"dqn", "double"}
+    allowed = {"tokenlm.agents.dqn.rules": names, "tokenlm.agents.dqn.config": {"soft_q", "cross_entropy"}}
     for module in modules():
-        if not module.startswith("tokenlm.agents") or module == "tokenlm.agents.dqn.rules":
-            continue
+        if module.startswith("tokenlm.agents"):
+            found = {n.value for n in ast.walk(tree_of(module)) if isinstance(n, ast.Constant) and n.value in names}
+            assert found <= allowed.get(module, set()), f"{module}: {found}"
         for node in ast.walk(tree_of(module)):
-            if isinstance(node, ast.Compare) and "loss" in {ast.unparse(node.left).split(".")[-1]}:
-                words = {n.value for each in node.comparators for n in ast.walk(each) if isinstance(n, ast.Constant)}
+            if isinstance(node, ast.Compare) and module != "tokenlm.agents.dqn.rules" and "loss" in ast.unparse(node):
+                words = {n.value for n in ast.walk(node) if isinstance(n, ast.Constant)}
                 assert not words & set(RULES), f"{module}: {ast.unparse(node)}"
 
 

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tokenlm.envs.arguments import names_of, nearest
+from tokenlm.envs.arguments import names_of, nearest, place
 from tokenlm.envs.text.yaml_files import parse_yaml, read_mapping
 
 if TYPE_CHECKING:
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 Config = TypeVar("Config")
 
 # Fields that hold settings by name. jsonargparse does not look into them; `AgentConfig` or the algorithm checks them.
-_OPEN = re.compile(r"(?P<field>algorithm_settings|agent|entries\..+?\.(?:settings|search))\.(?P<name>.+)")
-
-
-_WORDS = {"network": "name", "optimizer": "name", "phrases": "count"}  # the setting that a word alone stands for
+_OPEN = re.compile(
+    r"(?P<field>agent(?=$|\.)|algorithm_settings(?=\.)|entries\..+?\.(?:settings|search)(?=\.))(?:\.(?P<name>.+))?"
+)
 
 
 def config_names(command: str = "train") -> list[str]:
@@ -67,6 +66,8 @@ def _parsed(kind: type[Config], words: Sequence[str], command: str) -> Config:
         print(parser.format_help() + "\n" + parts_help())
         sys.exit(0)
     words, given = list(words), {}
+    if words and words[0] == "--config":
+        words.pop(0)
     if words and not words[0].startswith("-"):
         path = config_path(words.pop(0), command)
         given = read_mapping(path)
@@ -99,6 +100,7 @@ def _take_settings(words: Sequence[str], given: dict[str, Any]) -> list[str]:
     it.
     """
     rest: list[str] = []
+    taken: list[tuple[str, list[str], Any]] = []
     queue = list(words)
     while queue:
         word = queue.pop(0)
@@ -110,43 +112,65 @@ def _take_settings(words: Sequence[str], given: dict[str, Any]) -> list[str]:
         if not equals and not queue:
             raise ValueError(f"{option} needs a value")
         chosen = parse_yaml(value if equals else queue.pop(0), option)
-        field, inner = found["field"], found["name"].split(".")
-        if field == "agent":
-            _choose(given.setdefault("agent", {}), inner, chosen)
-        # Names of entries may have dots; all others are cut at them.
-        outer = field.split(".") if not field.startswith("entries.") else ["entries", *field[8:].rsplit(".", 1)]
-        _place(given, [*outer, *inner])[inner[-1]] = chosen
+        taken.append((found["field"], found["name"].split(".") if found["name"] else [], chosen))
+    if any(field == "agent" for field, *_ in taken) or "agent" in given:
+        _take_agent(given, [(names, chosen) for field, names, chosen in taken if field == "agent"])
+    for field, names, chosen in taken:
+        if field == "algorithm_settings":
+            place(given, [field, *names], chosen)
+        elif field != "agent":  # names of entries may have dots
+            _, entry, part = ["entries", *field[8:].rsplit(".", 1)]
+            entries = given.get("entries", {})
+            if entry not in entries:
+                raise ValueError(
+                    f"the race has no entry {entry!r}{nearest(entry, entries)}; it has {', '.join(entries)}"
+                )
+            place(given, ["entries", entry, part, *names], chosen)
     return rest
 
 
-def _choose(agent: dict[str, Any], names: list[str], chosen: Any) -> None:
-    """Make room in the settings of `agent` for one more: parts in their long form, nothing of another kind."""
+def _take_agent(given: dict[str, Any], taken: list[tuple[list[str], Any]]) -> None:
+    """Put settings of the agent over those of the file, both in their long form."""
+    from tokenlm.agents import AgentConfig
+    from tokenlm.agents.dqn.format_1 import agent_settings, is_format_1
+    from tokenlm.agents.dqn.forms import PARTS, mapping_of
+    from tokenlm.agents.dqn.forms import place as place_of
     from tokenlm.agents.dqn.rules import RULES
+    from tokenlm.agents.dqn.schedules import Schedule
     from tokenlm.agents.networks import NETWORKS
 
-    part = names[0]
-    if len(names) > 1 and part in _WORDS and not isinstance(agent.get(part, {}), dict):
-        agent[part] = {_WORDS[part]: agent[part]}
-    kinds, settings = (NETWORKS, agent.get("network")) if part == "network" else (RULES, agent.get("rule"))
-    chooses = names in (["network"], ["network", "name"], ["loss"])
-    kind = kinds.get(chosen) if chooses and isinstance(chosen, str) else None
-    if kind is not None and isinstance(settings, dict):
-        kept = {key: value for key, value in settings.items() if key in names_of(kind)}
-        agent["network" if part == "network" else "rule"] = kept
-        if names == ["network"]:
-            names.append("name")
-
-
-def _place(given: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The mapping that holds the last of `names`, made where it is missing."""
-    for depth, name in enumerate(names[:-1]):
-        given = given.setdefault(name, {})
-        if not isinstance(given, dict):
-            raise ValueError(
-                f"there is no setting {'.'.join(names)}: {'.'.join(names[: depth + 1])} is {given!r}, which has none "
-                "below it"
-            )
-    return given
+    for names, chosen in taken:
+        if not names:  # --agent '{loss: dqn}'
+            given["agent"] = chosen
+    agent = given.get("agent", {})
+    if not isinstance(agent, dict):
+        raise ValueError(f"agent must be settings by name, not {agent!r}")
+    agent = AgentConfig.long_form(agent_settings(agent) if is_format_1(agent) else agent)
+    loss, fields = agent.get("loss", "soft_q"), names_of(AgentConfig)
+    placed: list[tuple[list[str], Any]] = []
+    for names, chosen in taken:
+        if not names:
+            continue
+        part, inside = place_of(names[0], loss, fields)
+        path = [inside, *names[1:]] if part is None else [part, inside, *names[1:]]
+        if len(path) == 1 and path[0] in PARTS:
+            settings = mapping_of(path[0], chosen)
+            if isinstance(chosen, dict):
+                agent[path[0]] = {}
+            placed += [([path[0], name], value) for name, value in settings.items()]
+        else:
+            placed.append((path, chosen))
+    for part, kinds, path in (("network", NETWORKS, ["network", "name"]), ("rule", RULES, ["loss"])):
+        kind = next((kinds.get(chosen) for names, chosen in placed if names == path and isinstance(chosen, str)), None)
+        if kind is not None and part in agent:
+            agent[part] = {name: value for name, value in agent[part].items() if name in names_of(kind)}
+    for names, chosen in placed:
+        if len(names) > 1 and names[0] in ("temperature", "epsilon", "learning_rate"):
+            before = agent.get(names[0])
+            if isinstance(before, (int, float)):
+                agent[names[0]] = dataclasses.asdict(Schedule.of(before))
+        place(agent, names, chosen)
+    given["agent"] = agent
 
 
 def field_names(config: Any, prefix: str = "") -> list[str]:

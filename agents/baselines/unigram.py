@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from ...envs import EnvConfig, Vocabulary, World, env_config_from
 from ..protocol import BaseAgent, Callback
@@ -26,10 +25,7 @@ class Unigram(BaseAgent):
     world: World
 
     def __init__(self, env: str | EnvConfig | Any = "TokenLM-v0", *, seed: int = 0, device: str = "auto") -> None:
-        self.env_config = env_config_from(env)
-        self.world = World.of(self.env_config)
-        self.tokenizer = self.world.tokenizer
-        self.generator = torch.Generator().manual_seed(seed)
+        super().__init__(env_config_from(env), seed)
         self.env_steps = 0
         self._rng = np.random.default_rng(seed)
         documents = self.world.documents["train"]

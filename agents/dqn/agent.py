@@ -74,7 +74,7 @@ class DQN(QPolicy):
         phrases = settings.get("phrases")
         if isinstance(phrases, Phrases):
             settings = {**settings, "phrases": len(phrases)}
-        self.config = AgentConfig.of(config, settings).settled()
+        self.config = AgentConfig.of(config, settings)
         self.seed = seed
         self.device = resolve_device(device)
         self.world: World | None = None
@@ -289,7 +289,7 @@ class DQN(QPolicy):
         """Make what only training needs: corpus episodes, replay and environments."""
         if self.sampler is not None:
             return
-        world, config = self._learned_world, self.config
+        world, config = self._learned_world, self.config.settled()
         corpus = None
         if config.corpus_share:
             corpus = corpus_replay(world, self.env_config, self.seed, self.device, self.phrases, config.gamma)

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...envs import nearest
 from ...envs.arguments import changed, check_settings, make_settings, names_of, number
 from ..acting.exploration import Exploration
-from ..networks import NETWORKS, NetworkConfig, network_config
+from ..networks import NetworkConfig, network_config
 from ..networks.precision import ProductPrecision
+from .forms import long_form, mapping_of, plain_settings
 from .optimizer import OptimizerConfig
 from .rule import Rule
 from .rule_names import make_rule, rule_class
-from .rules import RULES
+from .rules import CrossEntropy
 from .schedules import Schedule
 
 
@@ -70,7 +70,7 @@ class AgentConfig:
             with an error of up to a hundredth of the values' size; "auto" measures whether it is faster.
         batch_size: episodes in a batch.
         replay_ratio: transitions trained for each environment step.
-        replay_capacity: tokens in the replay, in rows as long as the longest episode; the oldest episode makes place.
+        replay_capacity: tokens in the replay, in rows as long as the longest episode; the oldest episode is replaced.
         corpus_share: share of a batch's episodes that are documents of the corpus, not the agent's own. None: the
             rule's default.
         start_from: folder of a saved agent or a run whose weights this one begins with: maximum likelihood first, then
@@ -79,7 +79,7 @@ class AgentConfig:
         pretrain: transitions of corpus episodes learned by maximum likelihood before all else, so that action values
             begin as log-probabilities of a language model. This time counts as learning.
         priority_exponent: how much an episode's TD errors raise its chance to be drawn; 0 for uniform.
-        importance_exponent: how much of that the loss takes back by weights.
+        importance_exponent: exponent of the importance weights that correct for it (Schaul et al. 2016); 0 for none.
         learning_starts: environment steps before the first update.
         target_update_rate: Polyak rate at every target update; 1 copies the network.
         target_update_interval: updates between two target updates.
@@ -121,8 +121,8 @@ class AgentConfig:
         made: dict[str, Any] = {
             "network": network_config(self.network),
             "rule": make_rule(self.loss, self.rule),
-            "optimizer": _part(OptimizerConfig, self.optimizer, "name", "the optimizer"),
-            "phrases": _part(PhraseConfig, self.phrases, "count", "the phrases"),
+            "optimizer": _part(OptimizerConfig, self.optimizer, "optimizer"),
+            "phrases": _part(PhraseConfig, self.phrases, "phrases"),
         }
         for name in _SCHEDULES:
             if (value := getattr(self, name)) is not None:
@@ -142,9 +142,15 @@ class AgentConfig:
             if given is not None and given != needed:
                 raise ValueError(f"{loss} needs {name} {needed}, not {given}: {rule.why}")
         if rule.needs_temperature and self.temperature and min(self.temperature.start, self.temperature.end) <= 0:
-            raise ValueError(f"{loss} needs a temperature above 0: it uses τ log π, which is nothing at 0")
-        if self.averaged and not rule.target_network:
-            raise ValueError(f"averaged needs a target network, and {loss} has none; set averaged to false")
+            raise ValueError(f"{loss} needs a temperature above 0: it adds τ log π to the reward, which is 0 there")
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in rule.ignores:
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(f"{loss} does not use {name}; leave it out, or use another loss")
+        if not self.priority_exponent and self.importance_exponent != defaults["importance_exponent"]:
+            raise ValueError(
+                "importance_exponent corrects for priorities; set priority_exponent above 0, or leave it out"
+            )
         if self.pretrain and not (rule.starts_from_likelihood and not self.phrases.count):
             given = "phrases" if self.phrases.count else loss
             raise ValueError(
@@ -183,70 +189,47 @@ class AgentConfig:
         Raises ValueError for a setting that nobody has, or that another rule has.
         """
         base = config or cls()
-        chosen = dict(settings)
+        chosen = cls.long_form(settings, base.loss)
         loss = chosen.get("loss", base.loss)
-        for name in settings:
-            part, inside = _place(name, loss)
-            if part is not None:
-                given = chosen.get(part)
-                chosen[part] = {**({} if given is None else _plain(given, part)), inside: chosen.pop(name)}
         if "network" in chosen:
             chosen["network"] = network_config(chosen["network"], base.network)
         if "rule" in chosen and not isinstance(chosen["rule"], Rule):
-            before = _plain(base.rule, "rule") if loss == base.loss else changed(base.rule)
+            before = plain_settings(base.rule) if loss == base.loss else changed(base.rule)
             chosen["rule"] = {**before, **chosen["rule"]}
         for part in ("optimizer", "phrases"):
             if part in chosen:
-                chosen[part] = {**dataclasses.asdict(getattr(base, part)), **_plain(chosen[part], part)}
+                chosen[part] = {**plain_settings(getattr(base, part)), **plain_settings(chosen[part])}
+        for name in _SCHEDULES:
+            if isinstance(value := chosen.get(name), Mapping) and not {"start", "end"} <= value.keys():
+                default = Schedule.of(rule_class(loss).temperature) if name == "temperature" else None
+                chosen[name] = {**plain_settings(getattr(base, name) or default), **value}
         return dataclasses.replace(base, **chosen)
 
+    @classmethod
+    def long_form(cls, settings: Mapping[str, Any], loss: str = "soft_q") -> dict[str, Any]:
+        """Settings with every one in its part; see `forms.long_form`."""
+        return long_form(settings, loss, names_of(cls))
 
-_MEANT = {"lr": "learning_rate", "tau": "temperature", "buffer_size": "replay_capacity"}  # names from other libraries
+
 _SCHEDULES = ("temperature", "epsilon", "learning_rate")
-_WORDS = {"optimizer": "name", "phrases": "count"}  # what a word or a number alone stands for
-_INSIDE = {
-    **{name: ("optimizer", name) for name in names_of(OptimizerConfig) if name != "name"},
-    "phrase_length": ("phrases", "length"),
-    "decision_cost": ("phrases", "decision_cost"),
-}
 
 # Makes a language model of the learner, whatever else it is told.
 MAXIMUM_LIKELIHOOD: dict[str, Any] = {
     "loss": "cross_entropy",
-    "rule": {},
+    "rule": CrossEntropy(),
     "corpus_share": 1.0,
     "temperature": Schedule(1.0, 1.0),
     "learning_starts": 0,
     "redistribute": False,
     "pretrain": 0,
     "priority_exponent": 0.0,
-    "phrases": {"count": 0},
+    "importance_exponent": 0.6,
+    "epsilon": Schedule(0.1, 0.0, 0.5),
+    "exploration": "uniform",
+    "phrases": PhraseConfig(),
 }
 
 
-def _part(kind: type[Any], value: Any, word: str, owner: str) -> Any:
-    """The dataclass of a part, from itself, a mapping of its settings, or the one setting `word`."""
-    if isinstance(value, kind):
-        return value
-    return make_settings(kind, value if isinstance(value, Mapping) else {word: value}, owner)
-
-
-def _plain(value: Any, part: str) -> dict[str, Any]:
-    """The settings of a part by name."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    return dict(value) if isinstance(value, Mapping) else {_WORDS[part]: value}
-
-
-def _place(name: str, loss: str) -> tuple[str | None, str]:
-    """The part that a setting stands in, None for none, and its name there."""
-    names = names_of(AgentConfig)
-    if name in names:
-        return None, name
-    if name in _INSIDE:
-        return _INSIDE[name]
-    if any(name in names_of(rule) for rule in (rule_class(loss), *RULES.values())):
-        return "rule", name
-    meant = _MEANT.get(name) or (f"network.{name}" if any(name in names_of(n) for n in NETWORKS.values()) else None)
-    close = f"; did you mean {meant!r}?" if meant else nearest(name, [*names, *_INSIDE])
-    raise ValueError(f"the agent has no setting {name!r}{close}")
+def _part(kind: type[Any], value: Any, part: str) -> Any:
+    """The dataclass of a part, from itself, a mapping of its settings, or the one setting that a word stands for."""
+    return value if isinstance(value, kind) else make_settings(kind, mapping_of(part, value), f"the {part}")

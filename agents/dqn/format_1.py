@@ -16,11 +16,13 @@ _GONE = ("compile",)
 
 def is_format_1(settings: Mapping[str, Any]) -> bool:
     """Whether these settings of an agent are of format 1."""
-    return "n_step" in settings
+    return "compile" in settings
 
 
 def agent_settings(old: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of format 1 as `AgentConfig` takes them; what a rule or network did not read is left out."""
+    if old.get("loss") not in RULES or (old.get("network") or {}).get("name") not in NETWORKS:
+        raise ValueError("these settings of format 1 name a loss or network that does not exist")
     rule, optimizer = names_of(RULES[old["loss"]]), names_of(OptimizerConfig)
     network = NETWORKS[old["network"]["name"]]
     new: dict[str, Any] = {
@@ -41,6 +43,10 @@ def agent_settings(old: Mapping[str, Any]) -> dict[str, Any]:
             new["optimizer"][name] = value
         elif name not in (*new, *_GONE):
             new[name] = value
+    for name in RULES[old["loss"]].ignores:
+        new.pop(name, None)
+    if not new["priority_exponent"]:
+        new.pop("importance_exponent", None)
     if new["optimizer"]["name"] in ("adam", "sparse_adam"):
         new["optimizer"].pop("weight_decay", None)  # which they did not read
     return new

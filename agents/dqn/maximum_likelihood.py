@@ -7,18 +7,23 @@ from typing import Any
 from .agent import DQN
 from .config import MAXIMUM_LIKELIHOOD, AgentConfig
 
+_OF_THE_AGENT = ("seed", "device", "tokenizer", "env_config", "saved")
+
 
 class MaximumLikelihood(DQN):
     """The ordinary language model that every curve is shown beside; it never acts and sees no reward.
 
     Arguments are those of `DQN`. The settings that make it one are fixed, whatever `config` says: loss, corpus share,
-    temperature, no exploration by itself.
+    temperature, and others (`MAXIMUM_LIKELIHOOD`).
 
-    Raises ValueError for one of these given as a keyword.
+    Raises ValueError for a keyword that says otherwise.
     """
 
     def __init__(self, env: Any = "TokenLM-v0", config: AgentConfig | None = None, **settings: Any) -> None:
-        for name, value in settings.items():
-            if name in MAXIMUM_LIKELIHOOD and value != MAXIMUM_LIKELIHOOD[name]:
-                raise ValueError(f"maximum likelihood has a fixed {name}, not {value!r}; leave it out or use DQN")
+        learner = {name: value for name, value in settings.items() if name not in _OF_THE_AGENT}
+        given = AgentConfig.of(config, learner)
+        fixed = AgentConfig.of(given, MAXIMUM_LIKELIHOOD)
+        for name in AgentConfig.long_form(learner):
+            if getattr(given, name) != getattr(fixed, name):
+                raise ValueError(f"maximum likelihood has {name} fixed; leave it out, or use DQN")
         super().__init__(env, config, **{**settings, **MAXIMUM_LIKELIHOOD})

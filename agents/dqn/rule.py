@@ -7,8 +7,9 @@ from typing import cast
 
 from torch import Tensor
 
-from ...envs.arguments import check_settings
+from ...envs.arguments import check_settings, number
 from ..networks import Heads
+from . import losses
 from .update import Update
 
 
@@ -38,6 +39,7 @@ class Rule:
         corpus_share: default share of corpus episodes in a batch.
         needs: settings of `AgentConfig` that must have a certain value, as (name, value).
         why: the reason for `needs`, one clause.
+        ignores: settings of `AgentConfig` that the rule does not use, so that a choice is refused.
         hard: backs up the maximum at every temperature; τ is then that of acting only.
         target_network: has a target network.
         replays: learns from a replay; without, from the episodes just written.
@@ -59,6 +61,7 @@ class Rule:
     corpus_share = 0.5
     needs = cast("tuple[tuple[str, float], ...]", ())
     why = ""
+    ignores = cast("tuple[str, ...]", ())
     hard = False
     target_network = True
     replays = True
@@ -86,3 +89,22 @@ class Rule:
     def loss(self, update: Update) -> Outcome:
         """The loss of every action in a batch."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TDRule(Rule):
+    """A rule with a TD error.
+
+    Args:
+        bound_values: hold V below the bound that log-likelihood rewards guarantee (V* <= 0 for τ <= 1). Without it
+            errors add up along the text and values drift upwards.
+        huber_delta: error, in nats, from which on the loss is linear; None for squared throughout.
+    """
+
+    bound_values: bool = True
+    huber_delta: float | None = number(None, 1e-6)
+
+    def _squared(self, update: Update, target: Tensor, v_t: Tensor) -> Outcome:
+        """½(target - Q(s, a))², or Huber's loss."""
+        error = target - update.online.taken
+        return Outcome(losses.squared_or_huber(error, self.huber_delta), error, v_t)

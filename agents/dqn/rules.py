@@ -6,38 +6,20 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...envs.arguments import number
-from ..networks import Heads, QNetwork
+from ..networks import Heads
 from . import losses
-from .rule import Outcome, Rule
+from .offline_rules import ILQL, QSFT, CrossEntropy, IQLearn
+from .rule import Outcome, Rule, TDRule
 from .update import Update
 
 _MARGIN_BINS = 4
 
 
 @dataclass(frozen=True)
-class _TD(Rule):
-    """A rule with a TD error.
-
-    Args:
-        bound_values: hold V below the bound that log-likelihood rewards guarantee (V* <= 0 for τ <= 1). Without it
-            errors add up along the text and values drift upwards.
-        huber_delta: error, in nats, from which on the loss is linear; None for squared throughout.
-    """
-
-    bound_values: bool = True
-    huber_delta: float | None = number(None, 1e-6)
-
-    def _squared(self, update: Update, target: Tensor, v_t: Tensor) -> Outcome:
-        """½(target - Q(s, a))², or Huber's loss."""
-        error = target - update.online.taken
-        return Outcome(losses.squared_or_huber(error, self.huber_delta), error, v_t)
-
-
-@dataclass(frozen=True)
-class _MultiStep(_TD):
+class _MultiStep(TDRule):
     """A rule whose targets may look several tokens ahead.
 
     Args:
@@ -66,8 +48,9 @@ class _Histogram(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.value_range[0] < self.value_range[1]:
-            raise ValueError(f"value_range must be (lowest, highest) with lowest < highest, not {self.value_range}")
+        low, high = self.value_range
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(f"value_range must be (lowest, highest), finite, lowest < highest, not {self.value_range}")
 
 
 @dataclass(frozen=True)
@@ -112,7 +95,7 @@ class Double(SoftQ):
 
 
 @dataclass(frozen=True)
-class Munchausen(_TD):
+class Munchausen(TDRule):
     """A share of log π is added to the reward (Vieillard et al. 2020).
 
     Args:
@@ -138,7 +121,7 @@ class Munchausen(_TD):
 
 
 @dataclass(frozen=True)
-class PCL(_TD):
+class PCL(TDRule):
     """Path consistency over n_step tokens, Q = V + τ log π (Nachum et al. 2017).
 
     Args:
@@ -250,84 +233,6 @@ def _taken_atoms(update: Update) -> Tensor:
     return atoms[torch.arange(len(atoms), device=atoms.device), update.actions]
 
 
-_OFFLINE = "it learns from the corpus alone"
-
-
-@dataclass(frozen=True)
-class CrossEntropy(Rule):
-    """Maximum likelihood of the policy on the corpus; no rewards."""
-
-    corpus_share = 1.0
-    needs = (("corpus_share", 1.0),)
-    why = _OFFLINE
-    maximum_likelihood = True
-    starts_from_likelihood = False
-    takes_phrases = False
-
-    def loss(self, update: Update) -> Outcome:
-        """-log π(a|s) of the Boltzmann policy π ∝ exp(Q/τ) that the agent acts by."""
-        tau = update.density_temperature
-        taken, peak = update.online.head_of_taken(update.network.head, tau)
-        return Outcome(losses.cross_entropy(taken / tau, peak / tau))
-
-
-@dataclass(frozen=True)
-class QSFT(Rule):
-    """Values learned as likelihoods (Hong et al. 2024).
-
-    Args:
-        advantage_weight: multiple of the advantage that is added to log π_β when acting.
-        reward_scale: nats a token that the mapping of rewards to [0, 1] covers.
-    """
-
-    corpus_share = 1.0
-    dueling = False
-    starts_from_likelihood = False
-    takes_phrases = False
-    advantage_weight: float = number(1.0, 0.0)
-    reward_scale: float = number(20.0, 1e-6)
-
-    def heads(self) -> Heads:
-        """A behaviour head beside the action head, whose values are likelihood ratios to it."""
-        return Heads(behaviour=self.advantage_weight, likelihood_ratio=True)
-
-    def loss(self, update: Update) -> Outcome:
-        """See `losses.weighted_cross_entropy`.
-
-        Rewards are first mapped to [0, 1]: (tokens paid for + reward/scale)/T, which orders texts of equal length.
-        """
-        env, written = update.valid_actions.env, update.written
-        since = written + 1 if not env.reward_every else written % env.reward_every + 1
-        last = update.of_actions(torch.nn.functional.pad(update.at, (0, 1))[:, 1:]).logical_not()
-        pays = last | ((written + 1) % env.reward_every == 0) if env.reward_every else last
-        scaled = torch.where(pays, since + update.rewards / self.reward_scale, 0.0) / env.max_new_tokens
-        ratio = (torch.log_softmax(update.target_next.preferences, -1) - _log_behaviour(update)).exp()
-        v_t = ratio.nan_to_num(0.0).amax(-1)
-        target = (scaled.clamp(min=0.0) + losses.discounted(update.discounts, v_t)).clamp(0.0, 1.0)
-        loss = losses.weighted_cross_entropy(update.online.preferences, update.actions, target)
-        return Outcome(loss + _behaviour(update), None, v_t)
-
-
-@dataclass(frozen=True)
-class IQLearn(Rule):
-    """Log-likelihood with a TD regulariser; no rewards (Garg et al. 2021; Wulfmeier et al. 2024).
-
-    Args:
-        td_weight: weight of the TD regulariser.
-    """
-
-    corpus_share = 1.0
-    needs = (("corpus_share", 1.0),)
-    why = _OFFLINE
-    td_weight: float = number(0.1, 0.0)
-
-    def loss(self, update: Update) -> Outcome:
-        """See `losses.inverse_soft_q`."""
-        online, after = update.online, update.online_next
-        loss = losses.inverse_soft_q(online.taken, online.value, update.discounts, after.value, self.td_weight)
-        return Outcome(loss, None, after.value.detach())
-
-
 @dataclass(frozen=True)
 class CQL(SoftQ):
     """Soft Q-learning with a penalty on untried actions, for offline data (Kumar et al. 2020).
@@ -348,40 +253,7 @@ class CQL(SoftQ):
 
 
 @dataclass(frozen=True)
-class ILQL(_TD):
-    """Implicit language Q-learning, for offline data (Snell et al. 2023).
-
-    Args:
-        expectile: of Q that V is, ½ to below 1.
-        cql_weight: weight of the penalty on untried actions.
-        advantage_weight: multiple of the advantage that is added to log π_β when acting.
-    """
-
-    corpus_share = 1.0
-    dueling = False
-    expectile: float = number(0.7, 0.5, 0.9999)
-    cql_weight: float = number(0.1, 0.0)
-    advantage_weight: float = number(1.0, 0.0)
-
-    def heads(self) -> Heads:
-        """A behaviour head beside Q and V."""
-        return Heads(behaviour=self.advantage_weight)
-
-    def loss(self, update: Update) -> Outcome:
-        """TD error with V(s'), the expectile loss of V(s), the penalty, and cross-entropy of the behaviour head."""
-        online, after = update.online, update.target_next
-        with torch.no_grad():
-            v_t = after.bounded(update.target_network.state_values(after.hidden))
-        q_target = update.target.taken
-        error = update.rewards + losses.discounted(update.discounts, v_t) - online.taken
-        value = losses.expectile(q_target - update.network.state_values(online.hidden), self.expectile)
-        extra = losses.conservative(*online.head_of_taken(update.network.head, 1.0))
-        loss = losses.squared_or_huber(error, self.huber_delta) + value + self.cql_weight * extra
-        return Outcome(loss + _behaviour(update), error, v_t)
-
-
-@dataclass(frozen=True)
-class PQN(_TD):
+class PQN(TDRule):
     """λ-returns of the texts just written; no replay, no target network (Gallici et al. 2024).
 
     Args:
@@ -396,6 +268,7 @@ class PQN(_TD):
     n_step = None
     needs = (("corpus_share", 0.0), ("priority_exponent", 0.0))
     why = "it learns from what it has just written"
+    ignores = ("replay_capacity", "target_update_rate", "target_update_interval", "averaged")
     target_network = False
     replays = False
     reads_all_actions = False
@@ -411,25 +284,6 @@ class PQN(_TD):
     def loss(self, update: Update) -> Outcome:
         """½(λ-return - Q(s, a))²."""
         return self._squared(update, update.targets(update.rewards, update.value_next), update.value_next)
-
-
-def _log_behaviour(update: Update) -> Tensor:
-    """(N, V) log π_β of the target network in the states after, -inf where not valid."""
-    states = update.target_next
-    with torch.no_grad():
-        logits = _behaviour_head(update.target_network)(states.hidden)
-    return torch.log_softmax(update.valid_actions.masked(logits, states.written), -1)
-
-
-def _behaviour(update: Update) -> Tensor:
-    """(N,) cross-entropy of the behaviour head."""
-    return losses.cross_entropy(*update.online.head_of_taken(_behaviour_head(update.network), 1.0))
-
-
-def _behaviour_head(network: QNetwork) -> nn.Linear:
-    if network.behaviour_head is None:
-        raise ValueError("this rule needs a network with a behaviour head")
-    return network.behaviour_head
 
 
 RULES: dict[str, type[Rule]] = {

@@ -237,7 +237,7 @@ def evaluate(
         "tokens_written": float(greedy.tokens.mean()),
         "env_steps": agent.env_steps,
         "transitions_trained": agent.transitions_trained,
-        "wall_seconds": agent.learning_seconds,
+        "wall_seconds": agent.learning_seconds or None,
         "supports": supported_claims(config, tau if agent.has_temperature else 0.0, agent.gamma),
     }
     random, best = references["random_return"], references["optimal_return"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -37,8 +38,8 @@ class NetworkConfig:
     takes_phrases = True
 
     name: str = ""
-    initial_value: float = 0.0
-    value_scale: float = 1.0
+    initial_value: float = number(0.0, -math.inf)
+    value_scale: float = number(1.0, 1e-9)
     noisy: bool = False
 
     def __post_init__(self) -> None:

@@ -61,6 +61,8 @@ def network_config(
     """
     if isinstance(network, NetworkConfig):
         return network
+    if not isinstance(network, (str, Mapping)) and network is not None:
+        raise ValueError(f"network must be a name or settings by name, not {network!r}")
     given = {"name": network} if isinstance(network, str) else dict(network or {})
     name = given.pop("name", base.name if base else "lstm")
     if name not in NETWORKS:

@@ -113,7 +113,15 @@ def load(
     kind = algorithm(name) if config is None else _learner(config)
     if not hasattr(kind, "load"):
         raise ValueError(f"{folder} was trained by {name}, which has no method load")
-    return kind.load(folder, env, device, trust) if name in ALGORITHMS else kind.load(folder, env, device)
+    return (
+        kind.load(folder, env, device, trust) if name in ALGORITHMS or is_ours(name) else kind.load(folder, env, device)
+    )
+
+
+def check_settings_of(name: str, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for settings that our learner does not have; other algorithms check theirs when made."""
+    if name in _OURS:
+        AgentConfig.of(None, settings)
 
 
 def uses_corpus(name: str, settings: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...envs import EnvConfig, env_config_of
-from ...envs.arguments import check_settings, number, refuse_code
+from ...envs.arguments import check_settings, number, place, refuse_code
 from ..dqn.config import AgentConfig
 from ..dqn.format_1 import agent_settings, is_format_1
 from .algorithms import check_algorithm
@@ -96,17 +96,8 @@ def plain(config: RunConfig) -> dict[str, Any]:
 
 
 def with_settings(settings: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
-    """`settings` with those of `chosen`, whose names may reach into dicts by dots, in their place.
-
-    Raises ValueError where such a name reaches into something else.
-    """
+    """A copy of `settings` with those of `chosen`, whose names may reach into mappings by dots; see `place`."""
     result: dict[str, Any] = {k: dict(v) if isinstance(v, dict) else v for k, v in settings.items()}
     for name, value in chosen.items():
-        *outer, last = name.split(".")
-        place = result
-        for part in outer:
-            place = place.setdefault(part, {})
-            if not isinstance(place, dict):
-                raise ValueError(f"there is no setting {name}: {part} is {place!r}, which has none below it")
-        place[last] = value
+        place(result, name.split("."), value)
     return result

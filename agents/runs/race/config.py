@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ....envs import EnvConfig, nearest
-from ..algorithms import check_algorithm, uses_corpus
+from ..algorithms import check_algorithm, check_settings_of, uses_corpus
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class EntryConfig:
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that cannot work."""
         check_algorithm(self.algorithm)
+        check_settings_of(self.algorithm, self.settings)
         if self.trials > 1 and not self.search:
             raise ValueError(f"{self.trials} trials of {self.algorithm} need settings to search; set `search`")
 

@@ -101,8 +101,8 @@ def test_an_averaged_agent_predicts_writes_and_saves_the_average(tiny, tmp_path)
     plain = DQN(tiny, **SMALL)
     plain.network.load_state_dict(target.state_dict())
     assert np.array_equal(plain.log_probs(windows), found)
-    with pytest.raises(ValueError, match="averaged needs a target network, and pqn has none"):
-        DQN(tiny, **SMALL, loss="pqn", averaged=True)
+    with pytest.raises(ValueError, match="pqn does not use averaged"):
+        DQN(tiny, loss="pqn", averaged=True)
 
 
 def test_predict_single_batched_and_with_state(agent, tiny):

@@ -30,7 +30,8 @@ def agent_of(env: EnvConfig, loss: str, temperature: float | None, **settings) -
     histogram = {"value_range": (-20.0, 0.0), "atoms": 41}
     has = {field.name for field in dataclasses.fields(rule_class(loss))}
     base |= {name: value for name, value in histogram.items() if name in has}
-    return DQN(env, loss=loss, temperature=temperature, **{**base, **settings})
+    chosen = {name: value for name, value in {**base, **settings}.items() if name not in rule_class(loss).ignores}
+    return DQN(env, loss=loss, temperature=temperature, **chosen)
 
 
 def steps(start: float, end: float, target_update_rate: float = 1.0) -> dict:
