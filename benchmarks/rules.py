@@ -52,10 +52,13 @@ def final_error(job: tuple[str, int, float, int]) -> float | None:
 
     import tokenlm  # noqa: F401
     from tokenlm.agents import DQN, Schedule
+    from tokenlm.agents.dqn.rule_names import rule_class
 
     from fixed_points import AllTexts, distance, fixed_point, learned, solve
 
     settings = {**STEADY, **RULES[name]}
+    for ignored in rule_class(settings["loss"]).ignores:
+        settings.pop(ignored, None)
     rate = Schedule(*settings.pop("rate"), shape="exponential")
     if temperature == 0.0 and settings["loss"] in ("munchausen", "cql"):
         return None

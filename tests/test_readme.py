@@ -1,12 +1,13 @@
 """What the README shows runs as it stands there."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from tokenlm.envs import EnvConfig
-from tokenlm.parsing import config_names
+from tokenlm.parsing import config_names, parse_race, parse_run
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -39,3 +40,17 @@ def test_every_argument_is_in_the_table_with_its_default():
 def test_every_configuration_named_there_is_shipped():
     assert set(re.findall(r"tokenlm train ([\w-]+)", README)) <= {*config_names(), "--help"}
     assert set(re.findall(r"tokenlm race ([\w-]+)", README)) <= set(config_names("race"))
+
+
+def test_every_command_named_there_is_understood():
+    text = README.replace("\\\n", " ")
+    commands = [
+        re.split(r"\s#|\s{3,}[a-z]", c)[0].strip().rstrip(".,;:)")
+        for c in re.findall(r"tokenlm (?:train|config|race) [^`\n|]+", text)
+    ]
+    understood = 0
+    for command, *words in (shlex.split(c)[1:] for c in commands):
+        if not any("…" in word or "CONFIG" in word for word in words) and "--help" not in words:
+            (parse_race if command == "race" else parse_run)(words)
+            understood += 1
+    assert understood > 10

@@ -147,10 +147,6 @@ class AgentConfig:
         for name in rule.ignores:
             if getattr(self, name) != defaults[name]:
                 raise ValueError(f"{loss} does not use {name}; leave it out, or use another loss")
-        if not self.priority_exponent and self.importance_exponent != defaults["importance_exponent"]:
-            raise ValueError(
-                "importance_exponent corrects for priorities; set priority_exponent above 0, or leave it out"
-            )
         if self.pretrain and not (rule.starts_from_likelihood and not self.phrases.count):
             given = "phrases" if self.phrases.count else loss
             raise ValueError(
@@ -223,7 +219,6 @@ MAXIMUM_LIKELIHOOD: dict[str, Any] = {
     "redistribute": False,
     "pretrain": 0,
     "priority_exponent": 0.0,
-    "importance_exponent": 0.6,
     "epsilon": Schedule(0.1, 0.0, 0.5),
     "exploration": "uniform",
     "phrases": PhraseConfig(),

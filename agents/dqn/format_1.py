@@ -45,8 +45,6 @@ def agent_settings(old: Mapping[str, Any]) -> dict[str, Any]:
             new[name] = value
     for name in RULES[old["loss"]].ignores:
         new.pop(name, None)
-    if not new["priority_exponent"]:
-        new.pop("importance_exponent", None)
     if new["optimizer"]["name"] in ("adam", "sparse_adam"):
         new["optimizer"].pop("weight_decay", None)  # which they did not read
     return new

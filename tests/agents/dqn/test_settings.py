@@ -39,7 +39,6 @@ REFUSED = [
     ({"network": {"value_scale": 0.0}}, "value_scale must be at least 1e-09"),
     ({"loss": "c51", "value_range": (-float("inf"), 0.0)}, "value_range must be"),
     ({"loss": "pqn", "replay_capacity": 9}, "pqn does not use replay_capacity"),
-    ({"importance_exponent": 0.1}, "set priority_exponent above 0"),
     ({"learning_rate": {"begin": 1}}, "learning_rate has no setting 'begin'"),
 ]
 
