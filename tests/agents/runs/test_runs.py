@@ -32,6 +32,7 @@ SETTINGS = {
 }  # fmt: skip
 OWN = """
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokenlm.agents.dqn.rules import SoftQ
@@ -75,6 +76,7 @@ class Mine(DQN):
     pass
 
 
+@dataclass(frozen=True)
 class Rule(SoftQ):
     pass
 """
