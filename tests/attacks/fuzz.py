@@ -6,8 +6,8 @@
 Anything but a value, ValueError or OSError is a crash, and so is an input that takes long or much memory.
 """
 
+import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 # Parsers by name, each with an input to begin with.
@@ -51,24 +51,25 @@ def main() -> None:
     }
     chosen = sys.argv.pop(1)
     name, parse = parsers[chosen]
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        path, seeds = Path(folder) / "read" / name, Path(folder) / "seeds"
-        for place in (path.parent, seeds):
-            place.mkdir()
-        (path.parent / "x").touch()
-        (path.parent / "vocabulary.json").write_bytes(SEEDS["vocabulary"])
-        (seeds / "seed").write_bytes(SEEDS[chosen])
+    # libFuzzer ends the process itself, so nothing could be removed afterwards.
+    folder = Path("build") / "fuzz" / chosen
+    shutil.rmtree(folder, ignore_errors=True)
+    path, seeds = folder / "read" / name, folder / "seeds"
+    for place in (path.parent, seeds):
+        place.mkdir(parents=True)
+    (path.parent / "x").touch()
+    (path.parent / "vocabulary.json").write_bytes(SEEDS["vocabulary"])
+    (seeds / "seed").write_bytes(SEEDS[chosen])
 
-        def one_input(data: bytes) -> None:
-            path.write_bytes(data)
-            try:
-                parse(path)
-            except (ValueError, OSError):
-                return
+    def one_input(data: bytes) -> None:
+        path.write_bytes(data)
+        try:
+            parse(path)
+        except (ValueError, OSError):
+            return
 
-        atheris.Setup([*sys.argv, str(seeds)], one_input)
-        atheris.Fuzz()
+    atheris.Setup([*sys.argv, str(seeds)], one_input)
+    atheris.Fuzz()
 
 
 if __name__ == "__main__":
