@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..envs import EnvConfig, Vocabulary, World
 from .decoding import Prefixes, Reader, WindowReader, Writer
-from .decoding.readers import window_values
+from .decoding.readers import WindowPolicy, window_values
 from .networks.prefixes import windows_at
 
 Callback = Callable[[Any], "bool | None"]
@@ -25,10 +25,10 @@ _WINDOWS = 4096  # windows given to an agent at once
 
 
 @runtime_checkable
-class Agent(Protocol):
-    """Three methods and a count; `DQN` and every adapter have them, and so can a class of your own.
+class Agent(WindowPolicy, Protocol):
+    """Three methods (`learn`, `predict`, `log_probs`) and a count of steps.
 
-    A run or a race makes the agent as `YourAgent(env_config, seed=…, device=…, **settings)`, where `env_config` is an
+    `DQN` and every adapter have them, and so can a class of your own. A run or a race makes the agent as `YourAgent(env_config, seed=…, device=…, **settings)`, where `env_config` is an
     `EnvConfig`; `gym.make("TokenLM-v0", config=env_config)` is its environment. A class derived from `BaseAgent` can
     offer more: saving, a temperature, figures of its own.
 
@@ -49,21 +49,7 @@ class Agent(Protocol):
             callback: to be called with the agent now and then, best after every step; where it returns False, `learn`
                 returns.
         """
-
-    def predict(
-        self,
-        observation: npt.ArrayLike,
-        state: Any = None,
-        episode_start: npt.ArrayLike | None = None,
-        deterministic: bool = False,
-        action_masks: npt.ArrayLike | None = None,
-    ) -> tuple[npt.NDArray[np.int64], Any]:
-        """Actions (B,) for observations (B, L) int64, as of stable-baselines3; with `deterministic` the best ones."""
-
-    def log_probs(
-        self, observation: npt.ArrayLike, action_masks: npt.ArrayLike | None = None
-    ) -> npt.NDArray[np.float64]:
-        """Log π(a | s) of the policy as it acts, (B, V) in nats, for observations (B, L) and masks (B, V) bool."""
+        ...
 
 
 class NotFinite(ArithmeticError):

@@ -57,7 +57,7 @@ MakeReader = Callable[[Prefixes], Reader]
 
 
 class WindowPolicy(Protocol):
-    """The methods of an agent that a `WindowReader` needs; see `tokenlm.agents.Agent`."""
+    """A policy that reads the windows that the environment shows."""
 
     def predict(
         self,
@@ -67,12 +67,14 @@ class WindowPolicy(Protocol):
         deterministic: bool = False,
         action_masks: npt.ArrayLike | None = None,
     ) -> tuple[npt.NDArray[np.int64], Any]:
-        """Actions (B,)."""
+        """Actions (B,) for observations (B, L) int64, as of stable-baselines3; with `deterministic` the best ones."""
+        ...
 
     def log_probs(
         self, observation: npt.ArrayLike, action_masks: npt.ArrayLike | None = None
     ) -> npt.NDArray[np.float64]:
-        """Log π(a | s), (B, V)."""
+        """Log π(a | s) of the policy as it acts, (B, V) in nats, for observations (B, L) and masks (B, V) bool."""
+        ...
 
 
 class ByToken:
