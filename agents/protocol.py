@@ -28,9 +28,10 @@ _WINDOWS = 4096  # windows given to an agent at once
 class Agent(WindowPolicy, Protocol):
     """Three methods (`learn`, `predict`, `log_probs`) and a count of steps.
 
-    `DQN` and every adapter have them, and so can a class of your own. A run or a race makes the agent as `YourAgent(env_config, seed=…, device=…, **settings)`, where `env_config` is an
-    `EnvConfig`; `gym.make("TokenLM-v0", config=env_config)` is its environment. A class derived from `BaseAgent` can
-    offer more: saving, a temperature, figures of its own.
+    `DQN` and every adapter have them, and so can a class of your own. A run or a race makes the agent as
+    `YourAgent(env_config, seed=…, device=…, **settings)`, where `env_config` is an `EnvConfig`;
+    `gym.make("TokenLM-v0", config=env_config)` is its environment. A class derived from `BaseAgent` can offer more:
+    saving, a temperature, figures of its own.
 
     Attributes:
         env_steps: environment steps taken so far.

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-import yaml
-
 from tokenlm.envs import nearest
 from tokenlm.envs.arguments import names_of
 from tokenlm.envs.text.files import finite
 from tokenlm.envs.text.reading import read_lines
+from tokenlm.envs.text.yaml_files import dump_yaml
 from tokenlm.parsing import field_names, parse_race, parse_run
 
 if TYPE_CHECKING:
@@ -57,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(problem))
     except ArithmeticError as problem:
         _fail(str(problem), 1)
+    except MemoryError:
+        _fail("the memory of this machine is not enough; use a smaller network, batch or replay_capacity")
     except ArgumentError as problem:
         _fail(_readable(str(problem), words[0]))
 
@@ -82,8 +83,9 @@ def _race(words: list[str]) -> None:
 def _config(words: list[str]) -> None:
     config = parse_run(words, "config")
     from tokenlm.agents.runs.config import plain
+    from tokenlm.agents.runs.output import say
 
-    print(yaml.safe_dump(plain(config), allow_unicode=True, sort_keys=False), end="")
+    say(dump_yaml(plain(config)).rstrip("\n"))
 
 
 def _evaluate_parser() -> ArgumentParser:
@@ -110,6 +112,7 @@ def _evaluate_parser() -> ArgumentParser:
 def _evaluate(words: list[str]) -> None:
     chosen = _evaluate_parser().parse_args(words)
     from tokenlm.agents.evaluation.evaluate import evaluate
+    from tokenlm.agents.runs.output import say
     from tokenlm.agents.runs.report import plot_labels, shown
     from tokenlm.agents.runs.training import load_run
 
@@ -118,10 +121,10 @@ def _evaluate(words: list[str]) -> None:
     result = evaluate(agent, **{name: getattr(chosen, name) for name in names})
     picture = plot_labels(result, Path(chosen.run))
     if chosen.json:
-        print(json.dumps(finite(result)))
+        say(json.dumps(finite(result)))
         return
     for name, value in result.items():
-        print(f"{name:28} {shown(value) if name != 'confusion' else picture}")
+        say(f"{name:28} {shown(value) if name != 'confusion' else picture}")
 
 
 def _generate_parser() -> ArgumentParser:
@@ -164,6 +167,7 @@ def _generate(words: list[str]) -> None:
         raise ValueError("a beam search knows its texts at the end only; leave out --stream or --beams")
     prompts = _lines(Path(chosen.prompts)) if chosen.prompts else [chosen.prompt]
     count = (1 if chosen.prompts else 5) if chosen.count is None else chosen.count
+    from tokenlm.agents.runs.output import say
     from tokenlm.agents.runs.training import load_run
 
     agent, _ = load_run(chosen.run, chosen.device, with_env=False, trust=chosen.trust)
@@ -171,7 +175,7 @@ def _generate(words: list[str]) -> None:
     how = {name: getattr(chosen, name) for name in names}
     if not chosen.stream:
         search = {"beams": chosen.beams, "length_penalty": chosen.length_penalty}
-        print("\n".join(agent.generate(prompts, count, **how, **search, seed=chosen.seed)))
+        say("\n".join(agent.generate(prompts, count, **how, **search, seed=chosen.seed)))
         return
     for number, prompt in enumerate(p for p in prompts for _ in range(count)):
         for piece in agent.stream(prompt, **how, seed=chosen.seed + number):
@@ -216,6 +220,9 @@ def _known(command: str) -> list[str]:
 
 def _fail(message: str, exit_code: int = 2) -> NoReturn:
     text = f"tokenlm: {' '.join(message.split())}"
-    encoding = sys.stderr.encoding or "ascii"
-    print(text.encode(encoding, "replace").decode(encoding), file=sys.stderr)
+    try:
+        encoding = sys.stderr.encoding or "ascii"
+        print(text.encode(encoding, "replace").decode(encoding), file=sys.stderr)
+    except (AttributeError, OSError, ValueError):  # no standard error, or a closed one
+        pass
     sys.exit(exit_code)
