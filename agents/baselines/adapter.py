@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -188,6 +189,7 @@ class Adapter(BaseAgent):
         """Write weights (safetensors) and settings (JSON) into the folder `path`, without replay and optimiser."""
         folder = Path(path)
         values = {
+            "format": 2,
             "class": type(self).__name__,
             "vocabulary": self.tokenizer.vocabulary.digest,
             "seed": self.seed,
@@ -224,9 +226,16 @@ class Adapter(BaseAgent):
         folder = Path(path)
         if not (folder / "agent.json").exists():
             raise FileNotFoundError(f"{folder} has no saved agent (no agent.json); use the folder given to save()")
-        if not trust:
-            check_digests(folder)
         saved = read_json(folder / "agent.json")
+        if not trust and "format" in saved:  # earlier ones had neither format nor digests
+            check_digests(folder, ("agent.json", "weights.safetensors"))
+        try:
+            return cls._loaded(folder, saved, env, device)
+        except (KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as problem:
+            raise ValueError(f"the agent in {folder} is damaged ({problem}); restore it from a copy") from None
+
+    @classmethod
+    def _loaded(cls: type[Self], folder: Path, saved: dict[str, Any], env: Any, device: str) -> Self:
         if saved["class"] != cls.__name__:
             raise ValueError(f"{folder} has a saved {saved['class']}; load it with {saved['class']}.load")
         agent = cls(
