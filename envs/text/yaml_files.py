@@ -10,6 +10,7 @@ import yaml
 
 from .opening import check_file
 
+_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 MAX_NODES = 20_000  # aliases counted as what they stand for
@@ -68,6 +69,8 @@ def parse_yaml(text: str, source: str) -> Any:
 def dump_yaml(value: Any) -> str:
     """The YAML text that `parse_yaml` reads as `value`, of dicts, lists, numbers and text."""
     text: str = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
+    if _LINE_ENDS.search(text):  # YAML takes these for line ends; escaped they are characters
+        text = yaml.dump(value, Dumper=_Dumper, allow_unicode=False, sort_keys=False)
     return text
 
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jsonargparse import ArgumentError
 
@@ -53,6 +53,8 @@ def test_yaml(text):
 
 @QUICK
 @given(VALUES)
+@example({"\x85": None})
+@example({"a": "天\u2028气"})
 def test_what_is_dumped_is_read(value):
     value = json.loads(json.dumps(value, ensure_ascii=True))
     read = refused_or(parse_yaml, dump_yaml(value), "the text")
