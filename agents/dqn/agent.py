@@ -75,7 +75,6 @@ class DQN(QPolicy):
         if isinstance(phrases, Phrases):
             settings = {**settings, "phrases": len(phrases)}
         self.config = AgentConfig.of(config, settings)
-        self._temperatures = self.config.temperatures
         self.seed = seed
         self.device = resolve_device(device)
         self.world: World | None = None
@@ -187,7 +186,7 @@ class DQN(QPolicy):
     @property
     def temperature(self) -> float:
         """τ now: that of the value and of the policy."""
-        return self._temperatures(self.progress)
+        return self.config.temperatures(self.progress)
 
     @property
     def gamma(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ...envs.arguments import changed, check_settings, make_settings, names_of, number
@@ -170,7 +171,7 @@ class AgentConfig:
         share = self.rule.corpus_share if self.corpus_share is None else self.corpus_share
         return dataclasses.replace(self, corpus_share=share, temperature=self.temperatures)
 
-    @property
+    @cached_property
     def temperatures(self) -> Schedule:
         """`temperature`, or the rule's default."""
         return Schedule.of(self.rule.temperature) if self.temperature is None else self.temperature
