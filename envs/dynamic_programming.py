@@ -81,18 +81,29 @@ class TabularMDP:
 
         return self._in_blocks(block)
 
-    def expectation(self, value: Floats, policy: str, eos_valid: bool) -> Floats:
-        """(S,) Bellman backup under a fixed policy: "random" (uniform over valid actions) or "target" (p* itself)."""
+    def expectation(self, value: Floats, policy: Floats | None, eos_valid: bool, temperature: float = 0.0) -> Floats:
+        """(S,) soft Bellman backup of (S,) values under a fixed policy: E[r + value + τ·entropy].
+
+        Args:
+            value: (S,) values of the states after the step, nats.
+            policy: (V,) weights above 0 of a policy that looks at no context, conditioned on the valid actions; None
+                for p* itself.
+            eos_valid: whether `<eos>` is a valid action now.
+            temperature: τ.
+        """
+        fixed = np.ones(0) if policy is None else np.append(policy[self.words], policy[Vocabulary.EOS] * eos_valid)
+        fixed = fixed / fixed.sum()
+        entropy = -float((fixed * np.log(np.where(fixed > 0.0, fixed, 1.0))).sum())
 
         def block(states: Ints) -> Floats:
             words, eos = self.q_values(states, np.zeros_like(value), 0.0, eos_valid)
             later = value[self.next_states[states]]
-            if policy == "random":
-                total: Floats = (words + later).sum(1) + (eos if eos_valid else 0.0)
-                return total / (len(self.words) + eos_valid)
-            ended = np.exp(eos) * eos if eos_valid else np.zeros(len(states))
-            result: Floats = (np.exp(words) * (words + later)).sum(1) + ended
-            return result
+            if policy is None:  # the entropy of p* is -Σ p log p
+                chances, own = np.exp(words), (1.0 - temperature) * _finite(words)
+                result: Floats = (chances * (own + later)).sum(1) + np.exp(eos) * (1.0 - temperature) * _finite(eos)
+                return result
+            result = (words + later) @ fixed[:-1] + temperature * entropy
+            return result + fixed[-1] * eos if eos_valid else result
 
         return self._in_blocks(block)
 
@@ -139,6 +150,11 @@ class TabularMDP:
             return block(parts[0])
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return np.concatenate(list(pool.map(block, parts)))
+
+
+def _finite(log_probs: Floats) -> Floats:
+    """Log-probabilities with 0 for -inf, to be multiplied by their probability."""
+    return np.where(np.isneginf(log_probs), 0.0, log_probs)
 
 
 def _discounted(value: Floats, gamma: float) -> Floats:

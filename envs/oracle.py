@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -13,10 +14,12 @@ from .arrays import Floats, Ints
 from .bounds import beam_search, relaxed_optimum
 from .config import EnvConfig
 from .dynamic_programming import TabularMDP
+from .targets import ConditionedTarget
 from .text import Vocabulary
 from .world import World, encode_prompt
 
 MAX_ENTRIES = 130_000_000  # (state, token) pairs that the dense tables may hold: 12 bytes each
+TEACHER = 'with transition="teacher" actions do not influence the next state: the problem is a contextual bandit'
 Horizon = Literal["episode", "unlimited", "complete"]
 
 
@@ -68,9 +71,14 @@ class Oracle:
         self.config = config
         self._values: dict[tuple[float, float, Horizon], list[Floats]] = {}
 
+    @classmethod
+    def of(cls, world: World, config: EnvConfig) -> Oracle:
+        """The oracle of an environment; the last two are cached, because their tables cost seconds."""
+        return _cached(world, dataclasses.replace(config, split="train", invalid_action="raise", mask_in_info=False))
+
     @property
-    def why_not(self) -> str | None:
-        """The reason why the exact optimum cannot be computed, None if it can."""
+    def why_no_states(self) -> str | None:
+        """The reason why texts cannot be followed through the states of a finite automaton, None if they can."""
         target, config = self.world.target, self.config
         if config.sequence_reward:
             return (
@@ -84,7 +92,14 @@ class Oracle:
                 f"the exact optimum needs a target that looks at the last few tokens only, not {config.target!r}, "
                 "whose log-probabilities depend on more"
             )
-        entries = target.automaton.num_states * self.world.vocab_size
+        return None
+
+    @property
+    def why_not(self) -> str | None:
+        """The reason why the exact optimum cannot be computed, None if it can."""
+        if (reason := self.why_no_states) is not None:
+            return reason
+        entries = self.world.target.automaton.num_states * self.world.vocab_size
         if entries > MAX_ENTRIES:
             return (
                 f"the exact optimum needs a table of {entries:,} (state, token) pairs, more than the limit of "
@@ -178,13 +193,24 @@ class Oracle:
         """
         return self.optimal_value(prefixes, temperature=0.0, horizon="episode")
 
-    def expected_return(self, policy: Literal["random", "target"], prefixes: npt.ArrayLike) -> Floats:
-        """(B,) exact undiscounted return of the uniformly random policy or of p* itself, with truncation."""
+    def expected_return(
+        self, policy: Literal["random", "target"] | Floats, prefixes: npt.ArrayLike, temperature: float = 0.0
+    ) -> Floats:
+        """(B,) exact undiscounted soft return E[Σ r] + τ·entropy of a policy that does not learn, nats.
+
+        Args:
+            policy: "random" (uniform over the valid actions), "target" (p* itself), or (V,) weights above 0 of one that
+                draws from the same distribution at every step, conditioned on the valid actions.
+            prefixes: (B, L) first observations.
+            temperature: τ; 0 for the return alone.
+        """
         self._refuse(1.0)
         states, _ = self._states(prefixes, 0)
+        weights = np.ones(self.world.vocab_size) if isinstance(policy, str) else policy
+        fixed = None if isinstance(policy, str) and policy == "target" else weights
         value = np.zeros(len(self._mdp))
         for count in reversed(range(self.config.max_new_tokens)):
-            value = self._mdp.expectation(value, policy, self._eos_valid(count))
+            value = self._mdp.expectation(value, fixed, self.eos_valid(count), temperature / self._weight())
         return self._shaped(self._weight() * value[states], prefixes)
 
     def most_likely_text(self, prompt: str = "") -> Text:
@@ -222,6 +248,20 @@ class Oracle:
         lower = beam_search(self.world, self.config, windows, width).log_probs
         return Bounds(lower, relaxed_optimum(self.world, self.config, windows))
 
+    @property
+    def target(self) -> ConditionedTarget:
+        """p* over the valid actions, whose states `track` gives."""
+        return self.world.target
+
+    def track(self, prefixes: npt.ArrayLike) -> Ints:
+        """(B, L) prefixes to (B,) states of the target."""
+        states: Ints = self.target.track(np.atleast_2d(np.asarray(prefixes, np.int64)))
+        return states
+
+    def eos_valid(self, written: int) -> bool:
+        """Whether `<eos>` is a valid action after `written` tokens."""
+        return self.config.ending == "eos" and written >= self.config.min_new_tokens
+
     @cached_property
     def _mdp(self) -> TabularMDP:
         return TabularMDP(self.world)
@@ -253,7 +293,7 @@ class Oracle:
                 value = np.full(len(mdp), -np.inf if impossible else 0.0)
             values = [value]
             for count in reversed(range(steps)):
-                value = mdp.backup(value, temperature, gamma, self._eos_valid(count), self._reward_weight(count, gamma))
+                value = mdp.backup(value, temperature, gamma, self.eos_valid(count), self._reward_weight(count, gamma))
                 values.insert(0, value)
             self._values[key] = values
         return self._values[key]
@@ -261,7 +301,7 @@ class Oracle:
     def _look_ahead(self, states: Ints, written: int, solution: list[Floats], gamma: float) -> tuple[Floats, Floats]:
         after = solution[min(written + 1, len(solution) - 1)]
         weight = self._reward_weight(written, gamma)
-        return self._mdp.q_values(states, after, gamma, self._eos_valid(written), weight)
+        return self._mdp.q_values(states, after, gamma, self.eos_valid(written), weight)
 
     def _refuse(self, gamma: float) -> None:
         """Raise NotExact if there is no exact optimum at discount `gamma`."""
@@ -269,18 +309,12 @@ class Oracle:
             raise NotExact(reason)
         config = self.config
         if config.transition == "teacher" and gamma > 0:
-            raise NotExact(
-                'with transition="teacher" actions do not influence the next state: the problem is a contextual '
-                "bandit; use gamma=0"
-            )
+            raise NotExact(f"{TEACHER}; use gamma=0")
         if config.reward_every != 1 and gamma < 1 and config.ending == "eos":
             raise NotExact(
                 f"with reward_every={config.reward_every}, gamma={gamma:g} and ending='eos' the optimum depends on the "
                 'rewards still unpaid; use gamma=1, reward_every=1 or ending="fixed"'
             )
-
-    def _eos_valid(self, written: int) -> bool:
-        return self.config.ending == "eos" and written >= self.config.min_new_tokens
 
     def _reward_weight(self, written: Any, gamma: float) -> Any:
         """Discount from a token to the step that pays its reward."""
@@ -325,7 +359,7 @@ class Oracle:
             if rng is not None:  # Gumbel-max: the argmax is a sample of the softmax
                 q_values = q_values + temperature * rng.gumbel(size=q_values.shape)
             chosen = np.where(active, choices[q_values.argmax(1)], Vocabulary.PAD)
-            eos_valid = np.full(count, self._eos_valid(step))
+            eos_valid = np.full(count, self.eos_valid(step))
             gained = self.world.target.log_prob(states, np.where(active, chosen, choices[0]), eos_valid)
             log_probs += np.where(active, gained, 0.0)
             tokens[:, step] = chosen
@@ -342,3 +376,8 @@ class Oracle:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"world": self.world, "config": self.config, "_values": {}}
+
+
+@lru_cache(maxsize=2)
+def _cached(world: World, config: EnvConfig) -> Oracle:
+    return Oracle(world, config)
