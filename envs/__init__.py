@@ -14,6 +14,7 @@ from .single import NotRunning, TokenLMEnv
 from .targets import ConditionedTarget
 from .targets.making import register_model_folder
 from .text import Vocabulary
+from .texts import fitted, notices
 from .vector import TokenLMVectorEnv
 from .world import World, encode_prompt, encode_target, valid_actions
 
@@ -40,9 +41,11 @@ __all__ = [
     "encode_target",
     "env_config_from",
     "env_config_of",
+    "fitted",
     "force",
     "mine_phrases",
     "nearest",
+    "notices",
     "register_id",
     "register_model_folder",
     "valid_actions",

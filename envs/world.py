@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .config import EnvConfig, Split
 from .targets import ConditionedTarget, MarkovTarget
-from .targets.making import make_target, target_tokenizer
-from .tasks import Documents, encode_generation, encode_pairs, pair_tokenizer, source_prompt
-from .text import (
-    BUILT_IN_CORPORA,
-    PairTokenizer,
-    SymbolTokenizer,
-    Tokenizer,
-    Vocabulary,
-    make_tokenizer,
-    read_pair_splits,
-    read_splits,
-)
-from .text.pairs import Place
+from .targets.making import make_target
+from .tasks import Documents, source_prompt
+from .text import PairTokenizer, SymbolTokenizer, Tokenizer, Vocabulary
+from .texts import Fingerprint, Texts, fingerprint
 
 MARKOV_DOCUMENTS = 2_000
 _SHORTEST_CHAIN = 2  # with one token every text would be empty
-_SAMPLE = 100  # texts of each side that decide the tokenizer "auto"
 
 
 class World:
@@ -75,18 +64,7 @@ class World:
             invalid_action="raise",
             mask_in_info=False,
         )
-        corpus = config.corpus if isinstance(config.corpus, str) and config.corpus not in BUILT_IN_CORPORA else None
-        if corpus is not None and not Path(corpus).exists() and not corpus.startswith("hf:"):
-            corpus = Place.of(corpus).path
-        read = (
-            corpus,
-            config.arpa,
-            config.target_model,
-            config.tokenizer if config.tokenizer.endswith(".json") else None,
-            config.user_dictionary,
-            config.cleaning.stop_words,
-        )
-        return _cached_world(plain, tuple(entry for source in read for entry in _fingerprint(source)))
+        return _cached_world(plain, fingerprint(config))
 
     @property
     def vocab_size(self) -> int:
@@ -104,58 +82,13 @@ class World:
         return self.tokenizer.vocabulary
 
     def _build_text(self, config: EnvConfig) -> None:
-        if config.has_pairs:
-            self._read_pairs(config)
-        else:
-            self._read_texts(config)
-        for split, documents in self.documents.items():
-            if not len(documents):
-                raise ValueError(f"all {split} documents are empty after cleaning and tokenising; check the corpus")
+        texts = Texts.of(config)
+        self.tokenizer: Tokenizer = texts.tokenizer
+        self.documents, self.pairs = dict(texts.documents), dict(texts.pairs)
         train = self.documents["train"]
         target = make_target(config, self.tokenizer, [train[i] for i in range(len(train))])
         self.valid = valid_actions(self.vocab_size, config, self.tokenizer)
         self.target = ConditionedTarget(target, self.valid)
-
-    def _read_texts(self, config: EnvConfig) -> None:
-        splits = read_splits(cast("str | tuple[str, ...]", config.corpus), config.cleaning)
-        own = target_tokenizer(config) if config.tokenizer == "auto" else None
-        self.tokenizer: Tokenizer = own or make_tokenizer(
-            config.tokenizer if config.tokenizer != "auto" else _tokenizer_for(splits.train),
-            splits.train,
-            max_vocab_size=config.max_vocab_size,
-            min_count=config.min_count,
-            stop_words=config.cleaning.stop_word_set(),
-            user_dictionary=config.user_dictionary,
-        )
-        texts: dict[Split, list[str]] = {"train": splits.train, "valid": splits.valid, "test": splits.test}
-        for split in texts:
-            self.documents[split] = encode_generation(texts[split], self.tokenizer, config.prompt_length)
-
-    def _read_pairs(self, config: EnvConfig) -> None:
-        corpus = cast("str | tuple[tuple[str, str], ...]", config.corpus)
-        splits = read_pair_splits(corpus, config.cleaning, config.task, config.reverse)
-        separate = config.vocabularies == "separate"
-        sides = [s for s, _ in splits.train], [t for _, t in splits.train]
-        if config.tokenizer != "auto":
-            names = config.tokenizer, config.tokenizer
-        elif separate:
-            names = _tokenizer_for(sides[0]), _tokenizer_for(sides[1])
-        else:
-            names = (_tokenizer_for([*sides[0][:_SAMPLE], *sides[1][:_SAMPLE]]),) * 2
-        tokenizer = pair_tokenizer(
-            splits.train,
-            names,
-            separate=separate,
-            labels=config.task == "classification",
-            max_vocab_size=config.max_vocab_size,
-            min_count=config.min_count,
-            stop_words=config.cleaning.stop_word_set(),
-            user_dictionary=config.user_dictionary,
-        )
-        self.tokenizer = tokenizer
-        pairs: dict[Split, list[tuple[str, str]]] = {"train": splits.train, "valid": splits.valid, "test": splits.test}
-        for split in pairs:
-            self.documents[split], self.pairs[split] = encode_pairs(pairs[split], tokenizer, config.context_length)
 
     def _build_markov(self, config: EnvConfig) -> None:
         if config.ending == "eos" and config.max_new_tokens < _SHORTEST_CHAIN:
@@ -227,26 +160,6 @@ def valid_actions(vocab_size: int, config: EnvConfig, tokenizer: Tokenizer | Non
     return valid
 
 
-def _tokenizer_for(texts: list[str]) -> str:
-    """The tokenizer "jieba" if at least a third of the letters of a sample are Chinese, else "word"."""
-    sample = "".join(texts[: 2 * _SAMPLE])
-    letters = [c for c in sample if c.isalpha()]
-    chinese = sum("\u3400" <= c <= "\u9fff" for c in letters)
-    return "jieba" if 3 * chinese > len(letters) else "word"
-
-
-def _fingerprint(source: str | None) -> tuple[tuple[str, int, int, int], ...]:
-    """Name, size, modification time and inode of a file or of those in a folder, so that an edited one is read again.
-
-    Empty for the name of something that is no file, such as "jieba".
-    """
-    if source is None or not Path(source).exists():
-        return ()
-    files = sorted(Path(source).rglob("*")) if Path(source).is_dir() else [Path(source)]
-    stats = ((str(f), f.stat()) for f in files if f.is_file())
-    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in stats)
-
-
 @lru_cache(maxsize=4)
-def _cached_world(config: EnvConfig, fingerprint: tuple[tuple[str, int, int, int], ...]) -> World:
+def _cached_world(config: EnvConfig, files: Fingerprint) -> World:
     return World(config)

@@ -11,6 +11,7 @@ import yaml
 from tokenlm.agents import DQN, RunConfig
 from tokenlm.agents.runs.training import Run, load_run
 from tokenlm.cli import main
+from tokenlm.commands import NAMES
 from tokenlm.parsing import config_names, parse_run
 
 SMALL = [
@@ -118,9 +119,20 @@ def test_every_shipped_configuration_is_valid(name):
     assert parse_run([name]).name == name
 
 
-def test_help_explains_every_field_with_its_default(capsys):
+@pytest.mark.parametrize("command", ["train", "race", "config"])
+def test_help_is_one_screen(command, capsys):
     with pytest.raises(SystemExit, match="0"):
-        main(["train", "--help"])
+        main([command, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 100
+    assert sum(line.startswith("  --") for line in lines) >= 10
+    assert any(line.startswith(f"  tokenlm {command} ") for line in lines)
+
+
+def test_all_help_explains_every_field_with_its_default(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help-all"])
     text = " ".join(capsys.readouterr().out.split())
     for field in (
         "--env.max_new_tokens",
@@ -232,7 +244,10 @@ MISTAKES = [
     (["generate", "RUN", "--count", "0"], "count must be at least 1, not 0"),
     (["generate", "RUN", "--prompts", "nowhere.txt"], "there is no file 'nowhere.txt'; give one with a prompt on each"),
     (["config", "BAD"], "the agent has no setting 'lr'; did you mean 'learning_rate'"),
-    (["config", "quickstart", "--agent.hidden_size=8"], "did you mean 'network.hidden_size'"),
+    (["config", "quickstart", "--epochs", "3"], "there are no epochs here"),
+    (["config", "quickstart", "--epsilon=0.1"], "there is no field 'epsilon'; it may be env.epsilon or agent.epsilon"),
+    (["config", "pairs.tsv"], "there is no file 'pairs.tsv'"),
+    (["config", "PAIRS"], "holds pairs; say what they are for: tokenlm config qa --env.corpus"),
     (
         ["config", "quickstart", "--agent.loss=dqn", "--agent.td_weight=2"],
         "loss 'dqn' has no setting 'td_weight'; iq_learn has it",
@@ -251,10 +266,12 @@ MISTAKES = [
 def test_mistakes_end_with_one_line_and_exit_code_2(words, message, run, tmp_path, capsys):
     (tmp_path / "bad.yaml").write_text("agent: {lr: 3}\n", encoding="utf-8")
     (tmp_path / "empty.txt").write_text("", encoding="utf-8")
+    (tmp_path / "pairs.tsv").write_text("a\tb\n", encoding="utf-8")
     (tmp_path / "wrong.txt").write_bytes("中文\n".encode("gbk"))
     places = {
         "RUN": [str(run)],
         "BAD": [str(tmp_path / "bad.yaml")],
+        "PAIRS": [str(tmp_path / "pairs.tsv")],
         "EMPTY": ["quickstart", f"--env.corpus={tmp_path / 'empty.txt'}"],
         "WRONG": ["quickstart", f"--env.corpus={tmp_path / 'wrong.txt'}"],
     }
@@ -271,7 +288,7 @@ def test_mistakes_end_with_one_line_and_exit_code_2(words, message, run, tmp_pat
 def test_the_installed_command_exits_with_2():
     result = subprocess.run([sys.executable, "-m", "tokenlm", "nothing"], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "tokenlm: unknown command 'nothing'; use one of train, evaluate, generate, race, config\n"
+    assert result.stderr == f"tokenlm: unknown command 'nothing'; use one of {', '.join(NAMES)}\n"
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-import textwrap
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from tokenlm.aliases import without_aliases
+from tokenlm.commands.command import note
+from tokenlm.envs import fitted
 from tokenlm.envs.arguments import names_of, nearest, place
 from tokenlm.envs.text.yaml_files import parse_yaml, read_mapping
+from tokenlm.help_pages import all_pages, field_names, race_page, train_page
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from tokenlm.agents.runs.race import RaceConfig
 
 Config = TypeVar("Config")
+
+AUTO = "auto"  # as env.max_new_tokens: what `fitted` finds. EnvConfig itself holds a number
+TEXTS, PAIRS = (".txt", ".gz"), (".tsv", ".jsonl")  # suffixes of a corpus in place of a configuration
 
 # Fields that hold settings by name. jsonargparse does not look into them; `AgentConfig` or the algorithm checks them.
 _OPEN = re.compile(
@@ -61,24 +67,84 @@ def parse_race(words: Sequence[str]) -> RaceConfig:
 
 
 def _parsed(kind: type[Config], words: Sequence[str], command: str) -> Config:
-    parser = _parser(kind, command)
-    if any(word in ("-h", "--help") for word in words):
-        print(parser.format_help() + "\n" + parts_help())
-        sys.exit(0)
-    words, given = list(words), {}
+    words = list(words)
+    if any(word in ("-h", "--help", "--help-all", "--help_all") for word in words):
+        _help(command, any(word.startswith("--help") and word.endswith("all") for word in words))
+    given: dict[str, Any] = {}
     if words and words[0] == "--config":
         words.pop(0)
     if words and not words[0].startswith("-"):
-        path = config_path(words.pop(0), command)
-        given = read_mapping(path)
+        given = _given(words.pop(0), command)
+    words, said = without_aliases(words, field_names(command))
+    for sentence in said:
+        note(sentence)
+    parser = _parser(kind, command)
     rest = _take_settings(words, given)
+    automatic, has_context = _take_automatic(rest, given)
     agent = given.pop("agent", {}) if "agent" in names_of(kind) else None
     values = parser.instantiate(parser.parse_args(rest, namespace=parser.parse_object(given))).as_dict()
+    if automatic:
+        values["env"] = fitted(values["env"], context=not has_context)
     if agent is not None:
         from tokenlm.agents import AgentConfig
 
         values["agent"] = AgentConfig.of(None, agent)
     return kind(**values)
+
+
+def _take_automatic(rest: list[str], given: dict[str, Any]) -> tuple[bool, bool]:
+    """Take `env.max_new_tokens: auto` out of words and settings, in place.
+
+    Returns whether it stands there last, and whether a context_length is given.
+    """
+    env = given.get("env")
+    env = env if isinstance(env, dict) else {}
+    automatic = env.get("max_new_tokens") == AUTO
+    if automatic:
+        del env["max_new_tokens"]
+    has_context = "context_length" in env or any(w.partition("=")[0] == "--env.context_length" for w in rest)
+    place = 0
+    while place < len(rest):
+        option, equals, value = rest[place].partition("=")
+        length = 1 if equals else 2
+        if option == "--env.max_new_tokens":
+            value = value if equals else "".join(rest[place + 1 : place + 2])
+            automatic = value == AUTO
+            if automatic:
+                del rest[place : place + length]
+                continue
+        place += 1
+    return automatic, has_context
+
+
+def _help(command: str, everything: bool) -> NoReturn:
+    from tokenlm.agents.runs.output import say
+
+    configs = config_names(command)
+    page = race_page(configs) if command == "race" else train_page(command, configs)
+    say(all_pages(command) if everything else page)
+    sys.exit(0)
+
+
+def _given(name: str, command: str) -> dict[str, Any]:
+    """The settings that the first word names: those of a configuration, or "text" with a file of texts as corpus."""
+    path = Path(name)
+    folder = path.is_dir()
+    if command == "race" or not (folder or path.suffix.lower() in (*TEXTS, *PAIRS)):
+        return read_mapping(config_path(name, command))
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {name!r}; give a file of texts, one on each line")
+    if path.suffix.lower() in PAIRS:
+        raise ValueError(
+            f"{name} holds pairs; say what they are for: tokenlm {command} qa --env.corpus {name} "
+            "(or translation, classification)"
+        )
+    if folder and (path / "config.yaml").exists():
+        raise ValueError(f"{name} is a run; `tokenlm train --continue {name} --total_steps N` goes on with it")
+    given = read_mapping(config_path("text"))
+    given["name"] = path.name if folder else path.name.split(".")[0] or "text"
+    given["env"] = {**given.get("env", {}), "corpus": name}
+    return given
 
 
 def _parser(kind: type, command: str) -> ArgumentParser:
@@ -171,74 +237,3 @@ def _take_agent(given: dict[str, Any], taken: list[tuple[list[str], Any]]) -> No
                 agent[names[0]] = dataclasses.asdict(Schedule.of(before))
         place(agent, names, chosen)
     given["agent"] = agent
-
-
-def field_names(config: Any, prefix: str = "") -> list[str]:
-    """All fields of a configuration, with dots."""
-    names = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        names.append(prefix + field.name)
-        if dataclasses.is_dataclass(value):
-            names += field_names(value, f"{prefix}{field.name}.")
-    return names
-
-
-def parts_help() -> str:
-    """What can be set of the agent, each network and rule, the optimizer and the phrases, with defaults."""
-    from tokenlm.agents import AgentConfig
-    from tokenlm.agents.dqn.config import PhraseConfig
-    from tokenlm.agents.dqn.optimizer import OptimizerConfig
-    from tokenlm.agents.dqn.rules import RULES
-    from tokenlm.agents.networks import NETWORKS
-
-    return "\n".join(
-        [
-            *_part_help("agent", "", {"": AgentConfig}),
-            *_part_help("agent.network", "--agent.network.name", NETWORKS),
-            *_part_help("agent.rule", "--agent.loss", RULES),
-            *_part_help("agent.optimizer", "", {"": OptimizerConfig}),
-            *_part_help("agent.phrases", "", {"": PhraseConfig}),
-        ]
-    )
-
-
-def _part_help(field: str, choice: str, kinds: dict[str, Any]) -> list[str]:
-    lines = [f"settings below {field}:", ""]
-    settings: dict[str, tuple[str, dataclasses.Field[Any]]] = {}
-    for name, kind in kinds.items():
-        explained = _explained(kind)
-        own = [inner for inner in dataclasses.fields(kind) if inner.name != "name" or not choice]
-        for inner in own:
-            settings.setdefault(inner.name, (explained.get(inner.name, "").rstrip("."), inner))
-        if choice:
-            known = ", ".join(f"{inner.name} {inner.default}" for inner in own)
-            lines.append(f"  {choice} {name}: {(kind.__doc__ or '').splitlines()[0]}")
-            lines += _wrapped(f"settings: {known}" if known else "no settings")
-    lines += [""] if choice else []
-    for name, (text, inner) in settings.items():
-        shown = str(inner.type).removeprefix("Literal")
-        lines.append(f"  --{field}.{name} {name.upper()}")
-        lines += _wrapped(f"{text} (type: {shown}, default: {_default(inner)})")
-    return [*lines, ""]
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, 96, initial_indent=" " * 8, subsequent_indent=" " * 8)
-
-
-def _explained(kind: Any) -> dict[str, str]:
-    """What the docstrings of a class and its bases say of each argument."""
-    from docstring_parser import parse
-
-    texts: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
-        for argument in parse(each.__doc__ or "").params:
-            texts[argument.arg_name] = " ".join((argument.description or "").split())
-    return texts

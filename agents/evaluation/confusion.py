@@ -78,7 +78,7 @@ def plot_confusion(confusion: Confusion, path: Path) -> None:
 
     counts, count = confusion.counts, len(confusion.labels)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    font = _font(confusion.labels)
+    font = label_font(confusion.labels)
     names = confusion.labels if font else [str(i) for i in range(count)]
     size = 3.0 + 0.45 * min(count, 30)
     figure = Figure(figsize=(size + 0.8, size), layout="constrained")
@@ -96,7 +96,7 @@ def plot_confusion(confusion: Confusion, path: Path) -> None:
     write_atomically(path, lambda p: figure.savefig(p, dpi=130, format="png"))
 
 
-def _font(labels: list[str]) -> FontProperties | None:
+def label_font(labels: list[str]) -> FontProperties | None:
     """An installed font with all characters of the labels, or None."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.ft2font import FT2Font

@@ -65,10 +65,10 @@ class _Quiet:
         return self._stream.fileno()
 
 
-def say(text: str) -> None:
-    """Print a line or several."""
+def say(text: str, end: str = "\n") -> None:
+    """Print a line or several; with another `end`, a piece of one."""
     out = _Quiet(sys.stdout)
-    out.write(text + "\n")
+    out.write(text + end)
     out.flush()
 
 

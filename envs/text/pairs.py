@@ -145,7 +145,7 @@ def _given(corpus: Iterable[Pair]) -> Iterator[Pair]:
 def _checked(pairs: Iterable[Pair], name: str) -> list[Pair]:
     result = [pair for pair in pairs if pair[0].strip() and pair[1].strip()]
     if not result:
-        raise ValueError(f"{name} is empty; a corpus needs at least three pairs with different sources")
+        raise ValueError(f"{name} is empty; a corpus needs at least one pair")
     return result
 
 

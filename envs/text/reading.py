@@ -122,7 +122,7 @@ def _texts(source: Iterable[str]) -> Iterator[str]:
 def _checked(documents: Iterable[str], name: str) -> list[str]:
     result = [d for d in documents if d.strip()]
     if not result:
-        raise ValueError(f"{name} is empty; a corpus needs at least three different lines of text")
+        raise ValueError(f"{name} is empty; a corpus needs at least one line of text")
     return result
 
 

@@ -1,4 +1,4 @@
-"""Disjoint training, validation and test documents."""
+"""Disjoint training, validation and test documents; the same ones where there are fewer than three."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ def read_splits(source: str | Path | Iterable[str], clean: Callable[[str], str])
     A folder with train and valid or test files (.txt or .tsv) keeps these splits, but documents of valid or test that
     are also in an earlier split are removed. A missing valid or test split is taken from train by a hash of the
     documents. Every other corpus is split 90/5/5 by a hash of the document, so equal documents are in the same split,
-    which does not depend on order or other documents (but an empty split takes a document from the largest).
-
-    Raises ValueError for fewer than three different documents.
+    which does not depend on order or other documents (but an empty split takes a document from the largest). With one
+    or two different documents all three splits are the same.
     """
 
     def read(place: str | Path | Iterable[str]) -> list[str]:
@@ -69,11 +68,8 @@ def read_pair_splits(
 def split_documents(documents: list[Item], key: Callable[[Item], str] = str) -> Splits[Item]:
     """90/5/5 by a hash of the key of each document; see `read_splits`."""
     place = {k: _fraction(k) for k in map(key, documents)}
-    if len(place) < 3:
-        raise ValueError(
-            f"the corpus has {len(place)} different document(s); at least three are needed, one for each of "
-            f"{', '.join(_NAMES)}"
-        )
+    if len(place) < len(_NAMES):
+        return Splits(documents, documents, documents)
     split = {k: _split_of(fraction) for k, fraction in place.items()}
     ranked = sorted(place, key=lambda k: place[k], reverse=True)
     for name in reversed(_NAMES):  # in a small corpus a split may be empty; it gets the document with the largest hash

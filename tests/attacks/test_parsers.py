@@ -13,7 +13,7 @@ from jsonargparse import ArgumentError
 from tokenlm.agents.dqn.agent import DQN
 from tokenlm.agents.runs.config import plain, run_config_of
 from tokenlm.agents.runs.training import load_run
-from tokenlm.cli import _lines
+from tokenlm.commands.generate import lines_of
 from tokenlm.envs.text.cleaning import Cleaning
 from tokenlm.envs.text.digests import check_digests, write_digests
 from tokenlm.envs.text.files import read_json
@@ -172,7 +172,7 @@ def test_agents_of_any_bytes(content, saved, tmp_path_factory):
 def test_word_lists_and_prompts(content, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "words.txt"
     path.write_bytes(content)
-    refused_or(_lines, path)
+    refused_or(lines_of, path)
     refused_or(read_own_words, path)
     refused_or(read_documents, path)
     refused_or(read_pairs, path)

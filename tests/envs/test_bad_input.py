@@ -44,7 +44,6 @@ CONFIGURATION = [
     ({"epsilon": 1.0}, "epsilon must lie strictly between 0 and 1, not 1.0"),
     ({"context_length": 1}, "looks at the last 2 tokens but context_length is 1; make context_length at least 2"),
     ({"render_mode": "rgb"}, "render_mode 'rgb' is unknown"),
-    ({"corpus": ["a", "b"]}, "at least three are needed"),
     ({"corpus": ["a", 1, "c"]}, "corpus must be text or a tuple of text or .*, not"),
     ({"corpus": "nowhere.txt"}, "no corpus 'nowhere.txt'"),
     ({"corpus": 3}, "corpus must be text or a tuple of text or .*, not 3"),

@@ -52,5 +52,5 @@ def test_picture(labels, tmp_path):
 
 
 def test_names_that_no_font_shows_become_numbers():
-    assert picture._font(["\U000f1234"]) is None
-    assert picture._font(["ordinary"]) is not None
+    assert picture.label_font(["\U000f1234"]) is None
+    assert picture.label_font(["ordinary"]) is not None

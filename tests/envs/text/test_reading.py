@@ -134,9 +134,12 @@ def test_given_splits_are_taken_less_what_they_share(tmp_path):
     assert (splits.train, splits.valid, splits.test) == (["a", "b", "c"], ["d"], ["e"])
 
 
-def test_too_few_documents():
-    with pytest.raises(ValueError, match=r"2 different document\(s\); at least three"):
-        read_splits(["a", "b", "a"], Cleaning())
+def test_fewer_documents_than_splits_are_in_all_of_them():
+    splits = read_splits(["a", "b", "a"], Cleaning())
+    assert splits.train == splits.valid == splits.test == ["a", "b", "a"]
+    assert read_splits(["a"], Cleaning()).valid == ["a"]
+    with pytest.raises(ValueError, match="no train document is left"):
+        read_splits(["\u200b"], Cleaning())
 
 
 @pytest.mark.parametrize("there", ["valid", "test"])

@@ -1,0 +1,142 @@
+"""Runs beside each other: settings that differ, final figures, texts, and their curves in one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
+
+from ...envs.text import write_atomically
+from ...envs.text.reading import read_lines
+from ..evaluation.confusion import label_font
+from .listing import FoundRun, differing, setting
+from .report import figures_of, shown
+from .table import beside, table
+
+SAMPLES = "samples.txt"
+_TITLES = ("before training", "after training", "maximum likelihood")
+
+
+def comparison(runs: Sequence[FoundRun], width: int) -> str:
+    """What `tokenlm compare` prints.
+
+    Args:
+        runs: two or more.
+        width: of the terminal.
+    """
+    names = names_of_runs(runs)
+    parts = [("settings that differ", _settings(runs, names)), ("figures", _figures(runs, names))]
+    parts += [(title, beside(columns, width)) for title, columns in _texts(runs, names)]
+    return "\n\n".join("\n".join([f"{title}:", *lines]) for title, lines in parts)
+
+
+def names_of_runs(runs: Sequence[FoundRun]) -> list[str]:
+    """The shortest ends of the folders' paths that tell the runs apart."""
+    paths = [run.folder.absolute().parts for run in runs]
+    for length in range(1, max(map(len, paths)) + 1):
+        names = [str(Path(*path[-length:])) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    raise ValueError(f"{runs[0].folder} is given twice; compare it with another run")
+
+
+def plot_runs(runs: Sequence[FoundRun], path: Path) -> None:
+    """Plot greedy return and held-out perplexity of several runs over seconds of training.
+
+    Args:
+        runs: with their evaluations.
+        path: the PNG file to write.
+    """
+    names = names_of_runs(runs)
+    font = label_font(names)
+    labels = names if font else [f"run {number}" for number in range(1, len(names) + 1)]
+    with matplotlib.rc_context(
+        {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
+    ):
+        figure = Figure(figsize=(11, 4.2), layout="constrained")
+        returns, perplexity = figure.subplots(1, 2)
+        best = []
+        for run, label, colour in zip(runs, labels, _colours(), strict=False):
+            seconds, steps, greedy, own, target = (
+                np.array([row.get(name) for row in run.rows], float)
+                for name in ("wall_seconds", "num_steps", "greedy_return", "perplexity", "target_perplexity")
+            )
+            x = seconds if np.isfinite(seconds).all() else steps
+            returns.plot(x, greedy, color=colour, label=label)
+            perplexity.plot(x, own, color=colour, label=label)
+            if np.isfinite(target).any():
+                best.append(target[np.isfinite(target)][-1])
+                perplexity.axhline(best[-1], color=colour, linestyle="--", linewidth=1)
+        returns.set(xlabel="seconds of training", ylabel="return of an episode (nats)", title="Greedy return")
+        returns.set_yscale("symlog", linthresh=10)
+        returns.yaxis.set_major_formatter(ScalarFormatter())
+        if best:
+            perplexity.set_yscale("log")
+            perplexity.set_ylim(0.9 * min(best), 10 * max(best))
+            perplexity.yaxis.set_major_formatter(ScalarFormatter())
+            perplexity.yaxis.set_minor_formatter(ScalarFormatter())
+        perplexity.set(
+            xlabel="seconds of training", ylabel="perplexity", title="Held-out perplexity (dashed: p* itself)"
+        )
+        for axes in (returns, perplexity):
+            axes.legend(frameon=False, prop=font)
+        write_atomically(path, lambda p: figure.savefig(p, dpi=130, format="png"))
+
+
+def _colours() -> list[str]:
+    return [f"C{number}" for number in range(10)]
+
+
+def _settings(runs: Sequence[FoundRun], names: Sequence[str]) -> list[str]:
+    different = differing(runs)
+    if not different:
+        return ["  none"]
+    rows = [["", *names], *([name, *(setting(run.settings.get(name)) for run in runs)] for name in different)]
+    return ["  " + line for line in table(rows)]
+
+
+def _figures(runs: Sequence[FoundRun], names: Sequence[str]) -> list[str]:
+    known = [_titled(run) for run in runs]
+    titles = dict.fromkeys(title for figures in known for title in figures)
+    rows = [["", *names], ["state", *(run.state for run in runs)]]
+    rows += [[title[-1], *(shown(figures.get(title)) for figures in known)] for title in titles]
+    return ["  " + line for line in table(rows, right=range(1, len(runs) + 1))]
+
+
+def _titled(run: FoundRun) -> dict[tuple[str, ...], Any]:
+    """Figures by their title, those that are indented by the one above too: several are "  of p* itself"."""
+    found: dict[tuple[str, ...], Any] = {}
+    above = ""
+    for title, value in figures_of(run.summary or (run.rows[-1] if run.rows else {})):
+        above = above if title.startswith(" ") else title
+        found[above, title] = value
+    return {title: value for title, value in found.items() if value is not None}
+
+
+def _texts(runs: Sequence[FoundRun], names: Sequence[str]) -> list[tuple[str, list[list[str]]]]:
+    """Titles of the texts of all runs, each with a column of a run's texts."""
+    written = [_samples(run.folder / SAMPLES) for run in runs]
+    titles = dict.fromkeys(title for texts in written for title in texts if title != "before training")
+    return [
+        (title, [[f"[{name}]", *texts.get(title, ["-"])] for name, texts in zip(names, written, strict=True)])
+        for title in titles
+    ]
+
+
+def _samples(path: Path) -> dict[str, list[str]]:
+    """The texts of samples.txt below their titles."""
+    groups: dict[str, list[str]] = {}
+    for line in read_lines(path) if path.exists() else ():
+        if line.startswith(_TITLES):
+            groups[line] = []
+        elif groups:
+            groups[next(reversed(groups))].append(line)
+    for texts in groups.values():
+        if texts and not texts[-1]:  # the blank line between two groups
+            texts.pop()
+    return groups

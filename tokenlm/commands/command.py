@@ -1,0 +1,64 @@
+"""What a command is, and what several of them share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of `tokenlm`.
+
+    Args:
+        usage: how it is called, without `tokenlm`: "evaluate RUN [--json]".
+        summary: what it does, in a line.
+        run: does it, with the words after its name.
+        names: its options, or the fields that it takes, for "did you mean".
+        kind: what it calls them.
+    """
+
+    usage: str
+    summary: str
+    run: Callable[[list[str]], None]
+    names: Callable[[], list[str]]
+    kind: str = "option"
+
+
+def make_parser(name: str, summary: str) -> ArgumentParser:
+    """An empty parser for the command `name`; `cli` words its errors."""
+    from jsonargparse import ArgumentParser
+
+    return ArgumentParser(prog=f"tokenlm {name}", description=summary, exit_on_error=False)
+
+
+def options_of(parser: ArgumentParser) -> list[str]:
+    """Names of the options of a parser."""
+    return [action.dest for action in parser._actions]
+
+
+def add_loading(parser: ArgumentParser) -> None:
+    """The options of all commands that load an agent."""
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--trust", action="store_true", help="import code that the run names, read changed files")
+
+
+def note(message: str) -> None:
+    """Say `message` in one line on the standard error, whatever that is."""
+    text = f"tokenlm: {' '.join(message.split())}"
+    try:
+        encoding = sys.stderr.encoding or "ascii"
+        print(text.encode(encoding, "replace").decode(encoding), file=sys.stderr)
+    except (AttributeError, OSError, ValueError):  # no standard error, or a closed one
+        pass
+
+
+def fail(message: str, exit_code: int = 2) -> NoReturn:
+    """Say `message` in one line on the standard error, and end."""
+    note(message)
+    sys.exit(exit_code)

@@ -1,0 +1,54 @@
+"""`tokenlm evaluate`: measure a trained agent on held-out documents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tokenlm.commands.command import Command, add_loading, make_parser, options_of
+from tokenlm.envs.text.files import finite
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+def _parser() -> ArgumentParser:
+    parser = make_parser("evaluate", COMMAND.summary)
+    parser.add_argument("run", type=str, help="folder of the run")
+    parser.add_argument(
+        "--split", type=Literal["train", "valid", "test"], default="test", help="documents to measure on"
+    )
+    parser.add_argument("--documents", type=int | None, default=None, help="documents to score; all if not given")
+    parser.add_argument("--episodes", type=int, default=256, help="episodes to play")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the prompts and of the sampling")
+    add_loading(parser)
+    parser.add_argument("--bounds", action="store_true", help="bounds on the optimal return where it is too large")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _run(words: list[str]) -> None:
+    chosen = _parser().parse_args(words)
+    from tokenlm.agents.evaluation.evaluate import evaluate
+    from tokenlm.agents.runs.output import say
+    from tokenlm.agents.runs.report import plot_labels, shown
+    from tokenlm.agents.runs.training import load_run
+
+    agent, _ = load_run(chosen.run, chosen.device, trust=chosen.trust)
+    names = ("split", "documents", "episodes", "seed", "bounds")
+    result = evaluate(agent, **{name: getattr(chosen, name) for name in names})
+    picture = plot_labels(result, Path(chosen.run))
+    if chosen.json:
+        say(json.dumps(finite(result)))
+        return
+    for name, value in result.items():
+        say(f"{name:28} {shown(value) if name != 'confusion' else picture}")
+
+
+COMMAND = Command(
+    usage="evaluate RUN [--json]",
+    summary="measure a trained agent on the test documents",
+    run=_run,
+    names=lambda: options_of(_parser()),
+)

@@ -1,0 +1,27 @@
+"""`tokenlm train`: train an agent into a folder."""
+
+from __future__ import annotations
+
+from tokenlm.commands.command import Command, fail
+from tokenlm.help_pages import field_names
+from tokenlm.parsing import parse_run
+
+
+def _run(words: list[str]) -> None:
+    config = parse_run(words)
+    from tokenlm.agents.runs.interruption import Interrupted
+    from tokenlm.agents.runs.training import Run
+
+    try:
+        Run(config).train()
+    except Interrupted as ending:
+        fail(str(ending), ending.exit_code)
+
+
+COMMAND = Command(
+    usage="train [CONFIG|FILE] [--FIELD VALUE …]",
+    summary="train: tokenlm train quickstart, tokenlm train poems.txt",
+    run=_run,
+    names=lambda: field_names("train"),
+    kind="field",
+)
