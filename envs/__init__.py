@@ -16,7 +16,7 @@ from .targets.making import register_model_folder
 from .text import Vocabulary
 from .texts import fitted, notices
 from .vector import TokenLMVectorEnv
-from .world import World, encode_prompt, encode_target, valid_actions
+from .world import UnknownWords, World, encode_prompt, encode_target, valid_actions
 
 if TYPE_CHECKING:
     from .device import TokenLMDeviceEnv
@@ -35,6 +35,7 @@ __all__ = [
     "TokenLMDeviceEnv",
     "TokenLMEnv",
     "TokenLMVectorEnv",
+    "UnknownWords",
     "Vocabulary",
     "World",
     "encode_prompt",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,8 @@ from .targets import ConditionedTarget, MarkovTarget
 from .targets.making import make_target
 from .tasks import Documents, source_prompt
 from .text import PairTokenizer, SymbolTokenizer, Tokenizer, Vocabulary
+from .text.opening import shown
+from .text.prompts import known_ids
 from .texts import Fingerprint, Texts, fingerprint
 
 MARKOV_DOCUMENTS = 2_000
@@ -119,29 +122,47 @@ class World:
         return self
 
 
+class UnknownWords(UserWarning):
+    """Words of a prompt are outside the vocabulary and read as `<unk>`."""
+
+
 def encode_prompt(prompt: str, tokenizer: Tokenizer, config: EnvConfig) -> list[int]:
     """Ids of a prompt given as text; in a pair task, of `prompt <sep>`.
 
-    Words outside the vocabulary raise ValueError. In a pair task they become `<unk>`, as in held-out sources.
+    The same in all tasks: an unknown word is split into known ones. What remains unknown is read as `<unk>`, as in
+    held-out documents, and named by the warning `UnknownWords`.
+
+    Raises ValueError for a prompt without a known word.
     """
-    if isinstance(tokenizer, PairTokenizer):
-        return source_prompt(config.cleaning(prompt), tokenizer, config.context_length)
-    return _encode_known(prompt, tokenizer, config, "prompt")
+    text = config.cleaning(prompt)
+    pairs = isinstance(tokenizer, PairTokenizer)
+    ids, unknown = tokenizer.known_source_ids(text) if pairs else known_ids(text, tokenizer)
+    if unknown and all(i == Vocabulary.UNK for i in ids):
+        raise ValueError(f"the prompt {prompt!r} has words outside the vocabulary only: {_listed(unknown)}; {_ADVICE}")
+    if unknown:
+        few = f"{_listed(unknown)} in the prompt {prompt!r}"
+        warnings.warn(f"outside the vocabulary, read as <unk>: {few}", UnknownWords, stacklevel=2)
+    return source_prompt(ids, config.context_length) if pairs else ids
 
 
 def encode_target(target: str, tokenizer: Tokenizer, config: EnvConfig) -> list[int]:
     """Ids of a target given as text; ValueError for a word outside the vocabulary."""
-    return _encode_known(target, tokenizer, config, "target")
-
-
-def _encode_known(text: str, tokenizer: Tokenizer, config: EnvConfig, name: str) -> list[int]:
-    ids = tokenizer.encode(config.cleaning(text))
-    if Vocabulary.UNK in ids:
-        raise ValueError(
-            f"the {name} {text!r} has words outside the vocabulary "
-            f"(without them it is {tokenizer.decode(ids)!r}); use words of the corpus"
-        )
+    own = tokenizer.target if isinstance(tokenizer, PairTokenizer) else tokenizer
+    text = config.cleaning(target)
+    ids, unknown = known_ids(text, own)
+    if unknown:
+        unknown = [text] if config.task == "classification" else unknown  # a label is one word, whatever is in it
+        raise ValueError(f"the target {target!r} has words outside the vocabulary: {_listed(unknown)}; {_ADVICE}")
     return ids
+
+
+_ADVICE = "use words of the corpus"
+_LISTED = 5  # unknown words in a message
+
+
+def _listed(words: list[str]) -> str:
+    more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
+    return ", ".join(map(shown, words[:_LISTED])) + more
 
 
 def valid_actions(vocab_size: int, config: EnvConfig, tokenizer: Tokenizer | None = None) -> npt.NDArray[np.bool_]:

@@ -71,7 +71,8 @@ class Writer:
             max_new_tokens: longest continuation in tokens; None for the environment's.
             seed: text n is sampled with seed + n; None draws the seed from the agent's generator.
 
-        Raises ValueError for a prompt with words outside the vocabulary and for settings that cannot work.
+        Raises ValueError for a prompt without a known word and for settings that cannot work; the warning
+        `UnknownWords` names words that are read as `<unk>`.
         """
         tau = self.policy_temperature(temperature)
         how = Decoding(tau, top_k, top_p, beams, length_penalty, stop, max_new_tokens)

@@ -68,9 +68,9 @@ def encode_generation(texts: Iterable[str], tokenizer: Tokenizer, prompt_length:
     return Documents.from_ids(ids, np.minimum(prompt_length[0], longest), np.minimum(prompt_length[1], longest))
 
 
-def source_prompt(source: str, tokenizer: PairTokenizer, context_length: int) -> list[int]:
-    """Ids of `source <sep>`, with at most the first `context_length` - 2 tokens of the source."""
-    return [*tokenizer.encode_source(source)[: context_length - 2], Vocabulary.SEP]
+def source_prompt(source: Sequence[int], context_length: int) -> list[int]:
+    """Ids of `source <sep>`, with at most the first `context_length` - 2 tokens of the source, given as ids."""
+    return [*source[: context_length - 2], Vocabulary.SEP]
 
 
 def encode_pairs(pairs: Iterable[Pair], tokenizer: PairTokenizer, context_length: int) -> tuple[Documents, list[Pair]]:
@@ -80,7 +80,8 @@ def encode_pairs(pairs: Iterable[Pair], tokenizer: PairTokenizer, context_length
     """
     kept, ids, prompts = [], [], []
     for source, target in pairs:
-        prompt, written = source_prompt(source, tokenizer, context_length), tokenizer.encode(target)
+        prompt = source_prompt(tokenizer.encode_source(source), context_length)
+        written = tokenizer.encode(target)
         if len(prompt) > 1 and written:
             kept.append((source, target))
             ids.append(prompt + written)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .files import write_text_atomically
+from .prompts import known_ids
 from .protocol import Tokenizer
 from .vocabulary import Vocabulary
 
@@ -52,9 +53,17 @@ class PairTokenizer:
 
     def encode_source(self, text: str) -> list[int]:
         """Ids of a source text."""
+        return self._as_source((self.source or self.target).encode(text))
+
+    def known_source_ids(self, text: str) -> tuple[list[int], list[str]]:
+        """`known_ids` of a source text."""
+        ids, unknown = known_ids(text, self.source or self.target)
+        return self._as_source(ids), unknown
+
+    def _as_source(self, ids: list[int]) -> list[int]:
         if self.source is None:
-            return self.target.encode(text)
-        return [i + self._shift if i >= Vocabulary.FIRST_WORD else i for i in self.source.encode(text)]
+            return ids
+        return [i + self._shift if i >= Vocabulary.FIRST_WORD else i for i in ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; for `source <sep> target`, source and target with an arrow between them."""

@@ -53,10 +53,12 @@ class WordTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """See `Tokenizer`."""
+        return self.vocabulary.encode(self.words(text))
+
+    def words(self, text: str) -> list[str]:
+        """The words of a cleaned text, without stop words."""
         words = self._split(text)
-        if self.stop_words:
-            words = [w for w in words if w not in self.stop_words]
-        return self.vocabulary.encode(words)
+        return [w for w in words if w not in self.stop_words] if self.stop_words else words
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`; exact for "char", with plausible blanks for the others."""
@@ -88,7 +90,11 @@ class SymbolTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """See `Tokenizer`."""
-        return self.vocabulary.encode(text.split())
+        return self.vocabulary.encode(self.words(text))
+
+    def words(self, text: str) -> list[str]:
+        """The numbers of a text."""
+        return text.split()
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`."""

@@ -78,9 +78,9 @@ USE = [
     (lambda c: env(c).step(1.5), ValueError, r"expected 1 whole-number action\(s\)"),
     (lambda c: env(c).step([5, 6]), ValueError, "expected 1 whole-number"),
     (
-        lambda c: env(c).reset(options={"prompt": "the zebra"}),
+        lambda c: env(c).reset(options={"prompt": "zebra giraffe"}),
         ValueError,
-        "'the zebra' has words outside the vocabulary",
+        "'zebra giraffe' has words outside the vocabulary only: 'zebra', 'giraffe'; use words of the corpus",
     ),
     (lambda c: env(c).reset(options={"prompt": 3}), ValueError, "must be a text, or a list of 1 texts, not 3"),
     (lambda c: env(c, target="reference").reset(options={"prompt": "the"}), ValueError, "a prompt alone is not enough"),

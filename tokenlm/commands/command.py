@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
@@ -56,6 +58,16 @@ def note(message: str) -> None:
         print(text.encode(encoding, "replace").decode(encoding), file=sys.stderr)
     except (AttributeError, OSError, ValueError):  # no standard error, or a closed one
         pass
+
+
+@contextmanager
+def noted_warnings() -> Iterator[None]:
+    """Say the warnings inside as notes: words of a prompt that are unknown."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        yield
+    for message in dict.fromkeys(str(each.message) for each in found):
+        note(message)
 
 
 def fail(message: str, exit_code: int = 2) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokenlm.commands.command import Command, add_loading, make_parser, options_of
+from tokenlm.commands.command import Command, add_loading, make_parser, noted_warnings, options_of
 from tokenlm.envs.text.reading import read_lines
 
 if TYPE_CHECKING:
@@ -51,10 +51,14 @@ def _run(words: list[str]) -> None:
     how = {name: getattr(chosen, name) for name in names}
     if not chosen.stream:
         search = {"beams": chosen.beams, "length_penalty": chosen.length_penalty}
-        say("\n".join(agent.generate(prompts, count, **how, **search, seed=chosen.seed)))
+        with noted_warnings():
+            texts = agent.generate(prompts, count, **how, **search, seed=chosen.seed)
+        say("\n".join(texts))
         return
     for number, prompt in enumerate(p for p in prompts for _ in range(count)):
-        for piece in agent.stream(prompt, **how, seed=chosen.seed + number):
+        with noted_warnings():
+            pieces = agent.stream(prompt, **how, seed=chosen.seed + number)
+        for piece in pieces:
             say(piece, end="")
         say("")
 

@@ -37,6 +37,7 @@ def decided(env: EnvConfig, kind=DQN) -> DQN:
     return agent
 
 
+@pytest.mark.filterwarnings("ignore::tokenlm.envs.UnknownWords")
 @pytest.mark.parametrize("vocabularies", ["joint", "separate"])
 def test_only_the_target_is_shown(vocabularies):
     agent = decided(env_of("translation", TRANSLATIONS, vocabularies=vocabularies))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenlm.envs import EnvConfig, TokenLMEnv, Vocabulary, World
+from tokenlm.envs import EnvConfig, TokenLMEnv, UnknownWords, Vocabulary, World
 from tokenlm.envs.targets import ConditionedTarget, ReferenceTarget
 from tokenlm.envs.text import load_tokenizer
 
@@ -80,8 +80,11 @@ def test_an_episode_reads_the_source_and_writes_the_target():
 
 def test_an_unknown_word_may_be_asked_but_not_answered():
     env = TokenLMEnv(config())
-    observation, _ = env.reset(options={"prompt": "a purple fish 1", "target": "one fish red"})
+    with pytest.warns(UnknownWords, match="read as <unk>: 'purple'"):
+        observation, _ = env.reset(options={"prompt": "a purple fish 1", "target": "one fish red"})
     assert Vocabulary.UNK in observation
+    with pytest.raises(ValueError, match="has words outside the vocabulary only: '🐟'"):
+        env.reset(options={"prompt": "🐟", "target": "one fish red"})
     with pytest.raises(ValueError, match="the target 'one purple fish' has words outside the vocabulary"):
         env.reset(options={"prompt": "a red fish 1", "target": "one purple fish"})
 
