@@ -56,7 +56,8 @@ def starts_of(oracle: Oracle, prefixes: npt.NDArray[np.int64], weights: Floats |
     if not oracle.world.target.tracks_states:
         return Starts(prefixes, weights)
     _, kept, place = np.unique(oracle.track(prefixes), return_index=True, return_inverse=True)
-    return Starts(prefixes[kept], np.bincount(place.reshape(-1), weights, len(kept)))
+    together = np.bincount(place.reshape(-1), weights, len(kept))
+    return Starts(prefixes[kept], together / together.sum())
 
 
 def unigram_weights(world: World) -> Floats:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...envs import EnvConfig, Vocabulary, World, env_config_from
+from ...envs import EnvConfig, World, env_config_from
+from ...envs.trivial import unigram_weights
 from ..protocol import BaseAgent, Callback
 
 
@@ -28,10 +29,7 @@ class Unigram(BaseAgent):
         super().__init__(env_config_from(env), seed)
         self.env_steps = 0
         self._rng = np.random.default_rng(seed)
-        documents = self.world.documents["train"]
-        counts = np.bincount(documents.tokens, minlength=self.world.vocab_size).astype(np.float64)
-        counts[Vocabulary.EOS] = len(documents)
-        self._log_counts = np.log(counts + 1.0)
+        self._log_counts = np.log(unigram_weights(self.world))
 
     def learn(self, total_steps: int, callback: Callback | None = None) -> Unigram:
         """No effect, since the frequencies are known; calls the callback once."""

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from ...envs import EnvConfig, Episodes, Oracle, Split, Vocabulary, World, force
-from ..acting.choosing import choose_actions
+from ...envs import EnvConfig, Oracle, Split, Vocabulary, World, force
 from ..protocol import Agent, BaseAgent, complete
 from .claims import supported_claims
 from .exact import MAX_TEXTS, exact_score
-from .policies import acting_in, log_likelihood, world_of
-from .scores import normalized_score
+from .playing import Play, play, short_of_optimum, started
+from .policies import log_likelihood, world_of
+from .scores import Scale, normalized_score
 from .tasks import task_figures
 
 _BLOCK = 256  # texts per batch
@@ -101,81 +100,6 @@ def score_text(
     )
 
 
-@dataclass(frozen=True)
-class Play:
-    """Results of N episodes.
-
-    Args:
-        returns: (N,) undiscounted sums of rewards, nats.
-        kl: (N,) Σ_t KL(π(·|s_t) ‖ p*(·|s_t)) along each episode, nats. Its mean estimates KL(π ‖ p*) over whole texts,
-            with less variance than log π - log p* of the sampled actions. Zeros for policies that are not agents and
-            for greedy ones, nan for agents with phrases.
-        prefixes: (N, L) first observations of the episodes.
-        texts: the texts, prompt included.
-        written: ids of the new tokens, without special tokens.
-        decisions: (N,) actions chosen in each episode; with phrases fewer than tokens.
-        tokens: (N,) new tokens in each episode.
-    """
-
-    returns: npt.NDArray[np.float64]
-    kl: npt.NDArray[np.float64]
-    prefixes: npt.NDArray[np.int64]
-    texts: list[str]
-    written: list[list[int]]
-    decisions: npt.NDArray[np.int64]
-    tokens: npt.NDArray[np.int64]
-
-
-@torch.no_grad()
-def play(
-    policy: Agent | str,
-    world: World,
-    config: EnvConfig,
-    episodes: int,
-    seed: int,
-    temperature: float = 1.0,
-) -> Play:
-    """Run episodes of a policy: an agent at `temperature` (0: greedy), "random" (uniform) or "target" (p* itself).
-
-    The same seed gives all policies the same prompts.
-
-    Raises ValueError for a temperature that the agent does not support.
-    """
-    running = _running(world, config, episodes, seed)
-    prefixes = running.observe()
-    generator = torch.Generator().manual_seed(seed)
-    active, returns, kl = np.ones(episodes, np.bool_), np.zeros(episodes), np.zeros(episodes)
-    policy = policy if isinstance(policy, str) else complete(policy, config)
-    tau = 1.0 if isinstance(policy, str) else policy.policy_temperature(temperature)
-    reader = acting_in(policy, running, config, tau == 0.0)
-    measures_kl = not isinstance(policy, str) and tau > 0.0 and reader.by_token
-    decisions = np.zeros(episodes, np.int64)
-    while active.any():
-        valid = torch.from_numpy(running.action_masks())
-        values = reader.values(valid).cpu()
-        actions, _ = choose_actions(values, tau, generator=generator)
-        tokens, decided = reader.tokens(actions)
-        decisions += active & decided.numpy()
-        if measures_kl:
-            kl += np.where(active, _kl(torch.log_softmax(values / tau, -1).double(), running), 0.0)
-        rewards, terminated, truncated, _ = running.step(tokens.numpy(), active)
-        returns += rewards
-        active = active & ~(terminated | truncated)
-        if active.any():
-            reader.step(tokens)
-    ids, prompts = [running.tokens(row) for row in range(episodes)], (prefixes != Vocabulary.PAD).sum(1)
-    written = [[i for i in row[start:] if i >= Vocabulary.FIRST_WORD] for row, start in zip(ids, prompts, strict=True)]
-    texts = [world.tokenizer.decode(row) for row in ids]
-    if tau > 0.0 and not reader.by_token:
-        kl[:] = np.nan  # log π of tokens would need a sum over all segmentations into phrases
-    return Play(returns, kl, prefixes, texts, written, decisions, np.asarray(running.written))
-
-
-def _kl(log_pi: torch.Tensor, running: Episodes) -> npt.NDArray[np.float64]:
-    log_target = torch.from_numpy(running.target_log_probs())
-    return torch.where(log_pi > -torch.inf, log_pi.exp() * (log_pi - log_target), 0.0).sum(-1).numpy()
-
-
 def evaluate(
     agent: Agent,
     *,
@@ -184,6 +108,7 @@ def evaluate(
     documents: int | None = None,
     episodes: int = 256,
     seed: int = 0,
+    temperature: float | None = None,
     bounds: bool = False,
 ) -> dict[str, Any]:
     """Evaluate an agent; returns all results as one JSON object.
@@ -195,15 +120,23 @@ def evaluate(
         documents: score only this many documents, the first ones; None for all.
         episodes: number of sampled and of greedy episodes.
         seed: of the prompts and of the sampling.
+        temperature: τ of the objective E[Σ r] + τ·entropy; None for the agent's own, 0 for an agent that has none.
         bounds: compute bounds of the optimal return if it is not known exactly; minutes on a large corpus.
 
-    Keys: perplexity, target_perplexity, bits_per_character, target_bits_per_character, unknown_share, temperature,
-    kl_to_target (nats per text, mean over the agent's samples), sampled_return, greedy_return, target_return (of
-    samples of p*), random_return, optimal_return (null if it cannot be computed), optimal_return_bounds (lower and
-    upper, with `bounds`), normalized_score ((greedy - random) / (optimal - random)), env_steps, transitions_trained,
-    wall_seconds, decisions and tokens_written (means of the greedy episodes), supports (which claims this setting
-    supports). Estimates from sampled texts have a 95 % confidence interval under the key …_ci. `exact` is an
-    `ExactScore` if all texts can be enumerated, else null.
+    Keys: perplexity, target_perplexity, bits_per_character, target_bits_per_character, unknown_share; temperature, that
+    of the objective. `regret`, nats a text: at τ = 0 the return of the best text minus that of the greedy one; at τ > 0
+    the soft regret τ·KL(π ‖ π*) over whole texts, estimated from sampled ones, exact where all texts can be listed.
+    `trivial_regret` is that of the best trivial policy, `trivial` its name, and `normalized_score` is
+    1 - regret/trivial_regret. `greedy_regret` and `greedy_score` are the same figures at τ = 0. All are null where the
+    optimum is unknown.
+
+    kl_to_target (KL(π ‖ p*), nats a text), sampled_return, greedy_return, target_return (of samples of p*),
+    random_return, constant_return (the best constant token, with or without `<eos>` after it), trivial_returns (see
+    `trivial_returns`; here on the prompts that are played), optimal_return (null if it cannot be computed),
+    optimal_return_bounds (lower and upper, with `bounds`) and greedy_score_bounds (the score within these), env_steps,
+    transitions_trained, wall_seconds, decisions and tokens_written (means of the greedy episodes), supports (which
+    claims this setting supports). Estimates from sampled texts have a 95 % confidence interval under the key …_ci.
+    `exact` is an `ExactScore` if all texts can be enumerated, else null.
 
     The metrics of the task are those of `task_figures`: distinct_1, distinct_2, distinct_3, self_bleu and repetition of
     sampled texts; or of greedy texts with the targets of `split` as references exact_match and token_f1 (answers), bleu
@@ -212,59 +145,95 @@ def evaluate(
     agent = complete(agent, env)
     world, config = world_of(agent, env)
     config = dataclasses.replace(config, split=split)
-    tau = agent.temperature
+    acting = agent.temperature
+    tau = temperature if temperature is not None else acting if agent.has_temperature else 0.0
     score = score_text(agent, split, documents, env=env)
     references = reference_returns(world, config, episodes, seed)
-    sampled = play(agent, world, config, episodes, seed, tau)
+    sampled = play(agent, world, config, episodes, seed, acting, tau)
     greedy = play(agent, world, config, episodes, seed, 0.0)
-    has_kl = tau > 0 and bool(np.isfinite(sampled.kl).all())
+    scale = Scale.of(world, config, greedy.prefixes)
+    has_kl = acting > 0 and bool(np.isfinite(sampled.kl).all())
     figures = task_figures(agent, world, config, split, documents, seed, sampled.written)
+    exact = _exact(agent, world, config, tau)
+    best = scale.optimal
     result = {
         **dataclasses.asdict(score),
         **figures,
-        "temperature": tau if agent.has_temperature else None,
+        "temperature": tau,
+        **_regrets(world, config, sampled, greedy, scale, tau, exact),
         "kl_to_target": float(sampled.kl.mean()) if has_kl else None,
-        "kl_to_target_ci": _interval(sampled.kl) if has_kl else None,
+        "kl_to_target_ci": interval(sampled.kl) if has_kl else None,
         "sampled_return": float(sampled.returns.mean()),
-        "sampled_return_ci": _interval(sampled.returns),
+        "sampled_return_ci": interval(sampled.returns),
         "greedy_return": float(greedy.returns.mean()),
-        "greedy_return_ci": _interval(greedy.returns),
+        "greedy_return_ci": interval(greedy.returns),
         **references,
+        "constant_return": scale.constant_return,
+        "trivial_returns": scale.trivial,
         "optimal_return_bounds": None,
-        "normalized_score": None,
-        "exact": _exact(agent, world, config),
+        "greedy_score_bounds": None,
+        "exact": exact,
         "decisions": float(greedy.decisions.mean()),
         "tokens_written": float(greedy.tokens.mean()),
         "env_steps": agent.env_steps,
         "transitions_trained": agent.transitions_trained,
         "wall_seconds": agent.learning_seconds or None,
-        "supports": supported_claims(config, tau if agent.has_temperature else 0.0, agent.gamma),
+        "supports": supported_claims(config, tau, agent.gamma),
     }
-    random, best = references["random_return"], references["optimal_return"]
-    result["normalized_score"] = normalized_score(float(greedy.returns.mean()), random, best)
     if bounds and best is None:
-        lower, upper = Oracle(world, config).bounds(greedy.prefixes)
-        result["optimal_return_bounds"] = [float(lower.mean()), float(upper.mean())]
+        lower, upper = (float(bound.mean()) for bound in Oracle.of(world, config).bounds(greedy.prefixes))
+        result["optimal_return_bounds"] = [lower, upper]
+        reached = float(greedy.returns.mean())
+        # The optimum is no less than what was reached, so the score is at most 1.
+        found = [normalized_score(reached, scale.trivial_return, best) for best in (upper, max(lower, reached))]
+        result["greedy_score_bounds"] = None if None in found else found
     return result
 
 
-def _interval(values: npt.NDArray[np.float64]) -> list[float]:
+def _regrets(
+    world: World, config: EnvConfig, sampled: Play, greedy: Play, scale: Scale, tau: float, exact: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The figures that stand for an agent: regret and score at its objective, and of its greedy text."""
+    at_zero = regret_figures(scale, short_of_optimum(greedy, world, config))
+    if tau > 0.0:
+        soft = Scale.of(world, config, greedy.prefixes, tau)
+        found = regret_figures(soft, sampled.regret)
+        if exact is not None:
+            value = exact["soft_regret"]
+            found.update(regret=value, regret_ci=[value, value], normalized_score=soft.score(value))
+    else:
+        found = dict(at_zero)
+    return {**found, "greedy_regret": at_zero["regret"], "greedy_score": at_zero["normalized_score"]}
+
+
+def regret_figures(scale: Scale, regrets: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """The mean of (N,) regrets of texts, nan if unknown, beside that of the best trivial policy, and the score."""
+    known = not np.isnan(regrets).any()
+    regret = float(regrets.mean()) if known else None
+    return {
+        "regret": regret,
+        "regret_ci": interval(regrets) if known else None,
+        "trivial_regret": scale.trivial_regret,
+        "trivial": scale.best,
+        "normalized_score": scale.score(regret),
+    }
+
+
+def interval(values: npt.NDArray[np.float64]) -> list[float]:
     """95 % confidence interval of the mean of (N,) independent values: mean ± 1.96 standard errors."""
     mean, count = float(values.mean()), len(values)
     half = 1.96 * float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
     return [mean - half, mean + half]
 
 
-def _exact(agent: BaseAgent, world: World, config: EnvConfig) -> dict[str, float] | None:
+def _exact(agent: BaseAgent, world: World, config: EnvConfig, objective: float) -> dict[str, float] | None:
     """`exact_score` if there is only one prompt and few enough texts, else None."""
     words = int(world.valid.sum())
     if config.prompt_length != (0, 0) or words**config.max_new_tokens > MAX_TEXTS or config.transition != "free":
         return None
     if config.has_pairs or not config.pays_log_likelihood:
         return None
-    if not Oracle(world, config).is_exact:
-        return None
-    return dataclasses.asdict(exact_score(agent, temperature=agent.temperature, env=config))
+    return dataclasses.asdict(exact_score(agent, temperature=agent.temperature, env=config, objective=objective))
 
 
 def reference_returns(world: World, config: EnvConfig, episodes: int, seed: int) -> dict[str, float | None]:
@@ -272,8 +241,8 @@ def reference_returns(world: World, config: EnvConfig, episodes: int, seed: int)
 
     They are exact for these prompts if the oracle is exact. Otherwise the first two are sampled, the optimum is None.
     """
-    prefixes = _running(world, config, episodes, seed).observe()
-    oracle = Oracle(world, config)
+    prefixes = started(world, config, episodes, seed).observe()
+    oracle = Oracle.of(world, config)
     if oracle.is_exact and config.transition == "free":
         returns = {
             "random_return": oracle.expected_return("random", prefixes),
@@ -284,11 +253,3 @@ def reference_returns(world: World, config: EnvConfig, episodes: int, seed: int)
         returns = {f"{policy}_return": play(policy, world, config, episodes, seed).returns
                    for policy in ("random", "target")}  # fmt: skip
     return {"optimal_return": None, **{name: float(values.mean()) for name, values in returns.items()}}
-
-
-def _running(world: World, config: EnvConfig, episodes: int, seed: int) -> Episodes:
-    """New episodes; the same seed gives the same prompts."""
-    running = Episodes(world, config, episodes)
-    running.seed_all([seed + i for i in range(episodes)])
-    running.start(np.arange(episodes))
-    return running

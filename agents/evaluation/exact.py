@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...envs import EnvConfig, Episodes, Oracle, Vocabulary, World
+from ...envs import EnvConfig, Episodes, Vocabulary, World
 from ..protocol import Agent, complete
 from .policies import world_of
-from .scores import normalized_score
+from .scores import Scale
 
 MAX_TEXTS = 300_000
 
@@ -101,10 +101,12 @@ class ExactScore:
         kl_to_target: KL(π ‖ p*) over whole texts.
         kl_from_target: KL(p* ‖ π).
         soft_return: E[Σ r] + τ·entropy of π.
-        soft_regret: optimal soft return - `soft_return` = τ·KL(π ‖ optimal policy); equals `kl_to_target` at τ = 1.
+        soft_regret: optimal soft return - `soft_return` = τ·KL(π ‖ optimal policy); equals `kl_to_target` at τ = 1. At
+            τ = 0 the optimal return - `expected_return`.
         expected_return: E[Σ r].
         greedy_return: return of the greedy text.
-        normalized_score: of the greedy text, see `scores.normalized_score`.
+        greedy_regret: return of the best text - `greedy_return`.
+        greedy_score: of the greedy text, see `scores.normalized_score`; None where a trivial policy is optimal.
         total_variation: between π and the optimal distribution over texts at the same temperature.
     """
 
@@ -114,17 +116,28 @@ class ExactScore:
     soft_regret: float
     expected_return: float
     greedy_return: float
-    normalized_score: float | None
+    greedy_regret: float
+    greedy_score: float | None
     total_variation: float
 
 
 def exact_score(
-    agent: Agent, prompt: list[int] | None = None, temperature: float | None = None, env: EnvConfig | None = None
+    agent: Agent,
+    prompt: list[int] | None = None,
+    temperature: float | None = None,
+    env: EnvConfig | None = None,
+    objective: float | None = None,
 ) -> ExactScore:
     """Exact scores of the agent's policy after one prompt.
 
-    `env` is required for an agent that does not know its environment. An agent without a temperature is scored at
-    τ = 1. Raises ValueError if there are too many texts to enumerate.
+    Args:
+        agent: of any algorithm.
+        prompt: ids without `<bos>`.
+        temperature: τ that it acts at; None for its own, 1 for an agent that has none.
+        env: the environment's arguments, required for an agent that does not know them.
+        objective: τ of the soft return and of the optimal distribution; None for the same.
+
+    Raises ValueError if there are too many texts to enumerate.
     """
     agent = complete(agent, env)
     world, config = world_of(agent, env)
@@ -136,7 +149,7 @@ def exact_score(
     tau = agent.temperature if temperature is None else temperature
     texts = every_text(world, config, prompt)
     policy, greedy = (log_policy(agent, texts, t, env) for t in (tau, 0.0))
-    return score_distribution(world, config, texts, policy, greedy, tau)
+    return score_distribution(world, config, texts, policy, greedy, tau if objective is None else objective)
 
 
 def score_distribution(
@@ -150,9 +163,7 @@ def score_distribution(
     optimal_log = _optimal_distribution(target, temperature)
     best_soft = float(temperature * _log_sum_exp(target / temperature)) if temperature > 0 else float(target.max())
     window = np.array([([Vocabulary.PAD] * config.context_length + texts.prompt.tolist())[-config.context_length :]])
-    oracle = Oracle(world, config)
-    random, best = (float(r[0]) for r in (oracle.expected_return("random", window), oracle.optimal_return(window)))
-    greedy = float(target[np.argmax(log_greedy)])
+    greedy, best = float(target[np.argmax(log_greedy)]), float(target.max())
     with np.errstate(invalid="ignore"):
         from_target = np.where(np.exp(target) > 0, np.exp(target) * (target - log_pi), 0.0)
     return ExactScore(
@@ -162,7 +173,8 @@ def score_distribution(
         soft_regret=best_soft - expected - temperature * entropy,
         expected_return=expected,
         greedy_return=greedy,
-        normalized_score=normalized_score(greedy, random, best),
+        greedy_regret=best - greedy,
+        greedy_score=Scale.of(world, config, window).score(best - greedy),
         total_variation=float(0.5 * np.abs(pi - np.exp(optimal_log)).sum()),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,7 @@ class EntryConfig:
 class RaceConfig:
     """A race.
 
+    The figure is the regret at the temperature τ: at 0 that of the greedy text, above it the soft regret of the policy.
     Every entry has two runs per seed: one of `total_steps` environment steps, and one of `max_seconds`. Schedules end
     with the run. Seconds are training time without evaluation.
 
@@ -53,6 +55,8 @@ class RaceConfig:
         env: the environment's arguments.
         entries: the entries by name.
         only: names of the entries to run; all if empty.
+        temperature: τ of the objective E[Σ r] + τ·entropy that is measured: 0 for the best text, 0.5 for reward and
+            diversity, 1 for the language model. The entries' own settings (temperature, entropy bonus) must aim at it.
         seeds: runs of each entry; their seeds are 0, 1, …
         total_steps: environment steps of the runs at equal steps; `max_seconds` limits these runs too.
         max_seconds: training time of the runs at equal time.
@@ -71,6 +75,7 @@ class RaceConfig:
     env: EnvConfig = field(default_factory=EnvConfig)
     entries: dict[str, EntryConfig] = field(default_factory=dict)
     only: list[str] = field(default_factory=list)
+    temperature: float = 0.0
     seeds: int = 5
     total_steps: int = 200_000
     max_seconds: float = 120.0
@@ -89,6 +94,8 @@ class RaceConfig:
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if not 0.0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature must be at least 0 and finite, not {self.temperature}")
         if not self.entries:
             raise ValueError("a race needs at least one entry, as in configs/race-markov.yaml")
         for name in self.only:

@@ -12,13 +12,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from ....envs import EnvConfig, World
 from ....envs.text import write_json
-from ...evaluation.evaluate import play, reference_returns, score_text
-from ...evaluation.scores import normalized_score
+from ...evaluation.evaluate import score_text
+from ...evaluation.playing import play, short_of_optimum, started
+from ...evaluation.scores import Scale
 from ...protocol import BaseAgent
 from ..algorithms import make
 
@@ -43,6 +45,7 @@ class Job:
         evaluations: see `RaceConfig`.
         episodes: episodes per evaluation.
         documents: held-out documents for the perplexity at the end; 0 for none.
+        temperature: τ of the objective.
     """
 
     path: Path
@@ -57,6 +60,7 @@ class Job:
     evaluations: int
     episodes: int
     documents: int
+    temperature: float = 0.0
 
     def result(self) -> dict[str, Any] | None:
         """The stored result, or None if there is none with the same settings."""
@@ -90,17 +94,20 @@ def _trained(agent: BaseAgent, job: Job) -> dict[str, Any]:
     """Train `agent` as the job says; its learning curve, final perplexity and greedy texts."""
     world, env = World.of(job.env), job.env
     held_out = replace(env, split="valid")
-    references = reference_returns(world, held_out, job.episodes, 0)
+    prefixes = started(world, held_out, job.episodes, 0).observe()
+    scale = Scale.of(world, held_out, prefixes, job.temperature)
     rows: list[dict[str, Any]] = []
 
     def look() -> None:
         greedy = play(agent, world, held_out, job.episodes, 0, temperature=0.0)
-        sampled = play(agent, world, held_out, job.episodes, 0, temperature=agent.temperature)
-        reached = float(greedy.returns.mean())
+        sampled = play(agent, world, held_out, job.episodes, 0, agent.temperature, job.temperature)
+        regrets = sampled.regret if job.temperature > 0.0 else short_of_optimum(greedy, world, held_out)
+        regret = float(regrets.mean())
         rows.append({
-            "seconds": round(agent.learning_seconds, 3), "env_steps": agent.env_steps, "greedy_return": reached,
-            "sampled_return": float(sampled.returns.mean()), "kl": float(sampled.kl.mean()),
-            "score": normalized_score(reached, references["random_return"], references["optimal_return"]),
+            "seconds": round(agent.learning_seconds, 3), "env_steps": agent.env_steps,
+            "greedy_return": float(greedy.returns.mean()), "sampled_return": float(sampled.returns.mean()),
+            "kl": float(sampled.kl.mean()), "regret": None if np.isnan(regret) else regret,
+            "score": None if np.isnan(regret) else scale.score(regret),
         })  # fmt: skip
 
     def after_step(_: Any) -> bool:
@@ -114,7 +121,7 @@ def _trained(agent: BaseAgent, job: Job) -> dict[str, Any]:
         look()
     perplexity = score_text(agent, "test", job.documents, env=job.env).perplexity if job.documents else None
     texts = play(agent, world, held_out, min(3, job.episodes), 0, temperature=0.0).texts
-    return {"rows": rows, "perplexity": perplexity, "greedy_texts": texts, "references": references}
+    return {"rows": rows, "perplexity": perplexity, "greedy_texts": texts, "scale": asdict(scale)}
 
 
 def run_all(jobs: Iterable[Job], processes: int, title: str, quiet: bool = False) -> None:

@@ -59,7 +59,7 @@ class Race:
         config = self.config
         common: dict[str, Any] = {
             "total_steps": config.total_steps, "max_seconds": config.max_seconds, "evaluations": config.evaluations,
-            "documents": config.documents,
+            "documents": config.documents, "temperature": config.temperature,
         }  # fmt: skip
         return Job(
             path=self.runs / f"{path}.json", algorithm=entry.algorithm, settings=settings, env=config.env, seed=seed,
@@ -84,7 +84,7 @@ class Race:
         run_all(trials, config.processes, "hyper-parameter search", self.quiet)
         found = {}
         for name, entry in config.entries.items():
-            tried = [(_final_return(job), chosen) for chosen, job in jobs[name]]
+            tried = [(_merit(job), chosen) for chosen, job in jobs[name]]
             _, best = max(tried, key=lambda trial: trial[0], default=(0.0, {}))
             found[name] = {
                 "settings": with_settings(entry.settings, best),
@@ -119,7 +119,8 @@ class Race:
 
     def _references(self) -> dict[str, Any]:
         path = self.folder / "references.json"
-        wanted = json.loads(json.dumps([dataclasses.asdict(self.config.env), self.config.episodes, self.config.beams]))
+        of = [dataclasses.asdict(self.config.env), self.config.episodes, self.config.beams, self.config.temperature]
+        wanted = json.loads(json.dumps(of))
         if path.exists():
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if found["of"] == wanted:
@@ -144,9 +145,13 @@ def draw_trials(entry: EntryConfig) -> list[dict[str, Any]]:
     return drawn
 
 
-def _final_return(job: Job) -> float:
+def _merit(job: Job) -> float:
+    """What a search maximises: minus the regret at the end of a trial; the greedy return where regret is unknown."""
     rows = (job.result() or {}).get("rows")
-    return float(rows[-1]["greedy_return"]) if rows else -float("inf")
+    if not rows:
+        return -float("inf")
+    regret = rows[-1]["regret"]
+    return float(rows[-1]["greedy_return"]) if regret is None else -float(regret)
 
 
 def _results(jobs: dict[tuple[str, int], Job]) -> dict[str, list[dict[str, Any]]]:

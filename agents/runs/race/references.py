@@ -1,43 +1,55 @@
-"""References of a race: the uniform policy, unigram frequencies, p*, beam search under p*, and the exact optimum."""
+"""References of a race: trivial policies, p*, beam search under p*, and the exact optimum."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from ....envs import World
+from ....envs import Oracle, World
 from ....envs.bounds import beam_search
 from ...baselines.unigram import Unigram
-from ...evaluation.evaluate import play, reference_returns, score_text
-from ...evaluation.scores import normalized_score
+from ...evaluation.evaluate import score_text
+from ...evaluation.playing import started
+from ...evaluation.scores import Scale
 from .config import RaceConfig
+
+TITLES = {
+    "random": "random",
+    "constant": "best constant token",
+    "constant_eos": "best constant token and <eos>",
+    "unigram_sampled": "unigram, sampled",
+    "unigram_greedy": "unigram, greedy",
+    "same_text": "same text for every prompt",
+}
 
 
 def references(config: RaceConfig) -> dict[str, Any]:
-    """Mean return, score and perplexity of each reference on the prompts of the race.
+    """Exact mean return, regret and score of each reference on the prompts of the race.
 
-    Returns: {"rows": {name: {"return": nats, "score": …, "kl": nats per text, "perplexity": …}}}. The score is
-    (return - random)/(optimum - random), as for the entries. "kl" and "perplexity" are missing for some references, and
-    values are None if undefined.
+    Returns: {"rows": {name: {"return": nats, "regret": nats, "score": …, "perplexity": …}}}, soft returns where the
+    race has a temperature. "perplexity" is there for unigram frequencies and p* alone; values are None if unknown.
     """
-    world, env = World.of(config.env), dataclasses.replace(config.env, split="valid")
-    known = reference_returns(world, env, config.episodes, 0)
-    unigram = Unigram(config.env)
-    written = play(unigram, world, env, config.episodes, 0)
-    greedy = play(unigram, world, env, config.episodes, 0, temperature=0.0)
-    score = score_text(unigram, "test", config.documents)
-    rows: dict[str, dict[str, Any]] = {
-        "random": {"return": known["random_return"]},
-        "unigram, sampled": {
-            "return": float(written.returns.mean()), "kl": float(written.kl.mean()), "perplexity": score.perplexity,
-        },
-        "p* sampled": {"return": known["target_return"], "kl": 0.0, "perplexity": score.target_perplexity},
-        "most likely text": {"return": known["optimal_return"]},
-    }  # fmt: skip
-    if world.target.tracks_states and env.transition == "free" and env.pays_log_likelihood:
+    world, env, tau = World.of(config.env), dataclasses.replace(config.env, split="valid"), config.temperature
+    prefixes = started(world, env, config.episodes, 0).observe()
+    scale, oracle = Scale.of(world, env, prefixes, tau), Oracle.of(world, env)
+    perplexity = score_text(Unigram(config.env), "test", config.documents)
+    found: dict[str, float | None] = {TITLES[name]: value for name, value in scale.trivial.items()}
+    if oracle.is_exact and env.transition == "free":
+        found["p* sampled"] = float(oracle.expected_return("target", prefixes, tau).mean())
+    elif scale.optimal is not None and tau == env.log_prob_weight:
+        found["p* sampled"] = 0.0
+    if oracle.why_no_states is None and env.transition == "free" and env.pays_log_likelihood:
         for width in (1, config.beams):
-            found = beam_search(world, env, greedy.prefixes, width)
-            rows[f"beam search under p*, width {width}"] = {"return": float(found.log_probs.mean())}
-    for row in rows.values():
-        row["score"] = normalized_score(row["return"], known["random_return"], known["optimal_return"])
+            texts = beam_search(world, env, prefixes, width)
+            found[f"beam search under p*, width {width}"] = float(texts.log_probs.mean())
+    found["optimum"] = scale.optimal
+    rows: dict[str, dict[str, Any]] = {}
+    for name, value in found.items():
+        regret = scale.regret(value)
+        rows[name] = {"return": value, "regret": regret, "score": scale.score(regret)}
+    for name, shown in (
+        ("unigram, sampled", perplexity.perplexity),
+        ("p* sampled", perplexity.target_perplexity),
+    ):
+        rows.setdefault(name, {"return": None, "regret": None, "score": None})["perplexity"] = shown
     return {"rows": rows}

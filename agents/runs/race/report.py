@@ -61,6 +61,7 @@ def _row(entry: EntryConfig, at_steps: Runs, at_seconds: Runs, trials: int) -> d
         row[leg] = {
             "seeds": len(done),
             "score": interquartile_mean([r["score"] for r in last]),
+            "regret": interquartile_mean([r["regret"] for r in last]),
             "return": interquartile_mean([r["greedy_return"] for r in last]),
             "kl": _median([r["kl"] for r in last]),
             "perplexity": _median([run["perplexity"] for run in done]),
@@ -127,7 +128,7 @@ def table(result: dict[str, Any]) -> str:
         order = sorted(rows, key=lambda name: -((rows[name]["seconds"]["score"] or [-np.inf])[0]))
         seconds, steps = f"{race['max_seconds']:g} s", f"{race['total_steps']:,} steps"
         head = [
-            "", f"score after {seconds}", f"after {steps}", "KL", "perplexity",
+            "", f"score after {seconds}", f"after {steps}", "regret (nats)", "KL", "perplexity",
             *(f"s to {level:g}" for level in LEVELS), *(f"steps to {level:g}" for level in LEVELS), "trials",
         ]  # fmt: skip
         lines = [_line(head), _line(["---"] * len(head))]
@@ -135,7 +136,8 @@ def table(result: dict[str, Any]) -> str:
             timed, stepped = rows[name]["seconds"], rows[name]["steps"]
             cells = [
                 name, _score(timed["score"]), _score(stepped["score"]) + _short(stepped, race["total_steps"]),
-                _figure(timed["kl"]), _figure(timed["perplexity"]),
+                _figure((timed.get("regret") or [None])[0]), _figure(timed["kl"]),
+                _figure(timed["perplexity"]),
                 *(_figure(timed[f"seconds to {level}"]) for level in LEVELS),
                 *(_figure(stepped[f"env_steps to {level}"]) for level in LEVELS), str(rows[name]["trials"] or "-"),
             ]  # fmt: skip
@@ -143,20 +145,31 @@ def table(result: dict[str, Any]) -> str:
                 cells[1] += f" (failed: {rows[name]['error']})"
             lines.append(_line(cells))
         parts.append(f"**{title}**\n\n" + "\n".join(lines) + _lead(result, order))
-    lines = [_line(["reference", "score", "return (nats)", "KL", "perplexity"]), _line(["---"] * 5)]
+    lines = [_line(["reference", "score", "regret (nats)", "return (nats)", "perplexity"]), _line(["---"] * 5)]
     for name, row in result["references"].items():
         lines.append(
-            _line([name, *(_figure(row.get(key)) for key in ("score", "return", "kl", "perplexity"))]).replace(
+            _line([name, *(_figure(row.get(key)) for key in ("score", "regret", "return", "perplexity"))]).replace(
                 "*", "\\*"
             )
         )
     parts.append("\n".join(lines))
     parts.append(
-        f"Score: (greedy return - random)/(optimum - random); interquartile mean over {race['seeds']} seeds with its "
-        "95 % bootstrap interval. Seconds are those of learning, on "
-        f"{race['threads']} thread(s), {race['processes']} runs side by side; perplexity and KL after equal time."
+        f"{_scale(race)} Interquartile mean over {race['seeds']} seeds with its 95 % bootstrap interval. Seconds are "
+        f"those of learning, on {race['threads']} thread(s), {race['processes']} runs side by side; perplexity, KL and "
+        "regret after equal time."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _scale(race: dict[str, Any]) -> str:
+    if "temperature" not in race:  # of an earlier version
+        return "Score: (greedy return - random)/(optimum - random)."
+    tau = race["temperature"]
+    what = f"of the policy at temperature {tau:g}, E[return] + {tau:g}·entropy" if tau else "of the greedy text"
+    return (
+        f"Score {what}: 0 is the best trivial policy, which learns nothing, 1 the optimum. Regret: nats a text below "
+        "the optimum."
+    )
 
 
 def _lead(result: dict[str, Any], order: list[str]) -> str:
@@ -211,13 +224,13 @@ def _plot(
             for axes, unit, legs in zip(grid[line], ("seconds", "env_steps"), (at_seconds, at_steps), strict=True):
                 for number, name in enumerate(names):
                     _curve(axes, [run["rows"] for run in legs[name] if run["rows"]], unit, name, number)
-                for name in ("most likely text", "p* sampled", "random"):
+                for name in ("optimum", "p* sampled", "same text for every prompt"):
                     value = references.get(name, {}).get("score")
                     if value is not None:
                         axes.axhline(value, color="0.4", linestyle=":", linewidth=1)
                         axes.annotate(name, (1.0, value), xycoords=("axes fraction", "data"), fontsize=7, ha="right")
                 label = "seconds of learning" if unit == "seconds" else "environment steps"
-                axes.set(xlabel=label, ylabel="normalized score, greedy", title=CLASSES[uses_corpus], xscale="log")
+                axes.set(xlabel=label, ylabel="normalized score", title=CLASSES[uses_corpus], xscale="log")
                 axes.xaxis.set_major_formatter(ScalarFormatter())
                 axes.set_ylim(-0.1, 1.05)
             grid[line][0].legend(frameon=False, fontsize=8)

@@ -70,7 +70,8 @@ def test_the_optimal_distribution_has_no_regret(temperature):
     score = score_distribution(world, TINY, texts, log_pi, log_pi, temperature)
     assert score.soft_regret == pytest.approx(0.0, abs=1e-12)
     assert score.total_variation == pytest.approx(0.0, abs=1e-12)
-    assert score.normalized_score == pytest.approx(1.0)
+    assert score.greedy_regret == pytest.approx(0.0, abs=1e-12)
+    assert score.greedy_score == pytest.approx(1.0)
     value = Oracle(world, TINY).optimal_value(np.array([0, 0, 0, 0, 2]), temperature=temperature)
     assert score.soft_return == pytest.approx(value, abs=1e-12)
 
@@ -165,7 +166,11 @@ def test_bounds_stand_in_for_an_optimum_out_of_reach(monkeypatch):
     monkeypatch.setattr(oracle, "MAX_ENTRIES", 1)
     result = evaluate(agent, episodes=8, bounds=True)
     assert result["optimal_return"] is None
-    assert result["normalized_score"] is None
+    assert result["greedy_score"] is None
     assert result["random_return"] < result["target_return"]
     low, high = result["optimal_return_bounds"]
     assert low - 1e-9 <= best <= high + 1e-9
+    trivial = max(result["trivial_returns"].values())
+    assert set(result["trivial_returns"]) == {"constant", "unigram_greedy"}  # the others need tables
+    lowest, highest = result["greedy_score_bounds"]
+    assert lowest - 1e-9 <= (result["greedy_return"] - trivial) / (best - trivial) <= highest + 1e-9 <= 1.0 + 2e-9

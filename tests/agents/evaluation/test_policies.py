@@ -85,8 +85,16 @@ def test_exact_scores():
 
 def test_everything_at_once():
     agent, bare = pair(CHAIN)
-    one, other = evaluate(agent, episodes=16), evaluate(bare, env=CHAIN, episodes=16)
-    for name in ("perplexity", "greedy_return", "sampled_return", "kl_to_target", "normalized_score", "optimal_return"):
+    one, other = evaluate(agent, episodes=16), evaluate(bare, env=CHAIN, episodes=16, temperature=1.0)
+    for name in (
+        "perplexity",
+        "greedy_return",
+        "sampled_return",
+        "kl_to_target",
+        "regret",
+        "normalized_score",
+        "optimal_return",
+    ):
         assert other[name] == pytest.approx(one[name], rel=1e-3), name
     assert other["transitions_trained"] is None
     assert other["exact"]["kl_to_target"] == pytest.approx(one["exact"]["kl_to_target"], rel=1e-4)

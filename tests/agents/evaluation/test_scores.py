@@ -1,0 +1,203 @@
+"""Regret and score: against the enumeration of all texts, for our policies and for another library's."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenlm.agents import DQN, evaluate, play
+from tokenlm.agents.baselines.unigram import Unigram
+from tokenlm.agents.evaluation import trivial_returns
+from tokenlm.agents.evaluation.exact import every_text, exact_score, log_policy
+from tokenlm.agents.evaluation.playing import OptimalPolicy
+from tokenlm.agents.evaluation.scores import Scale, normalized_score
+from tokenlm.agents.protocol import BaseAgent
+from tokenlm.envs import EnvConfig, Episodes, Oracle, World
+from tokenlm.envs.trivial import start_distribution
+
+CHAIN = EnvConfig(
+    target="markov", order=3, vocab_size=8, max_new_tokens=4, context_length=5, ending="fixed", prompt_length=(0, 0)
+)
+ENDS = dataclasses.replace(CHAIN, ending="eos", min_new_tokens=3)
+START = np.array([[0, 0, 0, 0, 2]])
+
+
+def untrained(env: EnvConfig, temperature: float = 1.0) -> DQN:
+    agent = DQN(env, temperature=temperature, network={"embedding_size": 8, "hidden_size": 16}, seed=1, device="cpu")
+    with torch.no_grad():
+        agent.network.head.weight.mul_(60)  # preferences far from even
+    return agent
+
+
+def soft_regret(agent, env: EnvConfig, acting: float, temperature: float) -> float:
+    """τ·KL(π ‖ π*) from its definition over all texts, with π* ∝ exp(return/τ)."""
+    texts = every_text(World.of(env), env)
+    log_pi = log_policy(agent, texts, acting, env)
+    scaled = env.log_prob_weight * texts.log_target / temperature
+    log_optimal = scaled - np.logaddexp.reduce(scaled)
+    return temperature * float(np.exp(log_pi) @ (log_pi - log_optimal))
+
+
+@pytest.mark.parametrize("env", [CHAIN, ENDS, dataclasses.replace(ENDS, log_prob_weight=0.5)])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_the_sampled_soft_regret_of_ours(env, temperature):
+    agent = untrained(env, temperature)
+    expected = soft_regret(agent, env, temperature, temperature)
+    played = play(agent, World.of(env), env, 8_000, 0, temperature, temperature)
+    assert expected > 0.05
+    assert (played.regret >= -1e-9).all()
+    assert played.regret.mean() == pytest.approx(expected, abs=5 * played.regret.std() / math.sqrt(8_000) + 1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_the_sampled_soft_regret_of_another_librarys_agent(temperature):
+    sb3 = pytest.importorskip("tokenlm.agents.baselines.sb3")
+    agent = sb3.SB3PPO(CHAIN, num_envs=2, network={"embedding_size": 8, "hidden_size": 8})
+    expected = soft_regret(agent, CHAIN, 1.0, temperature)
+    played = play(agent, World.of(CHAIN), CHAIN, 4_000, 0, 1.0, temperature)
+    assert played.regret.mean() == pytest.approx(expected, abs=5 * played.regret.std() / math.sqrt(4_000) + 1e-6)
+    result = evaluate(agent, env=CHAIN, episodes=64, temperature=temperature)
+    assert result["regret"] == pytest.approx(expected, rel=1e-4)  # listed, so exact
+    assert result["regret_ci"] == [result["regret"]] * 2
+    assert result["temperature"] == temperature
+    assert evaluate(agent, env=CHAIN, episodes=64)["regret"] == pytest.approx(exact_score(agent).greedy_regret)
+
+
+@pytest.mark.parametrize("env", [CHAIN, ENDS])
+def test_the_soft_regret_of_a_greedy_policy_is_that_of_its_text(env):
+    agent, texts = untrained(env), every_text(World.of(env), env)
+    played = play(agent, World.of(env), env, 3, 0, 0.0, 0.5)
+    best = 0.5 * np.logaddexp.reduce(texts.log_target / 0.5)
+    np.testing.assert_allclose(played.regret, best - played.returns, atol=1e-9)
+
+
+class Optimal(BaseAgent):
+    """π* of an environment, as an agent of three methods."""
+
+    env_steps = 0
+
+    def __init__(self, env: EnvConfig, temperature: float) -> None:
+        super().__init__(env)
+        self._oracle, self._temperature = Oracle(self.world, env), temperature
+
+    def _policy(self, observation, temperature):
+        windows = np.atleast_2d(observation)
+        written = (windows != 0).sum(1) - 1  # without a prompt all but <bos> is written, in a window of all tokens
+        return self._oracle.optimal_policy(windows, written, temperature=temperature, horizon="episode")
+
+    def log_probs(self, observation, action_masks=None):
+        with np.errstate(divide="ignore"):
+            return np.log(self._policy(observation, self._temperature))
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False, action_masks=None):
+        assert deterministic
+        return self._policy(observation, 0.0).argmax(1), state
+
+
+@pytest.mark.parametrize("env", [CHAIN, ENDS])
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_the_optimal_policy_has_no_regret_in_any_sample(env, temperature):
+    agent = Optimal(env, temperature or 1.0)
+    result = evaluate(agent, env=env, episodes=50, documents=5, temperature=temperature)
+    assert result["regret"] == pytest.approx(0.0, abs=1e-9)
+    assert result["normalized_score"] == pytest.approx(1.0, abs=1e-9)
+    assert result["greedy_score"] == pytest.approx(1.0, abs=1e-9)
+    if temperature:
+        played = play(agent, World.of(env), env, 50, 0, 1.0, temperature)
+        np.testing.assert_allclose(played.regret, 0.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("env", [CHAIN, ENDS])
+def test_the_best_trivial_policy_scores_nothing(env):
+    for temperature in (0.0, 0.5, 1.0):
+        scale = Scale.of(World.of(env), env, START, temperature)
+        assert scale.score(scale.trivial_regret) == 0.0
+        assert scale.trivial_return == scale.trivial[scale.best]
+        assert scale.trivial_return == pytest.approx(max(trivial_returns(env, temperature).values()), abs=1e-12)
+
+
+def test_a_unigram_policy_scores_at_most_nothing():
+    result = evaluate(Unigram(ENDS), episodes=32, temperature=1.0)
+    assert result["trivial_returns"]["unigram_greedy"] == pytest.approx(result["greedy_return"], abs=1e-9)
+    assert result["regret"] == pytest.approx(-trivial_returns(ENDS, 1.0)["unigram_sampled"], abs=1e-9)
+    assert result["normalized_score"] <= 0.0
+
+
+DOCUMENTS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=8, max_size=14, unique_by=tuple)
+
+
+@settings(max_examples=30)
+@given(
+    documents=DOCUMENTS,
+    order=st.integers(1, 3),
+    ending=st.sampled_from(["eos", "fixed"]),
+    least=st.integers(0, 2),
+    every=st.sampled_from([1, 2, 0]),
+    weight=st.sampled_from([1.0, 0.5]),
+    longest=st.integers(0, 2),
+    power=st.sampled_from([0.0, 1.0, 3.0]),
+    seed=st.integers(0, 1000),
+)
+def test_no_policy_scores_above_one(documents, order, ending, least, every, weight, longest, power, seed):
+    """Random worlds; policies from even to one that almost always takes the best token under p*."""
+    config = EnvConfig(
+        corpus=tuple(" ".join("abcd"[i] for i in text) for text in documents), tokenizer="word", order=order,
+        ending=ending, max_new_tokens=3, min_new_tokens=0 if ending == "fixed" else least, reward_every=every,
+        log_prob_weight=weight, context_length=5, prompt_length=(0, longest),
+    )  # fmt: skip
+    world, rng = World.of(config), np.random.default_rng(seed)
+    episodes = Episodes(world, config, 64)
+    episodes.seed_all([int(s) for s in rng.integers(0, 1 << 30, 64)])
+    episodes.start(np.arange(64))
+    starts = episodes.observe()
+    returns, running = np.zeros(64), np.ones(64, bool)
+    while running.any():
+        log_probs = np.maximum(episodes.target_log_probs(), -1e3)
+        chosen = np.where(episodes.action_masks(), power * log_probs + rng.gumbel(size=log_probs.shape), -np.inf)
+        rewards, terminated, truncated, _ = episodes.step(chosen.argmax(1), running)
+        returns += rewards
+        running &= ~(terminated | truncated)
+    scale = Scale.of(world, config, starts)
+    assert (Oracle(world, config).optimal_return(starts) >= returns - 1e-9).all()
+    assert scale.optimal >= scale.trivial_return - 1e-9
+    score = scale.score(scale.regret(float(returns.mean())))
+    assert score is None or score <= 1.0 + 1e-9
+    # No soft return exceeds that of the optimum of the same temperature either.
+    soft = Scale.of(world, config, starts, 0.5)
+    assert soft.optimal >= max(soft.trivial.values()) - 1e-9
+    assert soft.optimal >= scale.optimal - 1e-9
+
+
+def test_scores_of_unknown_or_equal_returns_are_null():
+    assert normalized_score(-1.0, -3.0, -1.0) == 1.0
+    assert normalized_score(-4.0, -3.0, -1.0) == -0.5
+    for values in ((None, -3.0, -1.0), (-1.0, None, -1.0), (-1.0, -3.0, None), (-1.0, -1.0, -1.0)):
+        assert normalized_score(*values) is None
+
+
+def test_the_start_distribution_is_that_of_the_environment():
+    config = dataclasses.replace(CHAIN, prompt_length=(0, 2))
+    world = World.of(config)
+    oracle = Oracle.of(world, config)
+    starts = start_distribution(oracle)
+    assert starts.weights.sum() == pytest.approx(1.0)
+    episodes = Episodes(world, config, 20_000)
+    episodes.seed_all(list(range(20_000)))
+    episodes.start(np.arange(20_000))
+    drawn = np.bincount(oracle.track(episodes.observe()), minlength=oracle.target.automaton.num_states) / 20_000
+    expected = np.bincount(oracle.track(starts.prefixes), starts.weights, len(drawn))
+    assert np.abs(drawn - expected).max() < 0.02
+
+
+def test_p_star_is_optimal_at_temperature_one_whatever_it_is():
+    """A target that is no automaton: the optimum is known at τ = 1 and nowhere else."""
+    config = EnvConfig(corpus=("a b", "b a", "a a", "b b"), tokenizer="word", target="reference", context_length=4)
+    policy = OptimalPolicy(World.of(config), config, 1.0)
+    assert policy.known
+    assert not OptimalPolicy(World.of(config), config, 0.5).known
+    assert Scale.of(World.of(config), config, START[:, 1:], 1.0).optimal == 0.0
+    assert Scale.of(World.of(config), config, START[:, 1:], 0.5).optimal is None
