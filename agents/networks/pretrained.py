@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -102,7 +104,8 @@ class PretrainedQNetwork(QNetwork):
             weight = model.get_output_embeddings().weight.detach().float()
         super().__init__(vocab_size, weight.shape[1], heads)
         self.config = model.config
-        self.max_length = min(max_length, getattr(model.config, "max_position_embeddings", None) or max_length)
+        positions = getattr(model.config, "max_position_embeddings", None) or 0
+        self.max_length = min(max_length, positions) if positions > 0 else max_length  # -1 stands for no limit
         self.embedding = nn.Embedding(vocab_size, table.shape[1])
         self.weight_dtype = DTYPES[settings.weight_dtype]
         if saved is None:
@@ -163,7 +166,8 @@ class PretrainedQNetwork(QNetwork):
         """
         model.eval()
         ids = torch.arange(_PROBED)[None] % len(weight)
-        hidden, logits = (part[0].float() for part in self._probe(model, ids))
+        with readable(type(model).__name__):
+            hidden, logits = (part[0].float() for part in self._probe(model, ids))
         plain = hidden @ weight.t()
         spread, own = plain - plain.mean(0), logits - logits.mean(0)
         scale = (spread * own).sum() / (spread * spread).sum()
@@ -172,7 +176,7 @@ class PretrainedQNetwork(QNetwork):
         if (scale * plain + bias - logits).abs().max() > tolerance * logits.abs().max():
             raise ValueError(
                 f"the logits of {type(model).__name__} are not linear in its hidden states, so they cannot initialise "
-                "the action head; use a model without logit soft-capping"
+                "the action head; use a model whose output head is one linear layer, without logit soft-capping"
             )
         return scale, bias
 
@@ -209,6 +213,16 @@ class PretrainedQNetwork(QNetwork):
         return made
 
 
+@contextmanager
+def readable(name: str) -> Iterator[None]:
+    """Raise ValueError with one sentence for whatever the library and a model's own code raise inside."""
+    try:
+        yield
+    except Exception as problem:
+        reason = (str(problem).splitlines() or [type(problem).__name__])[0]
+        raise ValueError(f"{name} cannot be used as a network: {reason}") from None
+
+
 def is_encoder_decoder(settings: PretrainedConfig, saved: Path | None) -> bool:
     """Whether the model has an encoder and a decoder."""
     return bool(_config(settings, saved).is_encoder_decoder)
@@ -232,7 +246,11 @@ def _load(settings: PretrainedConfig, saved: Path | None) -> Any:
     config = _config(settings, saved)
     kind = _library("AutoModelForSeq2SeqLM" if config.is_encoder_decoder else "AutoModelForCausalLM")
     if saved is not None:
-        return kind.from_config(config, dtype=DTYPES[settings.weight_dtype])
+        model = kind.from_config(config, dtype=DTYPES[settings.weight_dtype])
+        for weight in model.parameters():  # as large as trained ones, so that tests of the model show what it does
+            if weight.ndim > 1:
+                nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
+        return model
     return kind.from_pretrained(settings.model, config=config, dtype=DTYPES[settings.weight_dtype])
 
 

@@ -11,28 +11,36 @@ from torch import Tensor, nn
 
 from .base import State
 from .pairs import refuse_longer, widened
-from .pretrained import PretrainedQNetwork
+from .pretrained import PretrainedQNetwork, readable
+
+_STEPS = 8  # of the test of a cache
 
 
 class PretrainedCausalQNetwork(PretrainedQNetwork):
     """GPT-2, Llama and similar models; see `PretrainedQNetwork` for the arguments.
 
     Attributes:
-        has_cache: whether steps use a key-value cache. Models with a cache of another kind, or with a sliding window
-            shorter than `max_length`, process the whole text again at every step.
+        has_cache: whether steps use a key-value cache. Models with a cache of another kind, or whose steps differ from
+            one pass over the text anywhere up to `max_length` tokens (a sliding or local window), process the whole
+            text again at every step.
     """
 
     def _take(self, model: Any) -> None:
-        self.body = model.base_model if model.base_model is not model else model.get_decoder()
+        self.body = _body_of(model)
         names = inspect.signature(self.body.forward).parameters
         self._cache_name = next((name for name in ("cache", "past_key_values") if name in names), "")
+        self.has_cache = False
+        training = self.training
+        self.eval()
+        self._check_causal(type(model).__name__)
         self.has_cache = self._steps_as_it_reads()
+        self.train(training)
 
     def _bodies(self) -> list[nn.Module]:
         return [self.body]
 
     def _probe(self, model: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
-        body = model.base_model if model.base_model is not model else model.get_decoder()
+        body = _body_of(model)
         return body(input_ids=ids, use_cache=False).last_hidden_state, model(input_ids=ids, use_cache=False).logits
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -87,27 +95,66 @@ class PretrainedCausalQNetwork(PretrainedQNetwork):
         return hidden, keys, values
 
     @torch.no_grad()
+    def _check_causal(self, name: str) -> None:
+        """Raise ValueError where hidden vectors change with the tokens after them, in texts of `max_length` tokens."""
+        text = self._random_text(2)
+        half = max(1, self.max_length // 2)
+        text[1, :half] = text[0, :half]  # the same text up to there
+        with readable(name):
+            whole = self(text)
+            begun = [self(text[:1, :length])[0] for length in (half, min(4, half))]  # rotary codes may know the length
+        change = max(float((read - whole[0, : len(read)]).abs().max()) for read in (whole[1, :half], *begun))
+        if not change <= self._tolerance * float(whole.abs().max()):
+            raise ValueError(
+                f"{name} is not causal: in a text of {self.max_length} tokens, hidden vectors change with the tokens "
+                "after them; use a model that reads from left to right, or shorter texts"
+            )
+
+    @torch.no_grad()
     def _steps_as_it_reads(self) -> bool:
-        """Whether `encode` and two `step`s, in rows of different lengths, give the hidden vectors of one pass."""
+        """Whether `encode` and a few `step`s give the hidden vectors of one pass, up to `max_length` tokens.
+
+        Three texts of different lengths go on together. A window of the model shows only in texts longer than it, and
+        only in rows shorter than the longest.
+        """
         window = getattr(self.config, "sliding_window", None)
         if not self._cache_name or (window is not None and window < self.max_length) or self.max_length < 4:
             return False
-        was_training = self.training
-        self.eval()
+        steps = min(_STEPS, self.max_length - 1)
+        first = self.max_length - steps
+        lengths, rows = torch.tensor([first, min(9, first), 1]), torch.arange(3)
+        text = self._random_text(3)
+        expected = self(text)
         self.has_cache = True
-        tokens = torch.arange(8).view(2, 4) % self.vocab_size
-        lengths = torch.tensor([1, 2])
-        expected = self(tokens)
         try:
-            _, state = self.encode(tokens[:, :2], lengths)
-            for step in range(2):
-                found, state = self.step(tokens[torch.arange(2), lengths + step], state)
+            found, state = self.encode(text[:, :first], lengths)
+            for step in range(steps + 1):
+                error = (found - expected[rows, lengths + step - 1]).abs().max()
+                if not error <= self._tolerance * expected.abs().max():
+                    return False
+                if step < steps:
+                    found, state = self.step(text[rows, lengths + step], state)
         except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
             return False  # a model with a cache of another kind
-        finally:
-            self.train(was_training)
-        tolerance = 1e-3 if self.weight_dtype == torch.float32 else 5e-2
-        return bool((found - expected[torch.arange(2), lengths + 1]).abs().max() < tolerance * expected.abs().max())
+        return True
+
+    def _random_text(self, count: int) -> Tensor:
+        """(count, max_length) int64."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randint(self.vocab_size, (count, self.max_length), generator=generator)
+
+    @property
+    def _tolerance(self) -> float:
+        """Of hidden vectors, as a part of the largest entry."""
+        return 1e-3 if self.weight_dtype == torch.float32 else 5e-2
+
+
+def _body_of(model: Any) -> Any:
+    """The part of a model that computes hidden states; ValueError if none is found."""
+    for body in (model.base_model, model.get_decoder(), getattr(model, "model", None)):
+        if body is not None and body is not model:
+            return body
+    raise ValueError(f"{type(model).__name__} has no part that computes hidden states alone; use another model")
 
 
 def _cache_of(keys: Tensor, values: Tensor, lengths: Tensor, used: int) -> Any:
