@@ -41,6 +41,7 @@ class ConditionedTarget:
         self.context_size = target.context_size
         self.tracks_states = hasattr(target, "state_of")
         self.remembers = hasattr(target, "memory")
+        self._has_mass = hasattr(target, "mass")
         self._invalid = np.flatnonzero(~valid)
         self._tables: dict[Any, Any] = {}
         self._log_mass = self._state_tables() if self.tracks_states else None
@@ -78,11 +79,11 @@ class ConditionedTarget:
         """
         if self.tracks_states:
             return self.automaton.state_log_prob(states, tokens) - self._mass(states, eos_valid)
-        if self.remembers:
-            xp = namespace(states)
-            rows = xp.arange(tokens.shape[0], device=device(tokens))
-            return states[rows, tokens] - self._mass(states, eos_valid)
-        return self.target.log_prob(states, tokens, expected) - self._mass(states, eos_valid, expected)
+        if self._has_mass:
+            return self.target.log_prob(states, tokens, expected) - self._log_rest(states, eos_valid, expected)
+        # One pass over all tokens gives the normaliser too.
+        rows = namespace(tokens).arange(tokens.shape[0], device=device(tokens))
+        return self.log_probs(states, eos_valid, expected)[rows, tokens]
 
     def step(self, states: Any, tokens: Any, eos_valid: Any, expected: Any = None) -> tuple[Any, Any]:
         """`log_prob`, and the (B,) states after the tokens if the target `tracks_states`, else None."""
@@ -94,14 +95,16 @@ class ConditionedTarget:
     def log_probs(self, states: Any, eos_valid: Any, expected: Any = None) -> Any:
         """(B, V) log p*(· | state, valid), nats, -inf for invalid actions."""
         xp = namespace(states)
+        valid = self._valid_now(states, eos_valid)
         if self.tracks_states:
-            every = self.automaton.state_log_probs(states)
-        elif self.remembers:
-            every = states
-        else:
-            every = self.target.log_probs(states, expected)
-        every = every - self._mass(states, eos_valid, expected)[:, None]
-        return xp.where(self._valid_now(states, eos_valid), every, -xp.inf)
+            every = self.automaton.state_log_probs(states) - self._mass(states, eos_valid)[:, None]
+            return xp.where(valid, every, -xp.inf)
+        every = states if self.remembers else self.target.log_probs(states, expected)
+        if self._has_mass:
+            return xp.where(valid, every - self._log_rest(states, eos_valid, expected)[:, None], -xp.inf)
+        chances = xp.where(valid, every, -xp.inf)
+        highest = xp.max(chances, axis=1, keepdims=True)
+        return chances - highest - xp.log(xp.sum(xp.exp(chances - highest), axis=1, keepdims=True))
 
     def _valid_now(self, states: Any, eos_valid: Any) -> Any:
         """(B or 1, V) bool, the valid actions."""
@@ -111,31 +114,25 @@ class ConditionedTarget:
         ends = eos_valid if isinstance(eos_valid, bool) else eos_valid[:, None]
         return valid[None, :] & (~is_eos[None, :] | ends)
 
-    def _mass(self, states: Any, eos_valid: Any, expected: Any = None) -> Any:
-        """(B,) log of the total probability of the valid actions."""
+    def _mass(self, states: Any, eos_valid: Any) -> Any:
+        """(B,) log of the total probability of the valid actions in states of the automaton."""
         xp = namespace(states)
-        if self.tracks_states:
-            where = device(states)
-            key = (xp.__name__, str(where))
-            if key not in self._tables:
-                self._tables[key] = xp.asarray(self._log_mass, device=where)
-            table = self._tables[key]
-            return (
-                table[int(eos_valid)][states]
-                if isinstance(eos_valid, bool)
-                else table[xp.astype(eos_valid, xp.int64), states]
-            )
-        if self.remembers:
-            chances = xp.where(self._valid_now(states, eos_valid), states, -xp.inf)
-            highest = xp.max(chances, axis=1, keepdims=True)
-            return highest[:, 0] + xp.log(xp.sum(xp.exp(chances - highest), axis=1))
-        lost = xp.zeros(states.shape[0], dtype=xp.float64, device=device(states))
-        mass = getattr(self.target, "mass", None)
-        if mass is not None:  # in closed form, because a source vocabulary has thousands of invalid words
-            lost = lost + mass(xp.asarray(~self.valid, device=device(states)), expected)
-        for token in self._invalid if mass is None else ():
-            tokens = xp.full((states.shape[0],), int(token), dtype=xp.int64, device=device(states))
-            lost = lost + xp.exp(self.target.log_prob(states, tokens, expected))
+        where = device(states)
+        key = (xp.__name__, str(where))
+        if key not in self._tables:
+            self._tables[key] = xp.asarray(self._log_mass, device=where)
+        table = self._tables[key]
+        if isinstance(eos_valid, bool):
+            return table[int(eos_valid)][states]
+        return table[xp.astype(eos_valid, xp.int64), states]
+
+    def _log_rest(self, states: Any, eos_valid: Any, expected: Any) -> Any:
+        """(B,) log of the same for a target that has the mass of any tokens in closed form.
+
+        A source vocabulary has thousands of invalid words.
+        """
+        xp = namespace(states)
+        lost = self.target.mass(xp.asarray(~self.valid, device=device(states)), expected)  # type: ignore[attr-defined]
         if self.valid[Vocabulary.EOS] and eos_valid is not True:
             tokens = xp.full((states.shape[0],), Vocabulary.EOS, dtype=xp.int64, device=device(states))
             eos = xp.exp(self.target.log_prob(states, tokens, expected))
