@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help train test test-all test-rllib fuzz lint types check clean
+.PHONY: help train test test-all test-rllib fuzz docs lint types check clean
 
 help:
 	@echo "make train       install, train on the built-in Chinese corpus, show what was learned (about four minutes)"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-all    the slow learning tests too"
 	@echo "make test-rllib  the tests of the RLlib adapters, in an environment of their own (.venv-rllib)"
 	@echo "make fuzz        every parser of files, ten minutes each, with inputs that atheris finds (Python 3.11 to 3.13)"
+	@echo "make docs        the documentation as HTML, in build/docs"
 	@echo "make lint types  style and type checks"
 	@echo "make clean       remove the environment and what was built"
 
@@ -22,6 +23,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(INSTALL) -e '.[docs]'
 	@touch $@
 
 train: $(VENV)/installed
@@ -47,6 +52,11 @@ fuzz: $(VENV)/installed-dev
 		PYTHONPATH=build/atheris $(BIN)/python tests/attacks/fuzz.py $$parser -max_total_time=$(FUZZ_SECONDS) \
 			-rss_limit_mb=4096 -timeout=10 -print_final_stats=1 || exit 1; \
 	done
+
+# A warning is an error: a broken link or a docstring that cannot be read.
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "open build/docs/index.html"
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

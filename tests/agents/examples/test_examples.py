@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tokenlm  # noqa: F401
-from tokenlm.agents.examples import dqn, ppo
+from tokenlm.agents.examples import article, dqn, ppo
 
 SMALL = {"embedding_size": 16, "hidden_size": 32, "quiet": True}
 
@@ -90,3 +90,22 @@ def test_the_command_line_tells_its_settings():
         assert name in text.splitlines()[0]
         assert "--total_steps" in text
         assert "environment steps" in text
+
+
+def test_the_article_learns_by_supervision_and_by_rewards(tmp_path, capsys):
+    article.main(str(tmp_path / "article"), epochs=100, total_steps=6_000)
+    weights = torch.load(tmp_path / "article" / "policy_network.pth", weights_only=True)
+    network = article.PolicyNetwork()
+    network.load_state_dict(weights)
+    after = network(torch.tensor([[0, 1]]))[0, -1].softmax(-1)
+    assert article.WORDS[int(after.argmax())] == "吗"
+    assert after.max() > 0.99
+    log = (tmp_path / "article" / "train_results.txt").read_text(encoding="utf-8").splitlines()
+    assert len(log) == 10
+    shown = capsys.readouterr().out
+    assert "it writes: 你好吗" in shown
+    learned, exact = (
+        np.array([float(number) for number in line.split()[2:]]) for line in shown.splitlines() if line.startswith("Q")
+    )
+    assert learned.argmax() == exact.argmax()
+    assert np.abs(learned - exact).max() < 0.25

@@ -1,7 +1,4 @@
-"""Writes the README's tables from the committed results, so that every number has a source.
-
-python benchmarks/readme.py
-"""
+"""Tables of the committed results, for README.md and docs/; `tables.py` puts them there."""
 
 from __future__ import annotations
 
@@ -12,10 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tokenlm.envs.text import write_text_atomically
-
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
 
 
 def load(name: str) -> dict[str, Any]:
@@ -245,8 +239,122 @@ def long_text_table() -> str:
     return "\n".join(lines) + _source(result, f"MiB of an update on {batch} texts (transitions a second)")
 
 
+def quickstart_texts() -> str:
+    """Texts before and after the quickstart's training."""
+    return f"```text\n{(HERE / 'results/quickstart/samples.txt').read_text(encoding='utf-8').strip()}\n```"
+
+
+def why_lines() -> str:
+    """Where a DQN is worth it and where not, in five lines with their figures."""
+    tasks, rules = load("tasks.json"), load("language_modelling.json")
+    words = "tatoeba-zh-en, 3 words"
+    level = [_of_learners(tasks, name, "accuracy") for name in ("thucnews", "hotel")]
+    score = _of_learners(tasks, words, "chrf", td="maximum likelihood, then the score")
+    lyrics = _of_learners(tasks, "songci", "perplexity")
+    late = next(row for row in rules["rows"] if row["rule"] == "TD, reward at the end")
+    race = {row["entry"]: row["seconds"]["score"][0] for row in load("race-markov.json")["rows"] if row["seconds"]}
+    seeds = _found(tasks, dataset=words)["seeds"]
+    return "\n".join(
+        [
+            f"- **Level with maximum likelihood** on short targets, after the same time: headlines "
+            f"{level[0][1]:.3f} accuracy against {level[0][0]:.3f}, hotel reviews {level[1][1]:.3f} against "
+            f"{level[1][0]:.3f} (364 test texts: noise).",
+            f"- **Ahead where a score of the whole text is the goal**: translations of three words have "
+            f"{score[1]:.1f} chrF against {score[0]:.1f}, with {seeds} seeds, from the weights of maximum "
+            "likelihood.",
+            "- **It plans from rewards alone**, which likelihood cannot: "
+            f"{race['TokenLM soft DQN']:.3f} of the way from a random to the best text of a Markov chain in a minute, "
+            f"maximum likelihood written greedily {race['maximum likelihood']:.3f}, stable-baselines3's DQN "
+            f"{race['SB3 DQN']:.3f} (ours tuned by hand, theirs in three trials). A table of token pairs does it in "
+            "seconds: a network pays where tables are too large.",
+            f"- **Behind on long texts**: lyrics have perplexity {lyrics[1]:.0f} against {lyrics[0]:.0f} after two "
+            f"minutes; with the reward at the end only, {late['ratio_to_maximum_likelihood']:.1f} times that of "
+            "maximum likelihood after 15 minutes.",
+            "- **The wrong tool** if all you want is a language model of a corpus: maximum likelihood needs no "
+            "environment, no target network and a fraction of the time.",
+        ]
+    )
+
+
+def _of_learners(
+    result: dict[str, Any], dataset: str, figure: str, td: str = "TD on log-likelihood"
+) -> tuple[float, float]:
+    """A figure of maximum likelihood and of `td`."""
+    likelihood, ours = (_found(result, dataset=dataset, learner=name)[figure] for name in ("maximum likelihood", td))
+    return likelihood, ours
+
+
+def faults_table() -> str:
+    """Faults tried on a small run, and how many it survived."""
+    result = load("faults.json")
+    kinds = {
+        "a call to the file system fails (chmod, fsync, mkdir, open, rename, truncate, unlink, write)": " fails",
+        "the process is killed before or in the middle of such a call": " killed",
+        "the process is killed at a random moment": "killed at a random moment",
+        "a file is damaged, then `train`, `evaluate` or `generate`": "damaged file",
+    }
+    lines = ["| fault | tried | survived |", "|---|---|---|"]
+    counted = dict.fromkeys(kinds, (0, 0))
+    for row in result["rows"]:
+        kind = next((k for k, part in reversed(kinds.items()) if part in row["fault"]), None)
+        if kind is not None:
+            counted[kind] = (counted[kind][0] + row["tried"], counted[kind][1] + row["survived"])
+    lines += [f"| {kind} | {tried:,} | {survived:,} |" for kind, (tried, survived) in counted.items()]
+    every = result["rows"][-1]
+    lines.append(f"| all | {every['tried']:,} | {every['survived']:,} |")
+    return "\n".join(lines) + f"\n\n(`{result['command']}`)"
+
+
+def kneser_ney_table() -> str:
+    """The n-gram target on WikiText-2."""
+    result = load("kneser_ney.json")
+    names = [name for name in result["rows"][0] if name != "order"]
+    lines = ["| order | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for row in result["rows"]:
+        cells = [f"{row[n]:,.0f}" if row[n] > 1_000 else f"{row[n]:.3g}" for n in names]
+        lines.append(f"| {row['order']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + _source(result, f"WikiText-2, {result['settings']['vocabulary']:,} words")
+
+
+def worlds_table(name: str = "") -> str:
+    """Exact returns of reference policies in every environment with an id, or in one."""
+    result = load("worlds.json")
+    rows = [row for row in result["rows"] if not name or row["id"] == name]
+    policies = list(dict.fromkeys(policy for row in rows for policy in row["returns"]))
+    if name:
+        lines = ["| policy | return of an episode, nats |", "|---|---|"]
+        lines += [f"| {policy} | {_nats(rows[0]['returns'][policy])} |" for policy in policies]
+        return "\n".join(lines) + f"\n\n{rows[0]['note']} (`{result['command']}`)"
+    lines = ["| id | " + " | ".join(policies) + " |", "|---" * (len(policies) + 1) + "|"]
+    for row in rows:
+        lines.append(f"| `{row['id']}` | " + " | ".join(_nats(row["returns"].get(p)) for p in policies) + " |")
+    return "\n".join(lines) + f"\n\nReturns of an episode, nats (`{result['command']}`)."
+
+
+def _nats(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.2f}"
+
+
+def tuning_table() -> str:
+    """What one setting changes, the others being the quickstart's."""
+    result = load("tuning.json")
+    names = list(result["rows"][0])
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    for row in result["rows"]:
+        cells = [f"{row[n]:.3g}" if isinstance(row[n], float) else str(row[n]) for n in names]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + _source(result, result["settings"].get("caption", "Held-out perplexity"))
+
+
 def _find(result: dict[str, Any], **wanted: Any) -> dict[str, Any] | None:
     return next((row for row in result["rows"] if all(row.get(k) == v for k, v in wanted.items())), None)
+
+
+def _found(result: dict[str, Any], **wanted: Any) -> dict[str, Any]:
+    row = _find(result, **wanted)
+    if row is None:
+        raise FileNotFoundError(f"{wanted} was not measured")
+    return row
 
 
 def _ratio(value: float) -> str:
@@ -269,8 +377,14 @@ def _source(result: dict[str, Any], text: str) -> str:
     return f"\n\n{text}. On {where}{used} (`{command}`)."
 
 
-SECTIONS: dict[str, Callable[[], str]] = {
+RESULTS: dict[str, Callable[[], str]] = {
     "quickstart": quickstart_table,
+    "quickstart_texts": quickstart_texts,
+    "why": why_lines,
+    "faults": faults_table,
+    "kneser_ney": kneser_ney_table,
+    "worlds": worlds_table,
+    "tuning": tuning_table,
     "rules": rules_table,
     "markov": markov_table,
     "language_modelling": language_modelling_table,
@@ -287,20 +401,3 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "race_songci": partial(race_table, "songci"),
     "race_songci_sparse": partial(race_table, "songci-sparse"),
 }
-
-
-def main() -> None:
-    """Replace the text between the markers."""
-    text = README.read_text(encoding="utf-8")
-    for name, table in SECTIONS.items():
-        try:
-            found = table()
-        except FileNotFoundError:  # not measured yet
-            continue
-        filled = f"<!-- {name}:begin -->\n{found}\n<!-- {name}:end -->"
-        text = re.sub(f"<!-- {name}:begin -->.*?<!-- {name}:end -->", lambda _, f=filled: f, text, flags=re.DOTALL)
-    write_text_atomically(README, text)
-
-
-if __name__ == "__main__":
-    main()

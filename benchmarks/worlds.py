@@ -1,0 +1,120 @@
+"""What every environment with an id pays: exact returns of reference policies, and a picture of their texts.
+
+    python benchmarks/worlds.py [--json FILE] [--pictures FOLDER]
+
+Returns are exact where the optimum is, averaged over all prompts that an episode may start from, else means of 256
+sampled episodes. The pictures are SVG: text stays text, in the reader's own font.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import gymnasium as gym
+import numpy as np
+
+from tokenlm.agents.evaluation.evaluate import play
+from tokenlm.envs import World
+from tokenlm.envs.rendering import colour, pieces
+from tokenlm.envs.text import write_text_atomically
+
+from code_tables import page_of, registered
+from record import print_table, write_result
+
+HERE = Path(__file__).parent
+EPISODES = 256
+POLICIES = ("random", "p* sampled", "best")
+
+
+def returns(name: str) -> dict[str, Any]:
+    """Returns of the reference policies in the environment `name`, nats."""
+    env: Any = gym.make(name).unwrapped
+    found: dict[str, float] = {}
+    if env.oracle.is_exact:
+        prefixes = np.stack([env.reset(seed=seed)[0] for seed in range(EPISODES)])
+        found["uniform random"] = float(env.oracle.expected_return("random", prefixes).mean())
+        found["p\\* sampled"] = float(env.oracle.expected_return("target", prefixes).mean())
+        found["optimum"] = float(env.oracle.optimal_return(prefixes).mean())
+        note = "Exact, averaged over 256 prompts."
+    else:
+        world = World.of(env.config)
+        for policy, title in (("random", "uniform random"), ("target", "p\\* sampled")):
+            found[title] = float(play(policy, world, env.config, EPISODES, 0).returns.mean())
+        greedy = [_write(env, "best", seed)[2].sum() for seed in range(EPISODES)]
+        found["best token under p\\*"] = float(np.mean(greedy))
+        note = "Means of 256 sampled episodes: with this target the optimum has no exact programme."
+    return {"id": name, "returns": found, "note": note}
+
+
+def _write(env: Any, policy: str, seed: int) -> tuple[list[int], list[int], np.ndarray]:
+    """An episode: ids of the prompt, ids written, and their log-likelihoods."""
+    rng = np.random.default_rng(seed)
+    observation, _ = env.reset(seed=seed)
+    prompt, written, gained, over = [int(i) for i in observation if i], [], [], False
+    while not over:
+        log_probs = env.target_log_probs()
+        if policy == "best" and env.oracle.is_exact:
+            action = int(env.optimal_q(temperature=0.0).argmax())
+        elif policy == "best":
+            action = int(log_probs.argmax())
+        else:
+            p = env.action_masks().astype(float) if policy == "random" else np.exp(log_probs)
+            action = int(rng.choice(len(p), p=p / p.sum()))
+        _, _, terminated, truncated, info = env.step(action)
+        written.append(action)
+        gained.append(info["log_prob"])
+        over = terminated or truncated
+    return prompt, written, np.array(gained)
+
+
+def picture(name: str, seed: int = 1) -> str:
+    """An SVG image of a text of each policy, every token coloured by its log-likelihood."""
+    env: Any = gym.make(name).unwrapped
+    lines, y = [], 0
+    for policy in POLICIES:
+        prompt, written, gained = _write(env, policy, seed)
+        y += 26
+        lines.append(f'<text x="8" y="{y}" fill="#666">{policy}, {gained.sum():.1f} nats</text>')
+        x, y = 8, y + 26
+        texts = pieces(env.world.tokenizer, [*prompt, *written])
+        colours = ["#dddddd"] * len(prompt) + [_hex(colour(g)) for g in gained]
+        for text, fill in zip(texts, colours, strict=True):
+            if not text.strip():
+                continue
+            width = sum(17 if ord(c) > 0x2E7F else 9 for c in text)
+            if x + width > 712:
+                x, y = 8, y + 24
+            lines.append(
+                f'<rect x="{x - 2}" y="{y - 16}" width="{width + 2}" height="21" rx="3" fill="{fill}" opacity="0.5"/>'
+            )
+            lines.append(f'<text x="{x}" y="{y}" fill="#111">{escape(text.strip())}</text>')
+            x += width + 5
+    size = f'width="720" height="{y + 14}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="16">'
+    return "\n".join([head, '<rect width="100%" height="100%" fill="#ffffff"/>', *lines, "</svg>"]) + "\n"
+
+
+def _hex(colour: tuple[int, int, int]) -> str:
+    return "#" + "".join(f"{part:02x}" for part in colour)
+
+
+def main() -> None:
+    """Measure and draw every registered environment."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--json", type=Path, default=HERE / "results" / "worlds.json")
+    parser.add_argument("--pictures", type=Path, default=HERE.parent / "docs" / "environments" / "pictures")
+    chosen = parser.parse_args()
+    rows = [returns(name) for name in registered()]
+    chosen.pictures.mkdir(parents=True, exist_ok=True)
+    for name in registered():
+        write_text_atomically(chosen.pictures / f"{page_of(name)}.svg", picture(name))
+    write_result(chosen.json, rows, episodes=EPISODES)
+    for row in rows:
+        print_table([{"id": row["id"], **row["returns"]}])
+
+
+if __name__ == "__main__":
+    main()
