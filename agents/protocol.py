@@ -247,6 +247,13 @@ class BaseAgent(Writer):
     def save(self, path: str | Path) -> None:
         """Write the agent into the folder `path`; nothing by default."""
 
+    def go_on_from(self, path: str | Path) -> None:
+        """Take the weights and the counts that `save` wrote into `path`; optimiser and replay begin anew.
+
+        Raises ValueError for another network or vocabulary, and for an agent that cannot.
+        """
+        raise ValueError(f"an agent of the class {type(self).__name__} cannot go on from a saved one")
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes while training; for agents that are `resumable`."""
         raise NotImplementedError

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .arguments import nearest
-from .config import EnvConfig, Split, env_config_from, env_config_of
+from .config import EnvConfig, Split, absolute_paths, env_config_from, env_config_of
 from .episodes import Episodes
 from .forced import Forced, force
 from .oracle import NotExact, Oracle
@@ -38,6 +38,7 @@ __all__ = [
     "UnknownWords",
     "Vocabulary",
     "World",
+    "absolute_paths",
     "encode_prompt",
     "encode_target",
     "env_config_from",

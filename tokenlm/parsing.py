@@ -53,10 +53,27 @@ def config_path(name: str, command: str = "train") -> Path:
 
 
 def parse_run(words: Sequence[str], command: str = "train") -> RunConfig:
-    """The run described by `[CONFIG] [--FIELD VALUE …]`."""
+    """The run described by `[CONFIG] [--FIELD VALUE …]`, or by `--continue [RUN] [--FIELD VALUE …]`."""
     from tokenlm.agents import RunConfig
+    from tokenlm.agents.runs.config import plain
+    from tokenlm.agents.runs.continuing import check_longer, finished_run_of, going_on, is_finished, settings_of
 
-    return _parsed(RunConfig, words, command)
+    words, run = _take_continue(words)
+    if run is None:
+        return _parsed(RunConfig, words, command)
+    if not run:  # the same command with more steps
+        config = _parsed(RunConfig, words, command)
+        folder = finished_run_of(config)
+        return check_longer(going_on(config, folder), folder)
+    if words and not words[0].startswith("-"):
+        raise ValueError(f"--continue {run} takes the settings of that run; leave out {words[0]!r} or {run!r}")
+    folder = Path(run)
+    before = settings_of(folder)
+    if is_finished(folder):
+        return check_longer(_parsed(RunConfig, words, command, plain(going_on(before, folder))), folder)
+    if words:
+        raise ValueError(f"{run} is not finished; `tokenlm train --continue {run}` alone finishes it first")
+    return dataclasses.replace(before, output=str(folder.parent))
 
 
 def parse_race(words: Sequence[str]) -> RaceConfig:
@@ -66,11 +83,24 @@ def parse_race(words: Sequence[str]) -> RaceConfig:
     return _parsed(RaceConfig, words, "race")
 
 
-def _parsed(kind: type[Config], words: Sequence[str], command: str) -> Config:
+def _take_continue(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """The words without `--continue [RUN]`, and RUN: empty where none is named, None without the option."""
+    rest = list(words)
+    place = next((n for n, word in enumerate(rest) if word.partition("=")[0] == "--continue"), None)
+    if place is None:
+        return rest, None
+    _, equals, run = rest.pop(place).partition("=")
+    if not equals and place < len(rest) and not rest[place].startswith("-"):
+        run = rest.pop(place)
+    return rest, run
+
+
+def _parsed(kind: type[Config], words: Sequence[str], command: str, settings: dict[str, Any] | None = None) -> Config:
+    """A configuration from words, over those of a file or over `settings`."""
     words = list(words)
     if any(word in ("-h", "--help", "--help-all", "--help_all") for word in words):
         _help(command, any(word.startswith("--help") and word.endswith("all") for word in words))
-    given: dict[str, Any] = {}
+    given = settings or {}
     if words and words[0] == "--config":
         words.pop(0)
     if words and not words[0].startswith("-"):

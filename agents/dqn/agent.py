@@ -109,6 +109,7 @@ class DQN(QPolicy):
         self.learner = Learner(self.network, self.config, self.valid_actions, self.stopwatch)
         self.last_metrics: dict[str, Tensor] = {}
         self.env_steps_before = 0
+        self._progress_before = 0.0  # of the training before it was loaded
         self._owed = 0.0
         self._begun = saved is not None  # pretraining is done, or the weights are loaded
         self.replay: EpisodeReplay | None = None
@@ -125,6 +126,9 @@ class DQN(QPolicy):
     ) -> DQN:
         """Act and train for `total_steps` environment steps; schedules run over these steps.
 
+        The schedules of an agent that was loaded go on from where they were when it was saved: those of a finished one
+        stay at their end, because a learning rate begun anew would spoil what was learned.
+
         Args:
             total_steps: environment steps; a rule that learns from the corpus alone does not act and makes the updates
                 that so many steps would bring.
@@ -138,7 +142,9 @@ class DQN(QPolicy):
         first, began = (0 if resume else self.num_steps), time.perf_counter()
         before = 0.0 if resume else self.learning_seconds
         done = self.num_steps - first
-        self.progress = min(1.0, done / total_steps) if not max_seconds or not resume else self.progress
+        behind = 0.0 if resume else self._progress_before
+        if not max_seconds or not resume:
+            self.progress = behind + (1.0 - behind) * min(1.0, done / total_steps)
         if self.config.pretrain and not self._begun:
             self._pretrain(began + max_seconds if max_seconds else None)
             now = time.perf_counter()
@@ -151,7 +157,8 @@ class DQN(QPolicy):
                 now = time.perf_counter()
                 self.learning_seconds += now - began
                 spent = (self.learning_seconds - before) / max_seconds if max_seconds else 0.0
-                self.progress = min(1.0, max((self.num_steps - first) / total_steps, spent))
+                part = min(1.0, max((self.num_steps - first) / total_steps, spent))
+                self.progress = behind + (1.0 - behind) * part
                 if callback is not None and callback(self) is False:
                     break
                 began = time.perf_counter()
@@ -228,6 +235,11 @@ class DQN(QPolicy):
     def save(self, path: str | Path) -> None:
         """Write weights (safetensors), configuration and tokenizer into the folder `path`."""
         saving.save_agent(self, Path(path))
+
+    def go_on_from(self, path: str | Path) -> None:
+        """See `BaseAgent`."""
+        saving.restore(self, Path(path))
+        self._begun = True
 
     @classmethod
     def load(

@@ -86,12 +86,34 @@ def _loaded(kind: Any, folder: Path, settings: dict[str, Any], env: Any, device:
         agent = kind(env, config, seed=settings["seed"], device=device, saved=folder, **phrases)
         _refuse_other_vocabulary(folder, settings, agent.tokenizer)
     agent.network.load_state_dict(_weights(folder, str(agent.device)))
+    _take_counts(agent, settings)
+    return agent
+
+
+def restore(agent: Any, folder: Path) -> None:
+    """Give `agent`, a `DQN`, the weights and counts saved in `folder`; its settings stay its own.
+
+    Raises ValueError for damaged files, another vocabulary or another network.
+    """
+    check_digests(folder, ["agent.json", "weights.safetensors"])
+    settings = _settings(folder, trust=True)  # names of code in it are not used
+    _refuse_other_vocabulary(folder, settings, agent.tokenizer)
+    try:
+        agent.network.load_state_dict(load_file(folder / "weights.safetensors", device=str(agent.device)))
+        _take_counts(agent, settings)
+    except _DAMAGE as problem:
+        told = str(problem).splitlines()[-1].strip()
+        raise ValueError(f"the agent in {folder} has another network, or is damaged ({told})") from None
+
+
+def _take_counts(agent: Any, settings: dict[str, Any]) -> None:
+    """Make the target network equal to the network just loaded, and go on counting from the saved numbers."""
     agent.learner.target_network.load_state_dict(agent.network.state_dict())
     agent.progress, agent.learning_seconds = float(settings["progress"]), float(settings["learning_seconds"])
     agent.num_steps, agent.env_steps_before = int(settings["num_steps"]), int(settings["env_steps"])
     agent.learner.updates = int(settings["updates"])
     agent.learner.transitions_trained = int(settings["transitions_trained"])
-    return agent
+    agent._progress_before = agent.progress
 
 
 def take_weights(network: QNetwork, folder: Path, tokenizer: Tokenizer) -> None:

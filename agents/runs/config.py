@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...envs import EnvConfig, env_config_of
+from ...envs import EnvConfig, absolute_paths, env_config_of
 from ...envs.arguments import check_settings, number, place, refuse_code
 from ..dqn.config import AgentConfig
 from ..dqn.format_1 import agent_settings, is_format_1
@@ -37,6 +37,8 @@ class RunConfig:
         output: folder of all runs.
         device: "auto", "cpu", "cuda" or "mps".
         seed: seed of everything random.
+        continues: folder of a finished run whose weights this one begins with, at the step where that one ended; the
+            optimiser and the replay begin anew. See `going_on`.
         threads: CPU threads of torch; None: torch chooses.
     """
 
@@ -56,12 +58,14 @@ class RunConfig:
     output: str = "runs"
     device: str = "auto"
     seed: int = 0
+    continues: str | None = None
     threads: int | None = number(None, 1)
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, an unknown algorithm, and settings that would be ignored."""
         check_settings(self)
         check_algorithm(self.algorithm)
+        object.__setattr__(self, "env", absolute_paths(self.env))  # so that the run is found from elsewhere too
         if self.algorithm == "dqn" and self.algorithm_settings:
             given = ", ".join(self.algorithm_settings)
             raise ValueError(f"algorithm_settings ({given}) are for other algorithms; the settings of dqn are agent.…")

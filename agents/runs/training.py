@@ -6,13 +6,14 @@ import copy
 import dataclasses
 import json
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ...envs import World
+from ...envs import UnknownWords, World, notices
 from ...envs.text import write_json, write_text_atomically
 from ...envs.text.digests import check_digests, write_digests
 from ...envs.text.files import finite, read_json
@@ -27,6 +28,7 @@ from .algorithms import load, make, make_learner
 from .board import Board
 from .checkpoints import write_tensors
 from .config import RunConfig, run_config_of
+from .continuing import place_notice
 from .folder import CONFIG, SUMMARY, RunFolder
 from .interruption import Interrupted, Interruption, watched
 from .output import fill_standard_streams, progress_line, say
@@ -58,6 +60,8 @@ class Run:
             torch.set_num_threads(config.threads)
         self.place = RunFolder(config)
         self.folder = self.place.path
+        if found := place_notice(config, self.folder):
+            self._say(found)
         self.agent = make_agent(config)
         self.rows: list[dict[str, Any]] = []
         self.baseline: list[dict[str, Any]] = []
@@ -126,7 +130,9 @@ class Run:
             return True
         (self.folder / "results.jsonl").unlink(missing_ok=True)
         held_out = dataclasses.replace(self.config.env, split="valid")
-        for message in self.agent.messages():
+        if self.config.continues is not None:
+            self._go_on_from(self.config.continues)
+        for message in [*notices(self.config.env), *self.agent.messages()]:
             self._say(message)
         self.references = reference_returns(
             World.of(self.config.env), held_out, self.config.evaluation_episodes, self.config.seed
@@ -134,10 +140,21 @@ class Run:
         self.before = self._samples()
         return False
 
+    def _go_on_from(self, folder: str) -> None:
+        """Begin with the weights of a finished run, at the step where it ended."""
+        config, agent = self.config, self.agent
+        agent.go_on_from(folder)
+        spent = agent.learning_seconds / config.max_seconds if config.max_seconds else 0.0
+        agent.progress = min(1.0, max(agent.num_steps / config.total_steps, spent))
+        self._say(
+            f"going on with {folder} from step {agent.num_steps:,} to {config.total_steps:,}; the optimiser and the "
+            "replay begin anew, schedules are those of config.yaml"
+        )
+
     def _learn(self, resumed: bool) -> None:
         config, agent = self.config, self.agent
         share = 1.0 / max(1, config.evaluations)
-        due = share * len(self.rows)
+        due = share * (int(agent.progress / share + 1e-6) + 1) if self.rows else 0.0
         board = Board(self.folder / "tensorboard")
         with progress_line(self.quiet, total=config.total_steps, initial=agent.num_steps, unit="step") as bar:
 
@@ -157,8 +174,9 @@ class Run:
             if not self.rows:
                 self._evaluate(board)
                 self._checkpoint()
-                due = share
-            agent.train(config.total_steps, after_step, resume=resumed, max_seconds=config.max_seconds)
+                due = share * (int(agent.progress / share + 1e-6) + 1)
+            resume = resumed or config.continues is not None
+            agent.train(config.total_steps, after_step, resume=resume, max_seconds=config.max_seconds)
             if self.rows[-1]["num_steps"] < agent.num_steps:
                 self._evaluate(board)
                 self._checkpoint()
@@ -257,7 +275,9 @@ class Run:
         # A task of pairs asks something; without it every text begins at its beginning.
         sources = [source for source, _ in World.of(self.config.env).pairs["valid"][: self.config.samples]]
         prompts, count = (sources, 1) if sources else ([""], self.config.samples)
-        texts = self.agent.generate(prompts, count, temperature=temperature, seed=self.config.seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnknownWords)  # held-out sources have some
+            texts = self.agent.generate(prompts, count, temperature=temperature, seed=self.config.seed)
         return [f"{source} → {text}" for source, text in zip(sources, texts, strict=True)] if sources else texts
 
     def _summarise(self, baseline_perplexity: float | None) -> dict[str, Any]:
