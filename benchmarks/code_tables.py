@@ -29,7 +29,7 @@ IDS = {
     ),
     "TokenLM-Sparse-v0": (
         "The same without prompts; the whole reward comes with the last token.",
-        "Credit assigned back over a text.",
+        "Credit assigned back over a text, at a temperature above 0. At temperature 0 its best text is a single token.",
     ),
     "TokenLM-Markov-v0": (
         "A random Zipfian chain of 200 tokens; texts of exactly 16.",

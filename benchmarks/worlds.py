@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 import gymnasium as gym
 import numpy as np
 
-from tokenlm.agents.evaluation.evaluate import play
+from tokenlm.agents.evaluation import play, trivial_returns
 from tokenlm.envs import World
 from tokenlm.envs.rendering import colour, pieces
 from tokenlm.envs.text import write_text_atomically
@@ -26,6 +26,14 @@ from record import print_table, write_result
 
 HERE = Path(__file__).parent
 EPISODES = 256
+_TITLES = {
+    "random": "uniform random",
+    "constant": "the best single token, always",
+    "constant_eos": "the best single token, then `<eos>`",
+    "unigram_sampled": "by word frequency, sampled",
+    "unigram_greedy": "by word frequency, greedy",
+    "same_text": "the best one text for all prompts",
+}
 POLICIES = ("random", "p* sampled", "best")
 
 
@@ -35,10 +43,10 @@ def returns(name: str) -> dict[str, Any]:
     found: dict[str, float] = {}
     if env.oracle.is_exact:
         prefixes = np.stack([env.reset(seed=seed)[0] for seed in range(EPISODES)])
-        found["uniform random"] = float(env.oracle.expected_return("random", prefixes).mean())
+        found |= {_TITLES[policy]: value for policy, value in trivial_returns(name).items()}
         found["p\\* sampled"] = float(env.oracle.expected_return("target", prefixes).mean())
         found["optimum"] = float(env.oracle.optimal_return(prefixes).mean())
-        note = "Exact, averaged over 256 prompts."
+        note = "Exact, over all prompts; of p\\* and the optimum over 256 of them."
     else:
         world = World.of(env.config)
         for policy, title in (("random", "uniform random"), ("target", "p\\* sampled")):
