@@ -42,6 +42,12 @@ def free_bytes(device: torch.device | str) -> int | None:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if "SC_AVPHYS_PAGES" in names else None
 
 
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether memory ran out: torch has an error of its own for devices, and on the CPU only says so."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(problem, kinds) or "can't allocate memory" in str(problem)
+
+
 def require_free(needed: int, what: str, advice: str, device: torch.device | str) -> None:
     """Raise ValueError if `what` needs more bytes than are free on the device."""
     free = free_bytes(device)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 
 from . import metrics
 from .arguments import load_named, nearest
+from .text.opening import shown
 
 Score = Callable[[str, str], float]
 
@@ -24,7 +26,8 @@ SCORES: dict[str, Score] = {
 def sequence_score(name: str) -> Score:
     """The score called `name`: one of `SCORES`, or "module:function" of (hypothesis, reference) texts.
 
-    A user's function that returns a number outside 0 to 1 raises ValueError at that call.
+    A user's function that returns a number outside 0 to 1 raises ValueError at that call, or FloatingPointError for nan
+    and infinity.
 
     Raises ValueError for an unknown name, a missing module or function, or an object that is not callable.
     """
@@ -40,7 +43,16 @@ def sequence_score(name: str) -> Score:
         raise ValueError(f"sequence_reward {name!r} is not callable; name a function of (hypothesis, reference)")
 
     def checked(hypothesis: str, reference: str) -> float:
-        score = float(own(hypothesis, reference))
+        value = own(hypothesis, reference)
+        try:
+            score = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"sequence_reward {name!r} returned {value!r}; a score must be a number") from None
+        if not math.isfinite(score):
+            raise FloatingPointError(
+                f"sequence_reward {name!r} returned {score} for the text {shown(hypothesis)}; a score must lie between "
+                "0 and 1"
+            )
         if not 0.0 <= score <= 1.0:
             raise ValueError(f"sequence_reward {name!r} returned {score}; a score must lie between 0 and 1")
         return score

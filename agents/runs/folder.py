@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ...envs.text import write_text_atomically
+from ...envs.text.digests import DIGESTS, file_digest, write_digests
 from ...envs.text.files import read_json
 from ...envs.text.yaml_files import dump_yaml, read_mapping
 from .checkpoints import Checkpoints
@@ -69,8 +70,9 @@ class RunFolder:
             lock.release()  # its file stays: another process may be waiting for it
 
     def write_config(self) -> None:
-        """Write config.yaml."""
+        """Write config.yaml, and its digest."""
         write_text_atomically(self.path / CONFIG, dump_yaml(plain(self.config)))
+        write_digests(self.path, [self.path / CONFIG])
 
     def keep_config(self) -> None:
         """Write config.yaml if it was removed: without it the checkpoints belong to nobody."""
@@ -108,12 +110,32 @@ def _is_finished(folder: Path) -> bool:
 
 
 def _is_same(folder: Path, config: RunConfig) -> bool:
-    """Whether the folder's run trains the same. How its place was spelled does not matter."""
+    """Whether the folder's run trains the same. How its place was spelled does not matter.
+
+    Raises ValueError for an unfinished run whose config.yaml is missing or damaged: nobody can say what it trains.
+    """
+    unfinished = not (folder / SUMMARY).exists() and Checkpoints(folder).exist()
     try:
-        saved = read_mapping(folder / CONFIG)
+        if _trained(read_mapping(folder / CONFIG)) == _trained(plain(config)):
+            return True
+        if unfinished and _was_changed(folder):
+            raise ValueError(f"{CONFIG} was changed since it was saved")
+    except (OSError, ValueError) as problem:
+        if unfinished:
+            raise ValueError(
+                f"{folder} holds the checkpoints of an unfinished run, but not what it trains ({problem}); restore its "
+                f"{CONFIG}, choose another --name, or remove the folder to begin anew"
+            ) from None
+    return False
+
+
+def _was_changed(folder: Path) -> bool:
+    try:
+        known = read_json(folder / DIGESTS)
     except (OSError, ValueError):
         return False
-    return _trained(saved) == _trained(plain(config))
+    digest = known.get(CONFIG) if isinstance(known, dict) else None
+    return digest is not None and digest != file_digest(folder / CONFIG)
 
 
 def _trained(values: dict[str, Any]) -> dict[str, Any]:

@@ -110,16 +110,28 @@ def test_a_function_of_ones_own(monkeypatch):
     module = types.ModuleType("own_scores")
     module.length = lambda hypothesis, reference: len(hypothesis) / (1 + len(hypothesis))
     module.wrong = lambda hypothesis, reference: 2.0
+    module.nothing = lambda hypothesis, reference: None
+    module.nan = lambda hypothesis, reference: float("nan")
     monkeypatch.setitem(sys.modules, "own_scores", module)
     env = TokenLMEnv(dataclasses.replace(ENV, sequence_reward="own_scores:length"))
     env.reset(seed=0)
     env.step(env.world.vocabulary.id("p"))
     _, reward, _, _, info = env.step(Vocabulary.EOS)
     assert reward == pytest.approx(0.5 * info["log_prob"] + 3.0 * 0.5)
-    env = TokenLMEnv(dataclasses.replace(ENV, sequence_reward="own_scores:wrong"))
-    env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"'own_scores:wrong' returned 2.0; a score must lie between 0 and 1"):
-        env.step(Vocabulary.EOS)
+    wrong = {
+        "wrong": (ValueError, r"'own_scores:wrong' returned 2.0; a score must lie between 0 and 1"),
+        "nothing": (ValueError, r"'own_scores:nothing' returned None; a score must be a number"),
+        "nan": (
+            FloatingPointError,
+            r"'own_scores:nan' returned nan for the text 'p'; a score must lie between 0 and 1",
+        ),
+    }
+    for name, (error, message) in wrong.items():
+        env = TokenLMEnv(dataclasses.replace(ENV, sequence_reward=f"own_scores:{name}"))
+        env.reset(seed=0)
+        env.step(env.world.vocabulary.id("p"))
+        with pytest.raises(error, match=message):
+            env.step(Vocabulary.EOS)
     for name, message in (("own_scores:none", "has no 'none'"), ("no_such:f", "no module 'no_such'")):
         with pytest.raises(ValueError, match=message):
             TokenLMEnv(dataclasses.replace(ENV, sequence_reward=name))

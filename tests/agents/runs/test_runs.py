@@ -61,7 +61,7 @@ class Nan:
         return self.chain.log_prob(prefixes, tokens) * (math.nan if late() else 1.0)
 
     def log_probs(self, prefixes, expected=None):
-        return self.chain.log_probs(prefixes)
+        return self.chain.log_probs(prefixes) * (math.nan if late() else 1.0)
 
 
 def nan_later(hypothesis, reference):
@@ -418,7 +418,7 @@ def test_the_installed_command_with_a_broken_pipe_an_ascii_terminal_and_a_signal
 
 NANS = {
     "target": (["--env.target=own:Nan", "--env.tokenizer=word"], 1, "is not finite in update"),
-    "reward": (["--env.sequence_reward=own:nan_later", "--env.tokenizer=word"], 2, "returned nan; a score must lie"),
+    "reward": (["--env.sequence_reward=own:nan_later", "--env.tokenizer=word"], 1, "returned nan for the text"),
     "learning rate": (["--agent.learning_rate=1e30"], 1, "is not finite in update"),
 }
 
@@ -442,7 +442,7 @@ def test_what_is_not_a_number_stops_a_run_and_leaves_a_good_checkpoint(kind, con
     state, messages = Checkpoints(run).load()
     assert messages == []
     assert all(bool(t.isfinite().all()) for t in state["agent"]["learner"]["network"].values())
-    if expected == 1:
+    if kind != "reward":
         batch = torch.load(run / "not_finite.pt", weights_only=True)
         assert set(batch) == {"tokens", "actions", "rewards", "at"}
         assert bool(batch["rewards"].isnan().any()) == (kind == "target")
@@ -476,6 +476,43 @@ def test_memory_that_runs_out_is_one_sentence_and_the_run_goes_on_later(config, 
     assert "there is not enough memory" in line
     main(["train", config, f"--output={tmp_path}"])
     assert outcome(tmp_path / "run") == outcome(whole)
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"), [("generate", "give a smaller --count"), ("evaluate", "fewer --episodes")]
+)
+@pytest.mark.parametrize(
+    "problem", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_memory_that_runs_out_while_writing_is_one_sentence(command, advice, problem, finished, monkeypatch, capsys):
+    def exhausted(*_, **__):
+        raise problem
+
+    monkeypatch.setattr("tokenlm.agents.dqn.agent.DQN.reader", exhausted)
+    code, line = failing([command, finished], capsys)
+    assert code == 2
+    assert line.startswith("tokenlm: there is not enough memory; ")
+    assert advice in line
+
+
+@pytest.mark.parametrize("damage", ["gone", "torn", "other", "empty"])
+def test_an_unfinished_run_whose_configuration_is_damaged_is_not_begun_anew(
+    damage, config, tmp_path, monkeypatch, capsys
+):
+    run = killed(config, tmp_path, monkeypatch, 2)
+    saved = (run / "config.yaml").read_text(encoding="utf-8")
+    if damage == "gone":
+        (run / "config.yaml").unlink()
+    else:
+        torn = {"torn": saved[:40] + "{", "other": saved.replace("num_envs: 4", "num_envs: 8"), "empty": ""}
+        (run / "config.yaml").write_text(torn[damage], encoding="utf-8")
+    code, line = failing(["train", config, f"--output={tmp_path}"], capsys)
+    assert code == 2
+    assert f"{run} holds the checkpoints of an unfinished run, but not what it trains (" in line
+    assert damage != "other" or "was changed since it was saved" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    (run / "config.yaml").write_text(saved, encoding="utf-8")
+    assert RunFolder(parse_run([config, f"--output={tmp_path}"])).continues
 
 
 CODE = [
