@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from typing import Any, ClassVar
 
 import torch
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import HumanOutputFormat, KVWriter, Logger
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor, nn
 
@@ -60,6 +62,9 @@ class _SB3(Adapter):
             vec_env = VecNormalize(vec_env, norm_obs=False, gamma=settings.get("gamma", 0.99))
         policy = {**self._policy(), **settings.pop("policy_kwargs", {})}
         self.model = kind(self.policy, vec_env, policy_kwargs=policy, seed=self.seed, device=self.device, **settings)
+        if settings.get("tensorboard_log") is None:  # the library's own would leave an empty folder at every `learn`
+            shown: list[KVWriter] = [HumanOutputFormat(sys.stdout)] if settings.get("verbose", 0) else []
+            self.model.set_logger(Logger(None, shown))
 
     def _class(self) -> type[BaseAlgorithm]:
         try:

@@ -43,6 +43,14 @@ def make(name, env="TokenLM-Tiny-v0", **settings):
     return getattr(module, name)(env, **{"network": NETWORK, "device": "cpu", **given, **settings})
 
 
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_learning_leaves_no_folder_behind(verbose, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    make("SB3PPO", tiny, verbose=verbose).learn(1_024)
+    assert not list(tmp_path.iterdir())
+    assert ("time_elapsed" in capsys.readouterr().out) == bool(verbose)
+
+
 def greedy_return(agent) -> float:
     """Return of the greedy policy, exact where every episode has one start."""
     episodes = Episodes(agent.world, agent.env_config, 1)
