@@ -96,7 +96,7 @@ class Apart:
             self.chain = self._chain()
 
     def _chain(self) -> dict[tuple[int, ...], np.ndarray]:
-        """Zipfian rows, in the order of the contexts, which begin with a symbol for <bos> and all before it."""
+        """Zipfian rows, in the order of the contexts, where <bos> stands for all special tokens."""
         config, words = self.config, self.size - Vocabulary.FIRST_WORD
         symbols = [BOS, *range(Vocabulary.FIRST_WORD, self.size)]
         contexts = list(itertools.product(symbols, repeat=config.order - 1))
@@ -131,7 +131,8 @@ class Apart:
         if config.target == "ngram":
             row = self.slow.row(context)
         elif config.target == "markov":
-            row = self.chain[(BOS,) * (config.order - 1 - len(context)) + context]
+            words = tuple(t if t >= Vocabulary.FIRST_WORD else BOS for t in context)
+            row = self.chain[(BOS,) * (config.order - 1 - len(words)) + words]
         elif config.target == "reference":
             row = np.full(self.size, config.epsilon / self.size)
             row[expected] += 1.0 - config.epsilon
@@ -212,7 +213,9 @@ class Episode:
         return self.window, reward, terminated, truncated, log_prob
 
 
-LATIN = st.lists(st.sampled_from(["the", "cat", "sees", "a", "dog", "A", "Dog", "!"]), min_size=1, max_size=6).map(" ".join)
+LATIN = st.lists(st.sampled_from(["the", "cat", "sees", "a", "dog", "A", "Dog", "!"]), min_size=1, max_size=6).map(
+    " ".join
+)
 CHINESE = st.text("今天气很好我们去看花开，。", min_size=1, max_size=8)
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 TEXT = st.one_of(LATIN, CHINESE, UNICODE)
