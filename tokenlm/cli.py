@@ -36,8 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(str(problem))
     except ArithmeticError as problem:
         fail(str(problem), 1)
-    except MemoryError:
-        fail("the memory of this machine is not enough; use a smaller network, batch or replay_capacity")
+    except (MemoryError, RuntimeError) as problem:
+        from tokenlm.agents.devices import is_out_of_memory
+
+        if not is_out_of_memory(problem):
+            raise
+        fail(f"there is not enough memory; {chosen.needs_less}")
     except ArgumentError as problem:
         fail(_readable(str(problem), words[0], chosen))
 

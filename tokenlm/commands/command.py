@@ -23,6 +23,7 @@ class Command:
         run: does it, with the words after its name.
         names: its options, or the fields that it takes, for "did you mean".
         kind: what it calls them.
+        needs_less: what to do where the memory is not enough.
     """
 
     usage: str
@@ -30,6 +31,7 @@ class Command:
     run: Callable[[list[str]], None]
     names: Callable[[], list[str]]
     kind: str = "option"
+    needs_less: str = "use a smaller network, batch or replay_capacity"
 
 
 def make_parser(name: str, summary: str) -> ArgumentParser:

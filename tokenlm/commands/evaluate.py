@@ -51,4 +51,5 @@ COMMAND = Command(
     summary="measure a trained agent on the test documents",
     run=_run,
     names=lambda: options_of(_parser()),
+    needs_less="give fewer --episodes and --documents",
 )

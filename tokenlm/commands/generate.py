@@ -78,4 +78,5 @@ COMMAND = Command(
     summary="let a trained agent write",
     run=_run,
     names=lambda: options_of(_parser()),
+    needs_less="give a smaller --count, --beams or --max_new_tokens, or fewer prompts",
 )
