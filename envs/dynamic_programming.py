@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from .world import World
 _BLOCK = 1 << 17  # entries of a block of rows, so that it fits the processor's cache
 _TOLERANCE = 1e-12  # nats, on the fixed point of `stationary`
 _MAX_SWEEPS = 100_000
+_FEW = 0.1  # fraction of the table
 
 
 class TabularMDP:
@@ -81,31 +83,68 @@ class TabularMDP:
 
         return self._in_blocks(block)
 
-    def expectation(self, value: Floats, policy: Floats | None, eos_valid: bool, temperature: float = 0.0) -> Floats:
-        """(S,) soft Bellman backup of (S,) values under a fixed policy: E[r + value + τ·entropy].
+    def policy_value(self, policy: Floats | None, temperature: float, eos_valid: Sequence[bool]) -> Floats:
+        """(S,) soft value E[Σ r] + τ·entropy of a fixed policy at the beginning of an episode, nats.
 
         Args:
-            value: (S,) values of the states after the step, nats.
             policy: (V,) weights above 0 of a policy that looks at no context, conditioned on the valid actions; None
                 for p* itself.
-            eos_valid: whether `<eos>` is a valid action now.
             temperature: τ.
+            eos_valid: whether `<eos>` is a valid action at each step of the episode.
         """
-        fixed = np.ones(0) if policy is None else np.append(policy[self.words], policy[Vocabulary.EOS] * eos_valid)
-        fixed = fixed / fixed.sum()
-        entropy = -float((fixed * np.log(np.where(fixed > 0.0, fixed, 1.0))).sum())
+        value, known = np.zeros(len(self)), None
+        for valid in reversed(eos_valid):
+            if valid is not known:
+                rewards, chances = self._policy_step(policy, temperature, valid)
+                known = valid
+            value = rewards + self._mean_after(chances, value)
+        return value
 
-        def block(states: Ints) -> Floats:
-            words, eos = self.q_values(states, np.zeros_like(value), 0.0, eos_valid)
-            later = value[self.next_states[states]]
-            if policy is None:  # the entropy of p* is -Σ p log p
-                chances, own = np.exp(words), (1.0 - temperature) * _finite(words)
-                result: Floats = (chances * (own + later)).sum(1) + np.exp(eos) * (1.0 - temperature) * _finite(eos)
-                return result
-            result = (words + later) @ fixed[:-1] + temperature * entropy
-            return result + fixed[-1] * eos if eos_valid else result
+    def _policy_step(self, policy: Floats | None, temperature: float, eos_valid: bool) -> tuple[Floats, Floats]:
+        """(S,) mean reward of a step plus τ·entropy, and the chances of the words, (W,) or (S, W)."""
+        if policy is not None:
+            weights = np.append(policy[self.words], policy[Vocabulary.EOS] if eos_valid else 0.0)
+            chances = weights / weights.sum()
+            entropy = -float((chances * np.log(np.where(chances > 0.0, chances, 1.0))).sum())
 
-        return self._in_blocks(block)
+            def mean(states: Ints) -> Floats:
+                words, eos = self._rewards(states, eos_valid)
+                return words @ chances[:-1] + (chances[-1] * eos if eos_valid else 0.0) + temperature * entropy
+
+            return self._in_blocks(mean), chances[:-1]
+
+        every = np.empty(self.log_probs.shape)
+
+        def mean_of_target(states: Ints) -> Floats:  # the entropy of p* is -Σ p log p
+            words, eos = self._rewards(states, eos_valid)
+            every[states] = np.exp(words)
+            earned: Floats = (every[states] * _finite(words)).sum(1) + np.exp(eos) * _finite(eos)
+            return (1.0 - temperature) * earned
+
+        return self._in_blocks(mean_of_target), every
+
+    def _rewards(self, states: Ints, eos_valid: bool) -> tuple[Floats, Floats]:
+        return self.q_values(states, np.zeros(len(self)), 0.0, eos_valid)
+
+    def _mean_after(self, chances: Floats, value: Floats) -> Floats:
+        """(S,) mean value of the next state, from chances of the words, (W,) or (S, W), and (S,) values."""
+        usual, rows, columns = self._exceptions
+        if rows is None:
+            return self._in_blocks(lambda states: _weighted(chances, states, value[self.next_states[states]]))
+        more = value[self.next_states[rows, columns]] - value[usual[columns]]
+        some = chances[columns] if chances.ndim == 1 else chances[rows, columns]
+        result: Floats = chances @ value[usual] + np.bincount(rows, some * more, len(self))
+        return result
+
+    @cached_property
+    def _exceptions(self) -> tuple[Ints, Ints | None, Ints]:
+        """(W,) next states of state 0, and where those of other states differ; None if that is often.
+
+        In an n-gram model most words lead to the same state from everywhere.
+        """
+        usual = self.next_states[0]
+        rows, columns = np.nonzero(self.next_states != usual)
+        return usual, rows if len(rows) < _FEW * self.next_states.size else None, columns
 
     def stationary(self, temperature: float, gamma: float) -> Floats:
         """(S,) fixed point of the backup with `<eos>` valid: soft value iteration, a shortest path at τ = 0, γ = 1.
@@ -150,6 +189,12 @@ class TabularMDP:
             return block(parts[0])
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return np.concatenate(list(pool.map(block, parts)))
+
+
+def _weighted(chances: Floats, states: Ints, after: Floats) -> Floats:
+    """(B,) sums of (B, W) values with chances (W,), or (S, W) of all states."""
+    result: Floats = after @ chances if chances.ndim == 1 else (after * chances[states]).sum(1)
+    return result
 
 
 def _finite(log_probs: Floats) -> Floats:

@@ -208,9 +208,8 @@ class Oracle:
         states, _ = self._states(prefixes, 0)
         weights = np.ones(self.world.vocab_size) if isinstance(policy, str) else policy
         fixed = None if isinstance(policy, str) and policy == "target" else weights
-        value = np.zeros(len(self._mdp))
-        for count in reversed(range(self.config.max_new_tokens)):
-            value = self._mdp.expectation(value, fixed, self.eos_valid(count), temperature / self._weight())
+        valid = [self.eos_valid(count) for count in range(self.config.max_new_tokens)]
+        value = self._mdp.policy_value(fixed, temperature / self._weight(), valid)
         return self._shaped(self._weight() * value[states], prefixes)
 
     def most_likely_text(self, prompt: str = "") -> Text:

@@ -47,7 +47,8 @@ def start_distribution(oracle: Oracle, split: Split = "train") -> Starts:
         begin, end = documents.offsets[rows[some]], documents.offsets[rows[some] + 1]
         episodes.start_from(np.arange(len(begin)), documents.tokens, begin, end, prompts[some])
         parts.append(starts_of(oracle, episodes.first_observation(), chances[some]))
-    return starts_of(oracle, *(np.concatenate(field) for field in zip(*parts, strict=True)))
+    prefixes, weights = (np.concatenate(field) for field in zip(*parts, strict=True))
+    return starts_of(oracle, prefixes, weights / weights.sum())
 
 
 def starts_of(oracle: Oracle, prefixes: npt.NDArray[np.int64], weights: Floats | None = None) -> Starts:
@@ -56,8 +57,7 @@ def starts_of(oracle: Oracle, prefixes: npt.NDArray[np.int64], weights: Floats |
     if not oracle.world.target.tracks_states:
         return Starts(prefixes, weights)
     _, kept, place = np.unique(oracle.track(prefixes), return_index=True, return_inverse=True)
-    together = np.bincount(place.reshape(-1), weights, len(kept))
-    return Starts(prefixes[kept], together / together.sum())
+    return Starts(prefixes[kept], _sums(place, weights, len(kept)))
 
 
 def unigram_weights(world: World) -> Floats:
@@ -139,12 +139,12 @@ def text_log_probs(oracle: Oracle, starts: Starts, texts: Ints) -> Floats:
                 break
             text, state, weight, token = text[kept], state[kept], weight[kept], token[kept]
             gained = oracle.target.log_prob(state, token, np.full(len(state), oracle.eos_valid(step)))
-            total += np.bincount(text, weight * gained, len(some))
+            total += _sums(text, weight * gained, len(some))
             state = oracle.target.automaton.next_state(state, token)
             if len(text) > len(some):  # texts that began differently soon meet
                 known, number = np.unique(state, return_inverse=True)
                 pairs, place = np.unique(text * len(known) + number, return_inverse=True)
-                weight = np.bincount(place, weight, len(pairs))
+                weight = _sums(place, weight, len(pairs))
                 text, state = pairs // len(known), known[pairs % len(known)]
         result[rows] = total
     return result
@@ -185,10 +185,16 @@ def single_text(oracle: Oracle, starts: Starts, width: int = 16) -> tuple[float,
         kept = np.sort(distinct)[:width]
         scores, texts = totals.flat[order[kept]], np.column_stack([texts[parent[kept]], token[kept]])
         states, place = np.unique(following[kept], axis=1, return_inverse=True)
-        weights = np.bincount(place.reshape(-1), weights, states.shape[1])
+        weights = _sums(place, weights, states.shape[1])
         if step == horizon - 1:
             best, found = float(scores[0]), texts[0]
     return best, found.tolist()
+
+
+def _sums(places: Ints, weights: Floats, count: int) -> Floats:
+    """(count,) sums of the weights (N,) at the same of the places (N,)."""
+    sums: Floats = np.bincount(places.reshape(-1), weights, count)
+    return sums
 
 
 def _mean_rows(oracle: Oracle, states: Ints, weights: Floats, eos_valid: bool) -> Floats:
