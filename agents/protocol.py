@@ -247,6 +247,10 @@ class BaseAgent(Writer):
     def save(self, path: str | Path) -> None:
         """Write the agent into the folder `path`; nothing by default."""
 
+    def take_weights(self, path: str | Path) -> bool:
+        """Take the weights that `save` wrote into `path`, keeping all counts; False for an agent that cannot."""
+        return False
+
     def go_on_from(self, path: str | Path) -> None:
         """Take the weights and the counts that `save` wrote into `path`; optimiser and replay begin anew.
 

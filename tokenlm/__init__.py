@@ -52,3 +52,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(agents, name)
     raise AttributeError(f"module 'tokenlm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

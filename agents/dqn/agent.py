@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from torch import Tensor
-from tqdm import tqdm
+from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from ...envs import EnvConfig, Phrases, TokenLMDeviceEnv, World, env_config_from
 from ...envs.text import Tokenizer
@@ -20,17 +21,20 @@ from ..acting.exploration import make_counts
 from ..acting.phrases import make_phrases
 from ..acting.valid_actions import ValidActions
 from ..devices import resolve_device
+from ..evaluation.evaluate import evaluate
 from ..networks import QNetwork, make_q_network
+from ..networks.module import ModuleConfig
 from ..replay.corpus import corpus_replay
 from ..replay.episodes import EpisodeBatch, EpisodeReplay
 from ..replay.sampling import BatchSampler, episode_priorities
 from . import saving
 from .collector import Collector, PhraseCollector
 from .config import AgentConfig
+from .history import History
 from .learner import Learner
 from .memory import memory_figures, memory_text
 from .policy import QPolicy
-from .pretraining import pretrain
+from .pretraining import pretrain, start_at_frequencies
 from .stopwatch import Stopwatch
 
 _PRIORITY_MIXTURE = 0.9  # R2D2's share of the largest TD error in an episode's priority
@@ -49,7 +53,8 @@ class DQN(QPolicy):
             only predicts and generates (then `tokenizer` and `env_config` are needed, as `load` passes them).
         config: the learner's settings, or
         settings: the same as keywords, over `config`, those of the rule among them: `learning_rate=1e-3,
-            network="transformer", loss="ilql", expectile=0.9`. `phrases` may be the `Phrases` themselves. `predict`
+            network="transformer", loss="ilql", expectile=0.9`. `network` may be a module of your own, see
+            `ModuleQNetwork`; `phrases` may be the `Phrases` themselves. `predict`
             chooses phrases where it is given masks that have them (those of `PhraseActions`); texts are scored, and
             written by `generate`, by single tokens.
         seed: seed of everything random; on the CPU one seed gives one result, bit for bit.
@@ -71,6 +76,9 @@ class DQN(QPolicy):
         saved: Path | None = None,
         **settings: Any,
     ) -> None:
+        module = settings.get("network")
+        if isinstance(module, nn.Module):
+            settings = {**settings, "network": ModuleConfig(module=type(module).__name__)}
         phrases = settings.get("phrases")
         if isinstance(phrases, Phrases):
             settings = {**settings, "phrases": len(phrases)}
@@ -97,7 +105,7 @@ class DQN(QPolicy):
         heads = dataclasses.replace(self.config.rule.heads(), rewards=self.config.redistribute)
         self.network = make_q_network(
             self.config.network, env_config, vocab_size, heads, tokenizer=tokenizer, saved=saved or start,
-            phrases=self.phrases,
+            phrases=self.phrases, module=module if isinstance(module, nn.Module) else None,
         )  # fmt: skip
         if start is not None:
             saving.take_weights(self.network, start, tokenizer)
@@ -110,6 +118,7 @@ class DQN(QPolicy):
         self.last_metrics: dict[str, Tensor] = {}
         self.env_steps_before = 0
         self._progress_before = 0.0  # of the training before it was loaded
+        self.history = History()
         self._owed = 0.0
         self._begun = saved is not None  # pretraining is done, or the weights are loaded
         self.replay: EpisodeReplay | None = None
@@ -137,19 +146,23 @@ class DQN(QPolicy):
             resume: go on with the training that `load_state_dict` restored, up to `total_steps` in all.
             max_seconds: stop after this time spent learning, if that comes first. Schedules then run over whichever
                 budget is further on, so a run is no longer reproducible bit for bit.
+
+        Figures are kept in `history`. Warns, without a callback, where learning_starts comes later than the end.
         """
         self.prepare()
+        if callback is None and (problem := self.config.too_few_steps(self.num_steps + total_steps)):
+            warnings.warn(problem, stacklevel=2)
         first, began = (0 if resume else self.num_steps), time.perf_counter()
         before = 0.0 if resume else self.learning_seconds
         done = self.num_steps - first
         behind = 0.0 if resume else self._progress_before
         if not max_seconds or not resume:
             self.progress = behind + (1.0 - behind) * min(1.0, done / total_steps)
-        if self.config.pretrain and not self._begun:
-            self._pretrain(began + max_seconds if max_seconds else None)
+        self.history.begin()
+        if not self._begun:
+            self._begin(began + max_seconds if max_seconds else None)
             now = time.perf_counter()
             self.learning_seconds, began = self.learning_seconds + now - began, now
-        self._begun = True
         with tqdm(total=total_steps, initial=done, unit="step", disable=not progress_bar, unit_scale=True) as bar:
             while self.num_steps - first < total_steps:
                 self._act()
@@ -159,6 +172,7 @@ class DQN(QPolicy):
                 spent = (self.learning_seconds - before) / max_seconds if max_seconds else 0.0
                 part = min(1.0, max((self.num_steps - first) / total_steps, spent))
                 self.progress = behind + (1.0 - behind) * part
+                self.history.add(self, part)
                 if callback is not None and callback(self) is False:
                     break
                 began = time.perf_counter()
@@ -228,6 +242,28 @@ class DQN(QPolicy):
             **{f"time_{part}": share for part, share in self.stopwatch.shares().items()},
         }
 
+    def figures_of_learning(self) -> dict[str, Any]:
+        """The columns of `history`, now."""
+        collector, config, done = self.collector, self.config, self.progress
+        return {
+            "num_steps": self.num_steps,
+            "learning_seconds": self.learning_seconds,
+            "transitions_trained": self.transitions_trained,
+            "training_return": collector.mean_return if collector and collector.recent_returns else None,
+            "temperature": self.temperature,
+            "epsilon": config.epsilon(done),
+            "learning_rate": config.learning_rate(done),
+            **self.last_metrics,
+        }
+
+    def plot(self) -> Any:
+        """`history` as a matplotlib Figure: return and loss over environment steps."""
+        return self.history.plot()
+
+    def evaluate(self, **how: Any) -> dict[str, Any]:
+        """Perplexity, returns, regret and the task's metrics on held-out documents; `how` as of `evaluate`."""
+        return evaluate(self, **how)
+
     def evaluating(self) -> AbstractContextManager[None]:
         """See `BaseAgent`."""
         return self.stopwatch.time("evaluation")
@@ -235,6 +271,11 @@ class DQN(QPolicy):
     def save(self, path: str | Path) -> None:
         """Write weights (safetensors), configuration and tokenizer into the folder `path`."""
         saving.save_agent(self, Path(path))
+
+    def take_weights(self, path: str | Path) -> bool:
+        """See `BaseAgent`."""
+        self.policy_network.load_state_dict(saving.read_weights(Path(path), str(self.device)))
+        return True
 
     def go_on_from(self, path: str | Path) -> None:
         """See `BaseAgent`."""
@@ -248,6 +289,7 @@ class DQN(QPolicy):
         env: str | EnvConfig | gym.Env | gym.vector.VectorEnv | None = None,
         device: str = "auto",
         trust: bool = False,
+        network: nn.Module | None = None,
     ) -> DQN:
         """The agent that `save` wrote.
 
@@ -256,11 +298,12 @@ class DQN(QPolicy):
             env: an environment to go on learning in; None for an agent that only predicts and generates.
             device: "auto", "cpu", "cuda" or "mps".
             trust: import code that the folder names, and read files that were changed since they were saved.
+            network: the module, of an agent that was made with one of your own.
 
         Raises ValueError for damaged files, for another vocabulary than that of `env`, and, without `trust`, for names
         of code.
         """
-        return saving.load_agent(cls, Path(path), env, device, trust)
+        return saving.load_agent(cls, Path(path), env, device, trust, network)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes while training; raises NotFinite where it would keep what is not a number."""
@@ -353,14 +396,25 @@ class DQN(QPolicy):
             raise ValueError("this agent has no environment to learn in; load it with DQN.load(path, env=…)")
         return self.world
 
-    def _pretrain(self, deadline: float | None) -> None:
+    def _begin(self, deadline: float | None) -> None:
+        """What comes before the first update: the head at the frequencies of the corpus, and pretraining."""
+        self._begun = True
+        config = self.config
         corpus = self.sampler.corpus if self.sampler else None
-        if corpus is None:  # needed for this alone
+        if corpus is None and config.pretrain:  # needed for this alone
             corpus = corpus_replay(self._learned_world, self.env_config, self.seed, self.device)
-        generator = torch.Generator().manual_seed(self.seed + 2)
-        pretrain(
-            self.learner, self.config, corpus, generator, lambda: deadline is None or time.perf_counter() < deadline
-        )
+        if corpus is None:
+            return
+        rule = config.rule
+        logits = rule.maximum_likelihood or rule.heads().likelihood_ratio
+        if config.network.unigram_bias and config.start_from is None and (logits or rule.starts_from_likelihood):
+            weight = 1.0 if logits or config.pretrain else self.env_config.log_prob_weight / rule.sharpening
+            start_at_frequencies(self.learner, corpus, weight)
+        if config.pretrain:
+            generator = torch.Generator().manual_seed(self.seed + 2)
+            pretrain(
+                self.learner, config, corpus, generator, lambda: deadline is None or time.perf_counter() < deadline
+            )
 
     def _act(self) -> None:
         if self.collector is not None:

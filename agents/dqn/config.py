@@ -171,6 +171,15 @@ class AgentConfig:
         share = self.rule.corpus_share if self.corpus_share is None else self.corpus_share
         return dataclasses.replace(self, corpus_share=share, temperature=self.temperatures)
 
+    def too_few_steps(self, total_steps: int) -> str:
+        """What is wrong with so few environment steps, one sentence; empty if some updates are made."""
+        if total_steps >= self.learning_starts or self.settled().corpus_share == 1:
+            return ""
+        return (
+            f"{total_steps:,} environment steps are fewer than learning_starts {self.learning_starts:,}: nothing is "
+            "learned; give more steps, or a smaller learning_starts"
+        )
+
     @cached_property
     def temperatures(self) -> Schedule:
         """`temperature`, or the rule's default."""

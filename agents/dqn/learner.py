@@ -122,13 +122,13 @@ class Learner:
             f"{reason} is not finite in update {self.updates + 1:,}; look at the rewards, or lower learning_rate", saved
         )
 
-    def read(self, batch: EpisodeBatch, temperature: float) -> Update:
+    def update_of(self, batch: EpisodeBatch, temperature: float) -> Update:
         """`batch` as the rule reads it when the agent's temperature is τ."""
         backup = dataclasses.replace(self.backup, temperature=0.0 if self.rule.hard else temperature)
         return Update(batch, self.network, self.target_network, self.valid_actions, backup)
 
     def _forward(self, batch: EpisodeBatch, progress: float) -> tuple[Update, dict[str, Tensor]]:
-        update = self.read(batch, self.temperature(progress))
+        update = self.update_of(batch, self.temperature(progress))
         decomposition = self._redistribute(update) if self.redistributes else None
         if self.decision_cost:
             update.rewards = update.rewards - self.decision_cost

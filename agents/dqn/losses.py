@@ -246,19 +246,19 @@ def weighted_cross_entropy(logits: Tensor, tokens: Tensor, weight: Tensor) -> Te
     return -(weight * taken + (1.0 - weight) / (valid.sum(-1) - 1).clamp(min=1) * others)
 
 
-def conservative(taken: Tensor, peak: Tensor) -> Tensor:
+def conservative(taken: Tensor, maximum: Tensor) -> Tensor:
     """τ log Σ_b exp(Q(s, b)/τ) - Q(s, a): CQL's regulariser, which keeps untried actions low.
 
     At τ = 1 it is -log π(a|s), the cross-entropy of the policy. A constant of the state in both does not matter.
 
     Args:
         taken: (N,) values of the actions of the data.
-        peak: (N,) soft maximum over the valid actions, `soft_value`.
+        maximum: (N,) soft maximum over the valid actions, `soft_value`.
 
     Returns: (N,), not below 0.
     Source: Kumar et al. 2020, "Conservative Q-learning for offline reinforcement learning", eq. 4.
     """
-    return peak - taken
+    return maximum - taken
 
 
 def expectile(error: Tensor, share: float) -> Tensor:

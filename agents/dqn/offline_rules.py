@@ -31,8 +31,8 @@ class CrossEntropy(Rule):
     def loss(self, update: Update) -> Outcome:
         """-log π(a|s) of the Boltzmann policy π ∝ exp(Q/τ) that the agent acts by."""
         tau = update.density_temperature
-        taken, peak = update.online.head_of_taken(update.network.head, tau)
-        return Outcome(losses.cross_entropy(taken / tau, peak / tau))
+        taken, maximum = update.online.head_of_taken(update.network.head, tau)
+        return Outcome(losses.cross_entropy(taken / tau, maximum / tau))
 
 
 @dataclass(frozen=True)

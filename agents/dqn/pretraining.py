@@ -1,4 +1,4 @@
-"""Pretraining by maximum likelihood: a language model's logits as first action values and rewards."""
+"""How learning begins: the head at the frequencies of the corpus, and pretraining by maximum likelihood."""
 
 from __future__ import annotations
 
@@ -17,6 +17,31 @@ from .optimizer import Optimizer
 from .update import Update
 
 _NORMALISER = 0.1  # α of self-normalisation (Devlin et al. 2014, sec. 4)
+_BLOCK = 4_096  # episodes counted together
+
+
+def start_at_frequencies(learner: Learner, corpus: EpisodeReplay, weight: float) -> None:
+    """Let the biases of the action head begin at weight·log u(a), u being the frequencies of the corpus's actions.
+
+    The mean of log p*(a | s) is near log u(a), so the first values of frequent and rare tokens differ by what they must
+    (8 nats and more), which gradient steps would take long to find. Every action counts once more than it occurs.
+
+    Args:
+        learner: its networks have not learned yet.
+        corpus: episodes whose actions are counted.
+        weight: factor of log u; that of log p* in the reward, 1 for logits of a language model.
+    """
+    network = learner.network
+    counts = torch.ones(network.num_actions, dtype=torch.float64)
+    for rows in torch.arange(len(corpus)).split(_BLOCK):
+        batch = corpus.rows(rows)
+        counts += torch.bincount(batch.actions[batch.is_action].cpu(), minlength=len(counts))
+    bias = weight * torch.log(counts / counts.sum()) + network.heads.initial_value
+    for head in (network.head, network.behaviour_head, network.reward_head):
+        if isinstance(head, nn.Linear):
+            with torch.no_grad():
+                head.bias.copy_(bias)
+    learner.target_network.load_state_dict(network.state_dict())
 
 
 def pretrain(

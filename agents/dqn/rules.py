@@ -248,7 +248,7 @@ class CQL(SoftQ):
     def loss(self, update: Update) -> Outcome:
         """The loss of soft_q + cql_weight · `losses.conservative`."""
         outcome = super().loss(update)
-        extra = losses.conservative(*update.online.taken_and_peak)
+        extra = losses.conservative(*update.online.taken_and_maximum)
         return Outcome(outcome.loss + self.cql_weight * extra, outcome.error, outcome.value)
 
 

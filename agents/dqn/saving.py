@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...envs import Phrases, env_config_of
 from ...envs.arguments import refuse_code
@@ -61,19 +61,21 @@ def save_agent(agent: Any, folder: Path) -> None:
     write_digests(folder, saved)
 
 
-def load_agent(kind: Any, folder: Path, env: Any, device: str, trust: bool = False) -> Any:
+def load_agent(
+    kind: Any, folder: Path, env: Any, device: str, trust: bool = False, network: nn.Module | None = None
+) -> Any:
     """The agent saved in `folder`, in `env` where given; `kind` is `DQN` or a class derived from it. See `DQN.load`."""
     settings = _settings(folder, trust)
     try:
-        return _loaded(kind, folder, settings, env, device)
+        return _loaded(kind, folder, settings, env, device, {} if network is None else {"network": network})
     except _DAMAGE as problem:
         raise ValueError(f"the agent in {folder} is damaged ({problem!r}); restore it from a copy") from None
 
 
-def _loaded(kind: Any, folder: Path, settings: dict[str, Any], env: Any, device: str) -> Any:
+def _loaded(kind: Any, folder: Path, settings: dict[str, Any], env: Any, device: str, own: dict[str, nn.Module]) -> Any:
     config = AgentConfig(**settings["agent"])
     tokenizer = load_tokenizer(folder / "tokenizer")
-    phrases: dict[str, Any] = {}
+    phrases: dict[str, Any] = {**own}
     if settings.get("phrases"):
         ids = tuple(tuple(phrase) for phrase in settings["phrases"])
         phrases["phrases"] = Phrases(ids, len(tokenizer.vocabulary))
@@ -85,7 +87,7 @@ def _loaded(kind: Any, folder: Path, settings: dict[str, Any], env: Any, device:
     else:
         agent = kind(env, config, seed=settings["seed"], device=device, saved=folder, **phrases)
         _refuse_other_vocabulary(folder, settings, agent.tokenizer)
-    agent.network.load_state_dict(_weights(folder, str(agent.device)))
+    agent.network.load_state_dict(read_weights(folder, str(agent.device)))
     _take_counts(agent, settings)
     return agent
 
@@ -125,7 +127,7 @@ def take_weights(network: QNetwork, folder: Path, tokenizer: Tokenizer) -> None:
     own = network.state_dict()
     kept = {name: tensor for name, tensor in own.items() if name.startswith("value_head.")}
     try:
-        weights = _weights(folder, "cpu") | kept
+        weights = read_weights(folder, "cpu") | kept
     except SafetensorError as problem:
         raise ValueError(f"the weights in {folder} are damaged ({problem}); restore them from a copy") from None
     differing = sorted(
@@ -141,7 +143,8 @@ def take_weights(network: QNetwork, folder: Path, tokenizer: Tokenizer) -> None:
     network.load_state_dict(weights)
 
 
-def _weights(folder: Path, device: str) -> dict[str, Tensor]:
+def read_weights(folder: Path, device: str) -> dict[str, Tensor]:
+    """The weights saved in `folder`, by name."""
     path = folder / "weights.safetensors"
     check_file(path, "file of weights", _MOST_BYTES)  # a pipe would be waited for
     return load_file(path, device=device)

@@ -99,9 +99,9 @@ class States:
         if self.backup.dueling:
             values = self.network.state_values(self.hidden)
         elif self.trains and self.actions is not None:
-            values = self.taken_and_peak[1]
+            values = self.taken_and_maximum[1]
         else:
-            values = self._peak
+            values = self._soft_maximum
         return self.bounded(values)
 
     @_Property
@@ -113,8 +113,8 @@ class States:
         """
         if not self.backup.dueling:
             return self.taken - self.value
-        taken, peak = self.taken_and_peak
-        return taken - peak
+        taken, maximum = self.taken_and_maximum
+        return taken - maximum
 
     @_Property
     def taken(self) -> Tensor:
@@ -129,11 +129,11 @@ class States:
         """(N, V) Q(s, ·), -inf where an action is not valid."""
         if not self.backup.dueling:
             return self.preferences
-        peak = losses.soft_value(self.preferences, self.backup.temperature)
-        return self.value[:, None] + self.backup.sharpening * (self.preferences - peak[:, None])
+        maximum = losses.soft_value(self.preferences, self.backup.temperature)
+        return self.value[:, None] + self.backup.sharpening * (self.preferences - maximum[:, None])
 
     @cached_property
-    def taken_and_peak(self) -> tuple[Tensor, Tensor]:
+    def taken_and_maximum(self) -> tuple[Tensor, Tensor]:
         """(N,) output of the action head for the actions chosen, and its soft maximum, in one pass."""
         with torch.set_grad_enabled(self.trains):
             return self.head_of_taken(self.network.head, self.backup.temperature)
@@ -142,25 +142,25 @@ class States:
         """(N,) output of a V-wide head for the actions chosen, and its soft maximum τ log Σ exp(·/τ) over the valid."""
         weight, bias = effective(head)
         always = self.valid_actions.always
-        taken, peak = taken_and_soft_maximum(
+        taken, maximum = taken_and_soft_maximum(
             self.hidden, weight, bias, always, self._chosen, temperature, self.backup.dtype
         )
-        return taken, self._with_eos(peak, weight, bias, temperature)
+        return taken, self._with_eos(maximum, weight, bias, temperature)
 
     @_Property
-    def _peak(self) -> Tensor:
+    def _soft_maximum(self) -> Tensor:
         weight, bias = effective(self.network.head)
         temperature = self.backup.temperature
-        peak = soft_maximum(self.hidden, weight, bias, self.valid_actions.always, temperature, self.backup.dtype)
-        return self._with_eos(peak, weight, bias, temperature)
+        maximum = soft_maximum(self.hidden, weight, bias, self.valid_actions.always, temperature, self.backup.dtype)
+        return self._with_eos(maximum, weight, bias, temperature)
 
-    def _with_eos(self, peak: Tensor, weight: Tensor, bias: Tensor, temperature: float) -> Tensor:
+    def _with_eos(self, maximum: Tensor, weight: Tensor, bias: Tensor, temperature: float) -> Tensor:
         """The soft maximum with `<eos>`, which may be valid in some states only."""
         valid = self.valid_actions
         if not valid.env.min_new_tokens:
-            return peak
+            return maximum
         ends = self.hidden @ weight[valid.ending].t() + bias[valid.ending]
-        either = torch.cat([peak[:, None], ends], -1)
+        either = torch.cat([maximum[:, None], ends], -1)
         allowed = nn.functional.pad(valid.may_end(self.written), (1, 0), value=True)
         return losses.soft_value(either, temperature, allowed)
 

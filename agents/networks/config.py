@@ -24,6 +24,8 @@ class NetworkConfig:
         value_scale: factor of the value head's output, nats. Returns given at the end of an episode reach hundreds of
             nats. If the value head learns this scale more slowly than the policy, the policy absorbs the difference.
         noisy: learned noise on the weights of the heads, for exploration (Fortunato et al. 2018).
+        unigram_bias: where corpus episodes are learned from, the bias of the action head begins at the log frequencies
+            of their actions.
 
     Attributes:
         normalized: the network's hidden vectors are the output of a LayerNorm.
@@ -41,6 +43,7 @@ class NetworkConfig:
     initial_value: float = number(0.0, -math.inf)
     value_scale: float = number(1.0, 1e-9)
     noisy: bool = False
+    unigram_bias: bool = True
 
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that cannot work."""

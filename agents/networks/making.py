@@ -16,6 +16,7 @@ from .base import QNetwork
 from .config import NetworkConfig, longest_text
 from .heads import Heads
 from .lstm import LSTMConfig
+from .module import ModuleConfig, ModuleQNetwork
 from .pretrained import PretrainedConfig, is_encoder_decoder
 from .pretrained_causal import PretrainedCausalQNetwork
 from .pretrained_seq2seq import PretrainedSeq2SeqQNetwork
@@ -45,6 +46,7 @@ NETWORKS: dict[str, type[NetworkConfig]] = {
     "seq2seq_transformer": Seq2SeqTransformerConfig,
     "pretrained": _Pretrained,
     "tabular": TabularConfig,
+    "module": ModuleConfig,
 }
 
 
@@ -81,6 +83,7 @@ def make_q_network(
     tokenizer: Tokenizer | None = None,
     saved: Path | None = None,
     phrases: Phrases | None = None,
+    module: nn.Module | None = None,
 ) -> QNetwork:
     """Make a Q-network that fits the longest text of the environment.
 
@@ -93,6 +96,7 @@ def make_q_network(
         saved: folder of a saved agent whose weights the caller loads afterwards; no pretrained weights or word vectors
             are read. None for a new agent.
         phrases: phrases that are actions too; None if only tokens are.
+        module: the module of a `ModuleConfig`.
     """
     heads = heads or Heads()
     heads = dataclasses.replace(
@@ -103,6 +107,8 @@ def make_q_network(
         layer_norm=not network.normalized and (network.layer_norm or heads.layer_norm),
         num_actions=phrases.num_actions if phrases else None,
     )
+    if module is not None:
+        return ModuleQNetwork(vocab_size, module, longest_text(env), heads)
     made = network.make(vocab_size, heads, env, tokenizer, saved)
     if network.embedding_file is not None and saved is None:
         if tokenizer is None:

@@ -44,6 +44,7 @@ class PretrainedConfig(NetworkConfig):
     takes_phrases = False
 
     name: str = "pretrained"
+    unigram_bias: bool = False
     pretrained: str | None = None
     lora_rank: int | None = number(None, 1)
     gradient_checkpointing: bool = False

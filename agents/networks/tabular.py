@@ -22,6 +22,7 @@ class TabularConfig(NetworkConfig):
     """One row of values for each prefix, for tiny environments only."""
 
     name: str = "tabular"
+    unigram_bias: bool = False
 
     def make(
         self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None

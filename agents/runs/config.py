@@ -31,7 +31,8 @@ class RunConfig:
         evaluations: how many evaluations on held-out text, evenly spread over the run.
         evaluation_documents: held-out documents that an evaluation during the run scores.
         evaluation_episodes: episodes that an evaluation writes from held-out prompts.
-        baseline_seconds: time to train the maximum-likelihood baseline on the same network; 0 for none.
+        baseline_seconds: time to train the maximum-likelihood baseline on the same network; None for as much as the
+            agent learned, 0 for none.
         checkpoint_seconds: a checkpoint is written at every evaluation and after so much time.
         samples: texts written before and after training.
         output: folder of all runs.
@@ -52,7 +53,7 @@ class RunConfig:
     evaluations: int = number(20, 0)
     evaluation_documents: int = number(200, 1)
     evaluation_episodes: int = number(128, 1)
-    baseline_seconds: float = number(30.0, 0.0)
+    baseline_seconds: float | None = number(None, 0.0)
     checkpoint_seconds: float = number(120.0, 0.0)
     samples: int = number(5, 0)
     output: str = "runs"

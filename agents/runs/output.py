@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any, TextIO
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 
 class _Quiet:

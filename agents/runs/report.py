@@ -40,7 +40,7 @@ def plot_curves(
     Args:
         rows: evaluations of the run.
         baseline: evaluations of the maximum-likelihood baseline; may be empty.
-        references: random_return, target_return and optimal_return, nats.
+        references: constant_return, target_return and optimal_return, nats.
         path: the PNG file to write.
     """
     seconds = [row["wall_seconds"] for row in rows]
@@ -58,7 +58,7 @@ def plot_curves(
         lines = (
             ("optimal_return", "C3", "optimum"),
             ("target_return", "C1", "p* sampled"),
-            ("random_return", "0.5", "random"),
+            ("constant_return", "0.5", "best constant text"),
         )
         for name, colour, label in lines:
             if (value := references.get(name)) is not None:
@@ -92,25 +92,40 @@ def plot_curves(
         write_atomically(path, lambda p: figure.savefig(p, dpi=130, format="png"))
 
 
+def figures_of(summary: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Title and value of the figures shown of a run, those below another indented; None for what is not known.
+
+    Args:
+        summary: what `evaluate` gives, or an evaluation of the run while it is not finished.
+    """
+    baseline = summary.get("baseline") or {}
+    task = [(title, name) for title, name in _OF_THE_TASK if name in summary]
+    return [
+        ("held-out perplexity", summary.get("perplexity")),
+        ("  of p* itself", summary.get("target_perplexity")),
+        *_beside(baseline, "perplexity"),
+        ("bits per character", summary.get("bits_per_character")),
+        *(row for title, name in task for row in ((title, summary[name]), *_beside(baseline, name))),
+        ("KL(agent || p*), nats per text", summary.get("kl_to_target")),
+        ("return, greedy", summary.get("greedy_return")),
+        ("return, sampled", summary.get("sampled_return")),
+        ("  of p* itself", summary.get("target_return")),
+        ("  of the best text", summary.get("optimal_return")),
+        ("  of the best constant text", summary.get("constant_return")),
+        ("regret, nats per text", summary.get("regret")),
+        ("  of the best trivial policy", summary.get("trivial_regret")),
+        ("  of the greedy text", summary.get("greedy_regret")),
+        ("normalized score", summary.get("normalized_score")),
+        ("environment steps", summary.get("env_steps")),
+        ("transitions trained", summary.get("transitions_trained")),
+        ("seconds of training", summary.get("wall_seconds")),
+        *_beside(baseline, "wall_seconds"),
+    ]
+
+
 def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder: Path) -> str:
     """The table and the samples printed at the end of a run."""
-    table = [
-        ("held-out perplexity", summary["perplexity"]),
-        ("  of p* itself", summary["target_perplexity"]),
-        ("  of maximum likelihood", summary["baseline_perplexity"]),
-        ("bits per character", summary["bits_per_character"]),
-        *((title, summary[name]) for title, name in _OF_THE_TASK if name in summary),
-        ("KL(agent || p*), nats per text", summary["kl_to_target"]),
-        ("return, greedy", summary["greedy_return"]),
-        ("return, sampled", summary["sampled_return"]),
-        ("  of p* itself", summary["target_return"]),
-        ("  of a random policy", summary["random_return"]),
-        ("  of the best text", summary["optimal_return"]),
-        ("normalized score, greedy", summary["normalized_score"]),
-        ("environment steps", summary["env_steps"]),
-        ("transitions trained", summary["transitions_trained"]),
-        ("seconds of training", summary["wall_seconds"]),
-    ]
+    table = figures_of(summary)
     width = max(len(name) for name, _ in table)
     lines = [f"{name:<{width}}  {shown(value):>14}" for name, value in table]
     texts = [line for title, group in samples.items() for line in (f"{title}:", *(f"  {t}" for t in group), "")]
@@ -119,12 +134,28 @@ def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder:
             "",
             *lines,
             "",
+            *_of_the_weights(summary),
             f"what this setting supports: {summary['supports']}",
             "",
             *texts,
             f"plots, samples, weights and log: {folder}",
         ]
     )
+
+
+def _of_the_weights(summary: dict[str, Any]) -> list[str]:
+    step, last = summary["weights_of_step"], summary["last_step"]
+    if step == last:
+        return []
+    return [
+        f"the weights are those of step {step:,} of {last:,}, the best on the validation documents: after it the agent "
+        "overfits or wavers, and fewer total_steps would do",
+        "",
+    ]
+
+
+def _beside(baseline: dict[str, Any], name: str) -> list[tuple[str, Any]]:
+    return [("  of maximum likelihood", baseline[name])] if name in baseline else []
 
 
 def plot_labels(result: dict[str, Any], folder: Path) -> Path | None:

@@ -18,9 +18,11 @@ from ...envs.text import write_json, write_text_atomically
 from ...envs.text.digests import check_digests, write_digests
 from ...envs.text.files import finite, read_json
 from ...envs.text.yaml_files import read_mapping
+from ..devices import is_out_of_memory
 from ..dqn.config import AgentConfig
 from ..dqn.format_1 import is_format_1
-from ..evaluation.evaluate import evaluate, play, reference_returns, score_text
+from ..evaluation.evaluate import evaluate, reference_returns, score_text
+from ..evaluation.playing import play, short_of_optimum
 from ..evaluation.tasks import task_figures
 from ..protocol import BaseAgent, NotFinite
 from . import report as reports
@@ -32,20 +34,21 @@ from .continuing import place_notice
 from .folder import CONFIG, SUMMARY, RunFolder
 from .interruption import Interrupted, Interruption, watched
 from .output import fill_standard_streams, progress_line, say
+from .selection import best_row
 
 BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
 SHARP = 0.5  # temperature of the sharpened samples
-BEST = "best"  # folder of the agent as it was when its validation perplexity was best
+BEST = "best"  # folder of the agent as it was at its best evaluation
 
 
 class Run:
     """A run folder and the training that fills it.
 
     The folder holds config.yaml, results.jsonl (a line for each evaluation), TensorBoard events, curves.png,
-    samples.txt, weights.safetensors, agent.json, tokenizer/, best/ (the agent at its best validation perplexity),
-    digests.json and, last of all, summary.json. Until then it holds the newest two checkpoints, and the same command
-    continues from them, bit for bit on the CPU. Runs of other libraries' algorithms cannot be continued: an interrupted
-    one begins anew.
+    samples.txt, weights.safetensors, agent.json, tokenizer/, best/ (the agent at its best evaluation; see `merit`),
+    digests.json and, last of all, summary.json. The weights are the best ones, not the last. Until then it holds the
+    newest two checkpoints, and the same command continues from them, bit for bit on the CPU. Runs of other libraries'
+    algorithms cannot be continued: an interrupted one begins anew.
 
     Args:
         config: what to train and how long.
@@ -96,13 +99,13 @@ class Run:
                     write_tensors(self.folder / "not_finite.pt", problem.batch)
                 raise
             except (MemoryError, RuntimeError) as problem:
-                if not _is_of_memory(problem):
+                if not is_out_of_memory(problem):
                     raise
                 raise OSError(
                     "there is not enough memory; with fewer agent.num_envs, a smaller agent.batch_size or "
                     "agent.replay_capacity a new run needs less; the same command goes on from the last checkpoint"
                 ) from None
-            wants_baseline = self.config.baseline_seconds > 0 and not self.config.agent.rule.maximum_likelihood
+            wants_baseline = self.config.baseline_seconds != 0 and not self.config.agent.rule.maximum_likelihood
             summary = self._summarise(self._train_baseline() if wants_baseline else None)
             self.place.checkpoints.remove()
         return summary
@@ -132,8 +135,10 @@ class Run:
         held_out = dataclasses.replace(self.config.env, split="valid")
         if self.config.continues is not None:
             self._go_on_from(self.config.continues)
-        for message in [*notices(self.config.env), *self.agent.messages()]:
-            self._say(message)
+        too_few = self.config.agent.too_few_steps(self.config.total_steps) if self.config.algorithm == "dqn" else ""
+        for message in [*notices(self.config.env), *self.agent.messages(), too_few]:
+            if message:
+                self._say(message)
         self.references = reference_returns(
             World.of(self.config.env), held_out, self.config.evaluation_episodes, self.config.seed
         )
@@ -189,13 +194,30 @@ class Run:
 
     def _evaluate(self, board: Board) -> dict[str, Any]:
         row = finite(self._figures())
-        before = [earlier["perplexity"] for earlier in self.rows if earlier["perplexity"] is not None]
         self.rows.append(row)
         self._write_rows()
-        if row["perplexity"] is not None and row["perplexity"] < min(before, default=float("inf")):
+        if self._best_row == len(self.rows) - 1:
             self.agent.save(self.folder / BEST)
         board.add(row, self.agent.num_steps)
         return dict(row)
+
+    @property
+    def _best_row(self) -> int:
+        return best_row(self.rows, self.config.env, self._objective)
+
+    @property
+    def _objective(self) -> float:
+        """τ of the objective that the run ends with; 0 for an agent without a temperature."""
+        if self.config.algorithm == "dqn":
+            return self.config.agent.temperatures.end
+        return self.agent.temperature if self.agent.has_temperature else 0.0
+
+    def _take_best(self) -> dict[str, Any]:
+        """Take the weights of the best evaluation, where the agent can; what is said of it in the summary."""
+        best = self.rows[self._best_row]
+        if best is not self.rows[-1] and not self.agent.take_weights(self.folder / BEST):
+            best = self.rows[-1]
+        return {"weights_of_step": best["num_steps"], "last_step": self.rows[-1]["num_steps"]}
 
     def _write_rows(self) -> None:
         # Whole: the file may have been removed, or torn by a full disk.
@@ -214,7 +236,8 @@ class Run:
         score = score_text(agent, "valid", config.evaluation_documents, env=config.env)
         arguments = (world, dataclasses.replace(config.env, split="valid"), config.evaluation_episodes, config.seed)
         greedy = play(agent, *arguments, temperature=0.0)
-        sampled = play(agent, *arguments, temperature=agent.temperature)
+        sampled = play(agent, *arguments, temperature=agent.temperature, objective=self._objective)
+        regrets = sampled.regret if self._objective > 0.0 else short_of_optimum(greedy, *arguments[:2])
         seconds = agent.learning_seconds
         of_task: dict[str, Any] = {}
         if config.env.has_pairs:
@@ -230,6 +253,7 @@ class Run:
             "bits_per_character": score.bits_per_character,
             "sampled_return": float(sampled.returns.mean()),
             "greedy_return": float(greedy.returns.mean()),
+            "regret": None if np.isnan(regrets).any() else float(regrets.mean()),
             "kl_to_target": None if np.isnan(sampled.kl).any() else float(sampled.kl.mean()),
             **of_task,
         }
@@ -241,9 +265,10 @@ class Run:
             self.place.checkpoints.save({"agent": self.agent.state_dict(), **parts})
         self._saved_at = time.monotonic()
 
-    def _train_baseline(self) -> float | None:
-        """Test perplexity of maximum likelihood on the same network, as it was when its validation one was best."""
-        config, limit = self.config, self.config.baseline_seconds
+    def _train_baseline(self) -> BaseAgent:
+        """Maximum likelihood on the same network, with the weights of its best validation perplexity."""
+        config = self.config
+        limit = self.agent.learning_seconds if config.baseline_seconds is None else config.baseline_seconds
         learner = config.agent
         if "network" in config.algorithm_settings:
             learner = AgentConfig.of(learner, {"network": config.algorithm_settings["network"]})
@@ -269,22 +294,39 @@ class Run:
 
             baseline.train(2**62, after_step, max_seconds=limit)
         baseline.policy_network.load_state_dict(best_weights)
-        return score_text(baseline, "test").perplexity
+        return baseline  # type: ignore[no-any-return]
 
-    def _samples(self, temperature: float | None = None) -> list[str]:
+    def _baseline_figures(self, baseline: BaseAgent | None) -> dict[str, Any] | None:
+        """What maximum likelihood reaches on the test documents, and how long it learned; None without it."""
+        if baseline is None:
+            return None
+        config = self.config
+        world = World.of(config.env)
+        figures: dict[str, Any] = {
+            "perplexity": score_text(baseline, "test").perplexity,
+            "wall_seconds": baseline.learning_seconds,
+            "transitions_trained": baseline.transitions_trained,
+        }
+        if config.env.has_pairs:
+            figures |= task_figures(baseline, world, config.env, "test", None, config.seed)
+            figures.pop("confusion", None)
+        return figures
+
+    def _samples(self, temperature: float | None = None, agent: BaseAgent | None = None) -> list[str]:
         # A task of pairs asks something; without it every text begins at its beginning.
         sources = [source for source, _ in World.of(self.config.env).pairs["valid"][: self.config.samples]]
         prompts, count = (sources, 1) if sources else ([""], self.config.samples)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnknownWords)  # held-out sources have some
-            texts = self.agent.generate(prompts, count, temperature=temperature, seed=self.config.seed)
+            texts = (agent or self.agent).generate(prompts, count, temperature=temperature, seed=self.config.seed)
         return [f"{source} → {text}" for source, text in zip(sources, texts, strict=True)] if sources else texts
 
-    def _summarise(self, baseline_perplexity: float | None) -> dict[str, Any]:
+    def _summarise(self, baseline: BaseAgent | None) -> dict[str, Any]:
         agent, config = self.agent, self.config
         episodes, seed = config.evaluation_episodes, config.seed
+        best = self._take_best()
         summary = evaluate(agent, env=config.env, split="test", episodes=episodes, seed=seed)
-        summary["baseline_perplexity"] = baseline_perplexity
+        summary |= {**best, "baseline": self._baseline_figures(baseline)}
         self.place.keep_config()
         agent.save(self.folder)
         write_digests(self.folder, [self.folder / CONFIG])
@@ -295,6 +337,8 @@ class Run:
         else:
             samples["after training, the policy itself"] = self._samples()
             samples["after training, greedy"] = self._samples(0.0)[:1]
+        if baseline is not None:
+            samples["maximum likelihood on the same network (temperature 1)"] = self._samples(agent=baseline)
         text = "\n\n".join("\n".join([title, *texts]) for title, texts in samples.items()) + "\n"
         write_text_atomically(self.folder / "samples.txt", text)
         reports.plot_curves(self.rows, self.baseline, self.references, self.folder / "curves.png")
@@ -336,12 +380,6 @@ def load_run(
     ours = config.algorithm == "dqn"
     env = config.env if with_env or not ours else None
     return load(config.algorithm, folder, env, device, config.agent if ours else None, trust), config
-
-
-def _is_of_memory(problem: BaseException) -> bool:
-    """Whether memory ran out: torch has an error of its own for devices, and on the CPU only says so."""
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(problem, kinds) or "can't allocate memory" in str(problem)
 
 
 def _postfix(row: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tokenlm.agents import DQN, AgentConfig, MaximumLikelihood, Schedule, evaluate, score_text
-from tokenlm.envs import EnvConfig, TokenLMEnv, TokenLMVectorEnv
+from tokenlm.envs import EnvConfig, TokenLMEnv, TokenLMVectorEnv, UnknownWords
 
 SMALL = {
     "network": {"embedding_size": 8, "hidden_size": 16},
@@ -136,7 +136,9 @@ def test_generate(agent):
     assert texts == agent.generate("the cat", 3, seed=0)
     assert len(set(agent.generate(["the", "the dog"], 2, temperature=0.0))) <= 2
     assert agent.generate("the", max_new_tokens=1, temperature=0)[0].count(" ") <= 1
-    with pytest.raises(ValueError, match="'the zebra' has words outside the vocabulary"):
+    with pytest.raises(ValueError, match="'zebra' has words outside the vocabulary only"):
+        agent.generate("zebra")
+    with pytest.warns(UnknownWords, match="read as <unk>: 'zebra' in the prompt 'the zebra'"):
         agent.generate("the zebra")
 
 
@@ -286,7 +288,7 @@ def test_texts_that_all_end_need_no_target_network(tiny, steps, reads):
     env = EnvConfig.of(tiny, {"ending": "fixed", "max_new_tokens": steps})
     agent = DQN(env, **SMALL).learn(40)
     learner = agent.learner
-    update = learner.read(agent.sampler.sample(), 1.0)
+    update = learner.update_of(agent.sampler.sample(), 1.0)
     expected = update.rewards + update.discounts * learner.target_network.state_values(
         update._forward(learner.target_network).index_select(0, update._after)
     ).clamp(max=0.0)

@@ -69,7 +69,10 @@ def error_of(loss: str, every: int, temperature: float, **settings) -> float:
     return distance(learned(agent, texts), fixed_point(agent.config, texts, temperature))
 
 
-ENDS = [(1, 0.0), (1, 0.5), (1, 1.0), (0, 0.0), (0, 0.5), (0, 1.0)]
+# Of three tokens the first earns nothing, the second for both, the third at once: late and dense rewards in one world.
+BOTH = 2
+EVERY = [BOTH, pytest.param(1, marks=pytest.mark.slow), pytest.param(0, marks=pytest.mark.slow)]
+TEMPERATURES = [0.0, 0.5, 1.0]
 RULES = {
     "soft_q": {}, "soft_q without dueling": {"dueling": False}, "soft_q, 3 steps": {"n_step": 3}, "double": {},
     "pcl": {}, "pcl, 2 steps": {"n_step": 2}, "cql": {}, "munchausen": {"munchausen_alpha": 0.5}, "iq_learn": {},
@@ -81,18 +84,19 @@ def loss_of(rule: str) -> str:
 
 
 # At temperature 0 cql has no smooth objective and munchausen no policy to take the logarithm of.
-CASES = [(r, *end) for r in RULES for end in ENDS if end[1] > 0 or loss_of(r) not in ("cql", "munchausen")]
+CASES = [(r, tau) for r in RULES for tau in TEMPERATURES if tau > 0 or loss_of(r) not in ("cql", "munchausen")]
 
 
-@pytest.mark.parametrize(("rule", "every", "temperature"), CASES)
-def test_rules_for_every_temperature(rule, every, temperature):
+@pytest.mark.parametrize("every", EVERY)
+@pytest.mark.parametrize(("rule", "temperature"), CASES)
+def test_rules_for_every_temperature(rule, temperature, every):
     loss = loss_of(rule)
     # A single head moves all of an untried path's actions alike, so its last digits come later.
     within = 1e-3 if make_rule(loss, RULES[rule]).dueling else 1e-2
     assert error_of(loss, every, temperature, **RULES[rule]) < within
 
 
-@pytest.mark.parametrize("every", [1, 0])
+@pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize(
     ("loss", "within", "settings"),
     [
@@ -109,7 +113,7 @@ def test_rules_with_one_temperature(loss, within, settings, every):
     assert error_of(loss, every, 1.0, **settings) < within
 
 
-@pytest.mark.parametrize("every", [1, 0])
+@pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize(("loss", "within"), [("hl_gauss", 0.1), ("c51", 0.05), ("quantile", 0.05)])
 def test_rules_that_learn_distributions(loss, within, every):
     # A softmax or a quantile reaches its end only as 1/updates; half a bin is 0.25 nats.

@@ -135,8 +135,8 @@ def error_of(agent: DQN, tree: DecisionTree) -> float:
         q_values = agent.network.q_values(hidden)[0]
         if config.rule.dueling:
             valid = agent.valid_actions.valid
-            peak = torch.logsumexp(q_values[valid], 0) if agent.temperature else q_values[valid].max()
-            q_values = agent.network.state_values(hidden) + q_values - peak
+            maximum = torch.logsumexp(q_values[valid], 0) if agent.temperature else q_values[valid].max()
+            q_values = agent.network.state_values(hidden) + q_values - maximum
         largest = max(largest, *(abs(float(q_values[a]) - q) for a, q in own.items()))
     return largest
 
@@ -194,7 +194,7 @@ def test_above_temperature_0_a_text_weighs_as_often_as_it_can_be_written():
         total = np.logaddexp.reduce(np.array(list(weights.values())))
         assert policy == pytest.approx({text: np.exp(w - total) for text, w in weights.items()}, abs=1e-10)
         agent = agent_of(tree.env, tau)
-        update = agent.learner.read(tree.batch(1.0), tau)
+        update = agent.learner.update_of(tree.batch(1.0), tau)
         assert value <= float(update.online.bound[update.written == 0].min())
     assert value > 0  # phrases lift even V* above that of the tokens, which is 0 at τ = 1
 

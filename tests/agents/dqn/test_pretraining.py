@@ -62,7 +62,7 @@ def test_cross_entropy_is_that_of_the_policy_acted_by(temperature):
     agent = DQN(env, **SMALL, loss="cross_entropy", temperature=temperature)
     agent.prepare()
     agent.network.eval()
-    update = agent.learner.read(agent.sampler.sample(), temperature)
+    update = agent.learner.update_of(agent.sampler.sample(), temperature)
     log_policy = torch.log_softmax(update.online.preferences.double() / (temperature or 1.0), -1)
     expected = -log_policy.gather(1, update.actions[:, None]).squeeze(1)
     assert agent.config.rule.loss(update).loss.tolist() == pytest.approx(expected.tolist(), abs=1e-5)

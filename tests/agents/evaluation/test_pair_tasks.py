@@ -78,7 +78,7 @@ def bound(agent):
     """That of V* at the beginning of a text."""
     agent.prepare()
     batch = agent.sampler.sample()
-    update = agent.learner.read(batch, 1.0)
+    update = agent.learner.update_of(batch, 1.0)
     return float(update.online.bound[update.written == 0][0])
 
 

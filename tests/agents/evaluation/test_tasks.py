@@ -55,7 +55,7 @@ def test_nothing_written_has_no_figures():
 
 
 def test_the_summary_shows_the_figures_of_the_task(tiny, tmp_path):
-    result = {**evaluate(decided(tiny), episodes=8, documents=5), "baseline_perplexity": None}
+    result = {**evaluate(decided(tiny), episodes=8, documents=5), "baseline": None}
     text = summary_text(result, {}, tmp_path)
     assert shown(result["distinct_2"]) in text
     assert "chrF" not in text
