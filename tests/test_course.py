@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tokenlm.agents.course import EXERCISES, grade
+from tokenlm.cli import main
 
 HERE = Path(__file__).parent / "course"
 SLOW = {"chapter7.3"}  # trains for half a minute
@@ -88,3 +89,19 @@ def test_an_answer_of_another_kind_is_said_so(name, definition, hint, tmp_path):
     own.write_text(definition + "\n", encoding="utf-8")
     (result,) = grade(name, own)
     assert str(result) == f"0.00, not passed: {hint}"
+
+
+def test_the_command_prints_a_line_for_each_exercise(capsys):
+    main(["grade", "chapter3.2", str(HERE / "right.py")])
+    assert capsys.readouterr().out == "0.97, passed\n"
+    main(["grade", "chapter2", str(HERE / "right.py")])
+    assert capsys.readouterr().out.splitlines() == [
+        "chapter2.1  1.00, passed", "chapter2.2  1.00, passed", "chapter2.3  1.00, passed", "3 of 3 passed",
+    ]  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        main(["grade", "chapter2.1", str(HERE / "wrong.py")])
+    assert ended.value.code == 1
+    with pytest.raises(SystemExit) as ended:
+        main(["grade", "chapter12", str(HERE / "right.py")])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("tokenlm: there is no exercise 'chapter12'")

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from .command import Command
 
-NAMES = ("train", "evaluate", "generate", "chat", "runs", "compare", "race", "config", "doctor")
+NAMES = ("train", "evaluate", "generate", "chat", "runs", "compare", "race", "config", "doctor", "grade")
 
 
 def command(name: str) -> Command:
