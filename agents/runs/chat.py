@@ -78,7 +78,7 @@ class Chat:
             what = "a question, answered" if pairs else "the beginning of a text, continued"
             self.say(_HELP.format(what=what) + "\n")
         elif name not in _NAMES:
-            raise ValueError(f"there is no /{name}{nearest(name, _WORDS)}; /help lists what there is")
+            raise ValueError(f"there is no /{name}{nearest(name, _WORDS) or '; /help lists what there is'}")
         elif name == "seed":
             self.seed = _number(int, name, value)
         else:

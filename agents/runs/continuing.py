@@ -61,7 +61,7 @@ def steps_made(folder: Path) -> int:
 
 
 def finished_run_of(config: RunConfig) -> Path:
-    """The newest finished run whose settings are those of `config`, but for its length and schedules.
+    """The longest finished run whose settings are those of `config`, but for its length and schedules.
 
     Raises FileNotFoundError where there is none.
     """
@@ -72,7 +72,7 @@ def finished_run_of(config: RunConfig) -> Path:
         raise FileNotFoundError(
             f"no run with these settings is finished at {base}; name it: --continue RUN (`tokenlm runs` lists them)"
         )
-    return max(same, key=lambda path: (path / SUMMARY).stat().st_mtime)
+    return max(same, key=steps_made)
 
 
 def _saved(folder: Path) -> dict[str, Any]:
