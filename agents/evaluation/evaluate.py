@@ -148,10 +148,10 @@ def evaluate(
     acting = agent.temperature
     tau = temperature if temperature is not None else acting if agent.has_temperature else 0.0
     score = score_text(agent, split, documents, env=env)
-    references = reference_returns(world, config, episodes, seed)
+    scale = Scale.of(world, config, started(world, config, episodes, seed).observe())
+    references = reference_returns(world, config, episodes, seed, scale)
     sampled = play(agent, world, config, episodes, seed, acting, tau)
     greedy = play(agent, world, config, episodes, seed, 0.0)
-    scale = Scale.of(world, config, greedy.prefixes)
     has_kl = acting > 0 and bool(np.isfinite(sampled.kl).all())
     figures = task_figures(agent, world, config, split, documents, seed, sampled.written)
     exact = _exact(agent, world, config, tau)
@@ -168,7 +168,6 @@ def evaluate(
         "greedy_return": float(greedy.returns.mean()),
         "greedy_return_ci": interval(greedy.returns),
         **references,
-        "constant_return": scale.constant_return,
         "trivial_returns": scale.trivial,
         "optimal_return_bounds": None,
         "greedy_score_bounds": None,
@@ -236,13 +235,17 @@ def _exact(agent: BaseAgent, world: World, config: EnvConfig, objective: float) 
     return dataclasses.asdict(exact_score(agent, temperature=agent.temperature, env=config, objective=objective))
 
 
-def reference_returns(world: World, config: EnvConfig, episodes: int, seed: int) -> dict[str, float | None]:
-    """Mean returns of the uniform policy, of p* and of the optimum, on the same prompts as `play`.
+def reference_returns(
+    world: World, config: EnvConfig, episodes: int, seed: int, scale: Scale | None = None
+) -> dict[str, float | None]:
+    """Mean returns of the uniform policy, the best constant text, p* and the optimum, on the same prompts as `play`.
 
-    They are exact for these prompts if the oracle is exact. Otherwise the first two are sampled, the optimum is None.
+    They are exact for these prompts if the oracle is exact. Otherwise those of the uniform policy and of p* are
+    sampled, and the others are None where they are unknown. `scale` is that of these prompts at τ = 0, if it is known
+    already.
     """
     prefixes = started(world, config, episodes, seed).observe()
-    oracle = Oracle.of(world, config)
+    oracle, scale = Oracle.of(world, config), scale or Scale.of(world, config, prefixes)
     if oracle.is_exact and config.transition == "free":
         returns = {
             "random_return": oracle.expected_return("random", prefixes),
@@ -252,4 +255,5 @@ def reference_returns(world: World, config: EnvConfig, episodes: int, seed: int)
     else:
         returns = {f"{policy}_return": play(policy, world, config, episodes, seed).returns
                    for policy in ("random", "target")}  # fmt: skip
-    return {"optimal_return": None, **{name: float(values.mean()) for name, values in returns.items()}}
+    means = {name: float(values.mean()) for name, values in returns.items()}
+    return {"optimal_return": None, "constant_return": scale.constant_return, **means}
