@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help train test test-all test-rllib fuzz docs lint types check clean
+.PHONY: help train test test-all test-rllib matrix fuzz docs lint types check clean
 
 help:
 	@echo "make train       install, train on the built-in Chinese corpus, show what was learned (about four minutes)"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-all    the slow learning tests too"
 	@echo "make test-rllib  the tests of the RLlib adapters, in an environment of their own (.venv-rllib)"
 	@echo "make fuzz        every parser of files, ten minutes each, with inputs that atheris finds (Python 3.11 to 3.13)"
+	@echo "make matrix      the environment with the oldest and newest Gymnasium and every supported Python found here"
 	@echo "make docs        the documentation as HTML, in build/docs"
 	@echo "make lint types  style and type checks"
 	@echo "make clean       remove the environment and what was built"
@@ -43,6 +44,9 @@ test-rllib: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-rllib
 	.venv-rllib/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rllib]' 'hypothesis>=6.100' 'pytest>=8.3'
 	.venv-rllib/bin/python -m pytest -m rllib tests/agents/baselines/test_rllib.py
+
+matrix: $(VENV)/installed-dev
+	sh tests/matrix.sh $(BIN)/python
 
 # atheris is only needed here, and has no wheels for every Python: it stays out of .venv.
 FUZZ_SECONDS ?= 600

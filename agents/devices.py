@@ -45,7 +45,7 @@ def free_bytes(device: torch.device | str) -> int | None:
 def is_out_of_memory(problem: BaseException) -> bool:
     """Whether memory ran out: torch has an error of its own for devices, and on the CPU only says so."""
     kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(problem, kinds) or "can't allocate memory" in str(problem)
+    return isinstance(problem, kinds) or any(words in str(problem) for words in ("can't allocate memory", "bad_alloc"))
 
 
 def require_free(needed: int, what: str, advice: str, device: torch.device | str) -> None:

@@ -5,12 +5,16 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-import torch
 from hypothesis import settings
 
 from tokenlm.envs import EnvConfig
 
-torch.set_num_threads(1)
+try:
+    import torch
+
+    torch.set_num_threads(1)
+except ImportError:  # the environment needs no torch
+    pass
 # How long an example takes says nothing about whether it is right, least of all on a busy machine.
 settings.register_profile("tokenlm", deadline=None)
 settings.load_profile("tokenlm")

@@ -1,9 +1,12 @@
-"""For the tests of the environment: what runs without torch, and a slow Kneser-Ney model."""
+"""For the tests of the environment: what runs without torch and other libraries, and a slow Kneser-Ney model."""
 
 import importlib.util
+import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +14,15 @@ import pytest
 from tokenlm.envs import Vocabulary
 from tokenlm.envs.targets.kneser_ney import modified_discounts
 
-if importlib.util.find_spec("torch") is None:
-    # The environment itself needs no torch; `make matrix` tests it without.
-    here = Path(__file__).parent
-    collect_ignore = [
-        str(path.relative_to(here))
-        for path in here.rglob("test_*.py")
-        if any(line.startswith(("import torch", "from torch")) for line in path.read_text("utf-8").splitlines())
-    ]
+# The environment itself needs no torch; `make matrix` tests it without.
+MISSING = [name for name in ("torch", "tokenizers", "nltk") if importlib.util.find_spec(name) is None]
+NEEDED = re.compile(rf"^(import|from) ({'|'.join(MISSING)})|^from tokenlm.*TokenLMDeviceEnv", re.MULTILINE)
+HERE = Path(__file__).parent
+collect_ignore = [
+    str(path.relative_to(HERE))
+    for path in HERE.rglob("test_*.py")
+    if MISSING and NEEDED.search(path.read_text(encoding="utf-8"))
+]
 
 
 class SlowKneserNey:
@@ -65,6 +69,16 @@ class SlowKneserNey:
             counts[word] = count
         taken = np.take(self.discount[len(context) + 1], np.minimum(counts, 3).astype(int))
         return (counts - taken + taken.sum() * lower) / counts.sum()
+
+
+@pytest.fixture(scope="session")
+def check_env_sb3() -> Callable[[Any], None]:
+    """The checker of stable-baselines3; without torch, nothing."""
+    if "torch" in MISSING:
+        return lambda env: None
+    from stable_baselines3.common.env_checker import check_env
+
+    return check_env
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import tokenlm  # noqa: F401
 from tokenlm.envs import EnvConfig, TokenLMEnv, Vocabulary
@@ -42,7 +41,7 @@ def walk(env, seed, steps=60):
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_both_checkers_pass_without_a_warning(tiny, settings):
+def test_both_checkers_pass_without_a_warning(check_env_sb3, tiny, settings):
     env = gym.make("TokenLM-v0", config=tiny, **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -8,7 +8,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import tokenlm  # noqa: F401
 from tokenlm.envs import EnvConfig, PhraseActions, Phrases, Vocabulary, World, mine_phrases
@@ -89,7 +88,7 @@ def test_phrases_given_as_texts(tiny):
     "settings",
     [{}, {"ending": "fixed"}, {"min_new_tokens": 3}, {"reward_every": 0}, {"mask_in_info": True}],
 )
-def test_both_checkers_pass_without_a_warning(tiny, settings):
+def test_both_checkers_pass_without_a_warning(check_env_sb3, tiny, settings):
     env = wrapped(tiny, **settings)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -48,6 +48,7 @@ def test_a_folder_is_all_its_files_in_order(tmp_path):
 
 
 def test_a_dataset_has_columns(tmp_path, monkeypatch):
+    pytest.importorskip("datasets")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     (tmp_path / "data").mkdir()

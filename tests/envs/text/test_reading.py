@@ -176,6 +176,7 @@ def test_pairs_are_in_a_file_not_in_a_folder(tmp_path):
 
 
 def test_a_hugging_face_dataset(tmp_path):
+    pytest.importorskip("datasets")
     write(
         tmp_path / "data.jsonl",
         '{"sentence": "一行"}\n{"sentence": null}\n{"sentence": "two\\nlines\\u2028here"}\n',
