@@ -142,6 +142,8 @@ def evaluate(
     sampled texts; or of greedy texts with the targets of `split` as references exact_match and token_f1 (answers), bleu
     and chrf (translations), accuracy, macro_f1 and confusion (labels).
     """
+    if temperature is not None and not 0.0 <= temperature < math.inf:
+        raise ValueError(f"temperature must be at least 0 and finite, not {temperature}")
     agent = complete(agent, env)
     world, config = world_of(agent, env)
     config = dataclasses.replace(config, split=split)

@@ -21,6 +21,12 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--documents", type=int | None, default=None, help="documents to score; all if not given")
     parser.add_argument("--episodes", type=int, default=256, help="episodes to play")
+    parser.add_argument(
+        "--temperature",
+        type=float | None,
+        default=None,
+        help="τ of the objective that regret and score are measured by; the agent's own if not given",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the prompts and of the sampling")
     add_loading(parser)
     parser.add_argument("--bounds", action="store_true", help="bounds on the optimal return where it is too large")
@@ -36,7 +42,7 @@ def _run(words: list[str]) -> None:
     from tokenlm.agents.runs.training import load_run
 
     agent, _ = load_run(chosen.run, chosen.device, trust=chosen.trust)
-    names = ("split", "documents", "episodes", "seed", "bounds")
+    names = ("split", "documents", "episodes", "temperature", "seed", "bounds")
     result = evaluate(agent, **{name: getattr(chosen, name) for name in names})
     picture = plot_labels(result, Path(chosen.run))
     if chosen.json:

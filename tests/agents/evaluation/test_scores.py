@@ -172,6 +172,12 @@ def test_no_policy_scores_above_one(documents, order, ending, least, every, weig
     assert soft.optimal >= scale.optimal - 1e-9
 
 
+@pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf])
+def test_a_temperature_that_is_none_is_refused(wrong):
+    with pytest.raises(ValueError, match="temperature must be at least 0 and finite"):
+        evaluate(Unigram(CHAIN), temperature=wrong)
+
+
 def test_scores_of_unknown_or_equal_returns_are_null():
     assert normalized_score(-1.0, -3.0, -1.0) == 1.0
     assert normalized_score(-4.0, -3.0, -1.0) == -0.5
