@@ -15,8 +15,8 @@ def merit(row: Mapping[str, Any], env: EnvConfig, temperature: float) -> tuple[f
     """How good an evaluation on validation documents is; of two, the larger one is better.
 
     Tasks of pairs are compared by their own metric, and where it is equal by perplexity. At τ = 1 with log-likelihood
-    rewards it is perplexity, at τ = 0 the greedy return. At other temperatures neither says which policy is nearer to
-    the optimum, so all rows are equal.
+    rewards it is perplexity, at τ = 0 the greedy return, at other temperatures the soft regret; where the optimum is
+    unknown, all rows are equal there.
 
     Args:
         row: of results.jsonl.
@@ -28,7 +28,9 @@ def merit(row: Mapping[str, Any], env: EnvConfig, temperature: float) -> tuple[f
         return _number(row.get(_OF_THE_TASK[env.task])), fit
     if temperature == 1.0 and env.pays_log_likelihood:
         return fit, 0.0
-    return (_number(row.get("greedy_return")), fit) if temperature == 0.0 else (0.0, 0.0)
+    if temperature == 0.0:
+        return _number(row.get("greedy_return")), fit
+    return _number(row.get("regret"), lower=True), 0.0
 
 
 def best_row(rows: list[dict[str, Any]], env: EnvConfig, temperature: float) -> int:
