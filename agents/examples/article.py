@@ -80,7 +80,7 @@ def values_after(agent: DQN, env: TokenLMEnv, prompt: str) -> tuple[list[str], n
 
 def dqn(total_steps: int = 6_000, seed: int = 0) -> tuple[DQN, TokenLMEnv]:
     """DQN on the environment: the reward says what the word it chose was worth, never which one is right."""
-    text: dict[str, Any] = {"corpus": ("你好吗", "好你", "吗"), "tokenizer": "char", "prompt_length": (0, 2)}
+    text: dict[str, Any] = {"corpus": ("你好吗",), "tokenizer": "char", "prompt_length": (0, 2)}
     env = gym.make("TokenLM-v0", context_length=8, max_new_tokens=4, **text)
     agent = DQN(
         env, loss="dqn", seed=seed, device="cpu",  # Bellman targets r + max Q of the target network
