@@ -17,11 +17,12 @@ from pathlib import Path
 
 from tokenlm.envs.text import write_text_atomically
 
+from chinese_tables import CHINESE
 from code_tables import CODE
 from result_tables import RESULTS
 
 ROOT = Path(__file__).parents[1]
-PARTS: dict[str, Callable[[], str]] = {**RESULTS, **CODE}
+PARTS: dict[str, Callable[[], str]] = {**RESULTS, **CODE, **CHINESE}
 _PART = re.compile(r"(<!-- (?P<name>[\w-]+):begin -->\n).*?(<!-- (?P=name):end -->)", re.DOTALL)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 import sys
 from collections import Counter
@@ -190,10 +191,10 @@ def tasks() -> None:
         label("翻译：chrF / 100", "translation: chrF / 100"),
         label("分类：准确率", "classification: accuracy"),
     )
-    for place, (title, split) in enumerate(((a, b) for a in titles for b in ("train", "test"))):
-        height = names["figures"][place]
-        x = place // 2 + (0.2 if split == "test" else -0.2)
-        axes.bar(x, height, 0.36, color="#e0912f" if split == "test" else "#35659b")
+    for place, height in enumerate(names["figures"]):  # training and test pairs in turn
+        held_out = place % 2 == 1
+        x = place // 2 + (0.2 if held_out else -0.2)
+        axes.bar(x, height, 0.36, color="#e0912f" if held_out else "#35659b")
         axes.text(x, height + 0.02, f"{height:.2f}", ha="center")
     for colour, split in (("#35659b", label("训练集", "training pairs")), ("#e0912f", label("测试集", "test pairs"))):
         axes.bar(0, 0, color=colour, label=split)
@@ -201,6 +202,28 @@ def tasks() -> None:
     axes.set_xticks(range(3), titles)
     axes.legend(frameon=False)
     save(figure, "tasks")
+
+
+def claims() -> None:
+    """Chapter 8: perplexity against seconds of learning, and against the learning rate, from the committed result."""
+    path = HERE.parents[1] / "benchmarks" / "results" / "article_claims.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=SIZE, sharey=True)
+    names = {"DQN": "DQN", "maximum likelihood": label("最大似然", "maximum likelihood")}
+    for (case, name), colour in zip(names.items(), ("#35659b", "#e0912f"), strict=True):
+        own = [row for row in rows if row["kind"] == "text" and row["case"] == case]
+        for row in own:
+            if not row["settings"]:
+                left.plot(*zip(*row["curve"], strict=True), color=colour, label=name if row["seed"] == 0 else None)
+        swept = [r for r in own if "learning_rate" in r["settings"]]
+        rates = [r["settings"]["learning_rate"] for r in swept]
+        right.plot(rates, [r["perplexity"] for r in swept], "o-", color=colour, label=name)
+    for axes in (left, right):
+        axes.axhline(rows[0]["target_perplexity"], color="grey", linewidth=1, linestyle="--")
+    left.set(yscale="log", xlabel=label("学习的秒数", "seconds of learning"), ylabel=label("困惑度", "perplexity"))
+    right.set(xscale="log", xlabel=label("学习率", "learning rate"))
+    left.legend(frameon=False)
+    save(figure, "claims")
 
 
 def band(axes: Any, x: Any, curves: Any, name: str) -> None:
@@ -218,7 +241,7 @@ def save(figure: Any, name: str) -> None:
 
 
 FIGURES: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (loop, words, rewards, texts, ablation, exploration, tasks)
+    each.__name__: each for each in (loop, words, rewards, texts, ablation, exploration, tasks, claims)
 }
 
 if __name__ == "__main__":
