@@ -42,8 +42,9 @@ def quickstart_table() -> str:
     return "\n".join(lines) + (
         f"\n\nPerplexity {share:.2f} × that of p\\*, KL(π ‖ p\\*) {summary['kl_to_target']:.2f} nats a text, after "
         f"{summary['env_steps']:,} environment steps on {hardware['cores']} cores of {hardware['processor']} "
-        f"(`{result['command']}`, seed {result['settings']['seed']}). A constant policy has nearly the return of the "
-        "best text: short texts have few factors. So look at perplexity and KL first."
+        f"(`{result['command']}`, seed {result['settings']['seed']}). The best constant text is only "
+        f"{summary['optimal_return'] - constant:.1f} nats short of the best text, for short texts have few factors: "
+        "look at perplexity and KL first."
     )
 
 
