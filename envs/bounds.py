@@ -67,6 +67,8 @@ def relaxed_optimum(world: World, config: EnvConfig, prefixes: npt.NDArray[np.in
     Returns: (B,) nats. A valid bound up to rounding.
     """
     states = _initial_states(world, config, prefixes)
+    if not hasattr(world.target.automaton, "last_tokens"):
+        raise ValueError(f"the upper bound needs a target with the method last_tokens, not {config.target!r}")
     if world.vocab_size**2 > MAX_TABLE:
         raise ValueError(
             f"the upper bound needs a table of {world.vocab_size**2:,} (last token, token) pairs, at most "

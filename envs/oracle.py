@@ -92,6 +92,12 @@ class Oracle:
                 f"the exact optimum needs a target that looks at the last few tokens only, not {config.target!r}, "
                 "whose log-probabilities depend on more"
             )
+        longest = max(int(d.longest_prompt.max()) for d in self.world.documents.values()) + config.max_new_tokens
+        if target.context_size is None and longest > config.context_length:
+            return (
+                f"the states of {config.target!r} depend on the whole text, of which an observation shows the last "
+                f"{config.context_length} tokens; the exact optimum needs context_length {longest}"
+            )
         return None
 
     @property

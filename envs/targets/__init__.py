@@ -4,7 +4,7 @@ from .checking import check_target
 from .conditioned import ConditionedTarget
 from .markov import MarkovTarget
 from .ngram import NGramTarget
-from .protocol import FiniteStateTarget, Memory, RecurrentTarget, Target
+from .protocol import FiniteStateTarget, Memory, RecurrentTarget, StatedTarget, Target
 from .reference import ReferenceTarget
 from .registry import register_target
 from .scoring import ScoringTarget
@@ -18,6 +18,7 @@ __all__ = [
     "RecurrentTarget",
     "ReferenceTarget",
     "ScoringTarget",
+    "StatedTarget",
     "Target",
     "check_target",
     "register_target",

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..text.vocabulary import Vocabulary
 from .protocol import FiniteStateTarget, RecurrentTarget, Target
+from .stated import as_automaton
 
 _ROWS, _WIDTH = 8, 7
 
@@ -55,13 +56,17 @@ def check_target(
     _same("log_probs with more padding", target.log_probs(padded, expected), "log_probs with less", rows, atol)
     if isinstance(target, RecurrentTarget):
         _check_memory(target, rng, longest, atol)
-    if isinstance(target, FiniteStateTarget):
-        states = target.state_of(prefixes)
-        _same("state_log_probs", target.state_log_probs(states), "log_probs", rows, atol)
-        gained, after = target.advance(states, tokens)
-        _same("the log-probability of advance", gained, "the entry of log_probs", single, atol)
-        longer = target.log_probs(np.append(prefixes, tokens[:, None], axis=1), expected)
-        _same("state_log_probs after advance", target.state_log_probs(after), "log_probs", longer, atol)
+    automaton = as_automaton(target)
+    if isinstance(automaton, FiniteStateTarget):
+        states = automaton.state_of(prefixes)
+        words = rng.integers(Vocabulary.FIRST_WORD, size, _ROWS)
+        _same("state_log_probs", automaton.state_log_probs(states), "log_probs", rows, atol)
+        gained, after = automaton.advance(states, words)
+        _same("the log-probability of advance", gained, "the entry of log_probs", rows[np.arange(_ROWS), words], atol)
+        longer = target.log_probs(np.append(prefixes, words[:, None], axis=1), expected)
+        _same("state_log_probs after advance", automaton.state_log_probs(after), "log_probs", longer, atol)
+        every = automaton.next_states(states)[np.arange(_ROWS), words]
+        _same("next_states", every, "the states after advance", after, 0.0)
     if torch_too:
         import torch
 

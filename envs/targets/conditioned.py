@@ -11,6 +11,7 @@ from array_api_compat import device
 from ..arrays import namespace
 from ..text.vocabulary import Vocabulary
 from .protocol import FiniteStateTarget, RecurrentTarget, Target
+from .stated import as_automaton
 
 _CHUNK = 1 << 22  # entries of a (states, V) block in memory at a time
 
@@ -35,6 +36,7 @@ class ConditionedTarget:
     """
 
     def __init__(self, target: Target, valid: npt.NDArray[np.bool_]) -> None:
+        target = as_automaton(target)
         self.target = target
         self.valid = valid
         self.vocab_size = target.vocab_size

@@ -42,6 +42,26 @@ class Target(Protocol):
         ...
 
 
+class StatedTarget(Target, Protocol):
+    """A target of one's own that is a finite automaton and says so: with three parts more it has the exact oracle.
+
+    log p*(· | prefix) must depend on the state of the prefix alone. `check_target` tests that the parts agree.
+
+    Attributes:
+        num_states: S; states are 0 … S - 1.
+    """
+
+    num_states: int
+
+    def state_of(self, prefixes: Any) -> Any:
+        """(B, L) int64 prefixes as in `log_prob`, NumPy arrays, to (B,) int64 states."""
+        ...
+
+    def next_states(self, states: Any) -> Any:
+        """(B,) int64 states to (B, V) int64, the state after each token."""
+        ...
+
+
 @runtime_checkable
 class FiniteStateTarget(Target, Protocol):
     """A target that is a finite automaton over the last few tokens, as the exact oracle needs.

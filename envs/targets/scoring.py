@@ -14,6 +14,8 @@ from ..text.protocol import Tokenizer
 class ScoringTarget:
     """p*(a | s) = exp(score(s, a)) / Σ_b exp(score(s, b)); a subclass defines `scores`.
 
+    With `num_states`, `state_of` and `next_states` as well it has the exact oracle; see `StatedTarget`.
+
     Args:
         tokenizer: the environment's tokenizer.
 
