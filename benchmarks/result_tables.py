@@ -286,8 +286,8 @@ def why_lines() -> str:
             f"- **Behind on long texts**: lyrics have perplexity {lyrics[1]:.0f} against {lyrics[0]:.0f} after two "
             f"minutes; with the reward at the end only, {late['ratio_to_maximum_likelihood']:.1f} times that of "
             "maximum likelihood after 15 minutes.",
-            "- **The wrong tool** if all you want is a language model of a corpus: in the quickstart maximum likelihood "
-            f"has perplexity {likelihood:.2f} after {likelihood_seconds:.0f} s, the DQN {ours['perplexity']:.2f} after "
+            "- **The wrong tool** if all you want is a language model of a corpus: in the quickstart maximum "
+            f"likelihood has perplexity {likelihood:.2f} after {likelihood_seconds:.0f} s, the DQN {ours['perplexity']:.2f} after "
             f"{ours['wall_seconds']:.0f} s, and p\\* itself {ours['target_perplexity']:.2f}.",
         ]
     )

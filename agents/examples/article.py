@@ -73,7 +73,7 @@ def values_after(agent: DQN, env: TokenLMEnv, prompt: str) -> tuple[list[str], n
     """After `prompt`: the valid words and <eos>, their learned action values, and Q* (τ = 0), in nats."""
     observation, _ = env.reset(options={"prompt": prompt})
     valid, exact = env.action_masks(), env.optimal_q(temperature=0.0)
-    learned = agent.reader([observation[observation > 0]]).values()[0].numpy()
+    learned = agent.reader([[int(i) for i in observation if i]]).values()[0].numpy()
     words = [env.world.vocabulary.token(int(i)) for i in np.flatnonzero(valid)]
     return words, learned[valid], exact[valid]
 
