@@ -168,7 +168,7 @@ class BaseAgent(Writer):
             began = now
             self.num_steps = self.env_steps - first
             spent = (self.learning_seconds - before) / max_seconds if max_seconds else 0.0
-            self.progress = min(1.0, max(self.num_steps / total_steps, spent))
+            self.progress = min(1.0, max(self.num_steps / max(1, total_steps), spent))
 
         def after_step(_: Any) -> bool:
             nonlocal began

@@ -29,6 +29,15 @@ def check_types(config: Any) -> None:
             raise ValueError(f"{name} must be {_readable(hint)}, not {reprlib.repr(value)}")
 
 
+def whole_number(name: str, value: Any, least: int) -> int:
+    """`value` as an int; ValueError unless it is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must be a whole number, not {reprlib.repr(value)}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+    return int(value)
+
+
 def number(default: Any, least: float, most: float = math.inf) -> Any:
     """A dataclass field whose value is finite, from `least` to `most`; or None where its type allows that."""
     return dataclasses.field(default=default, metadata={"range": (least, most)})
@@ -189,6 +198,8 @@ def _fits(value: Any, hint: Any) -> bool:
         parts = typing.get_args(hint)
         kinds = parts[:1] * len(value) if parts[-1:] == (...,) and isinstance(value, tuple) else parts
         return isinstance(value, tuple) and len(kinds) == len(value) and all(map(_fits, value, kinds))
+    if origin is Sequence:
+        return isinstance(value, Sequence) and all(_fits(item, typing.get_args(hint)[0]) for item in value)
     if origin is dict:  # a mapping of settings, or the dataclass that was made of them and has checked them
         return isinstance(value, Mapping) or dataclasses.is_dataclass(value)
     if hint in (int, float):
@@ -203,5 +214,7 @@ def _readable(hint: Any) -> str:
         return " or ".join(_readable(part) for part in parts)
     if origin is tuple:
         return f"a tuple of {' and '.join(_readable(p) for p in parts if p is not ...)}"
+    if origin is Sequence:
+        return f"a list of {_readable(parts[0])}"
     names = {int: "a whole number", float: "a number", str: "text", bool: "True or False", type(None): "None"}
     return names.get(hint, "text" if origin is typing.Literal else f"a {getattr(hint, '__name__', hint)}")

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 import math
+import numbers
+from typing import Any
 
 import torch
 from torch import Tensor
+
+_TINY = 1e-6  # nats; divided by less, values may leave the range of float32
+
+
+def checked_temperature(value: Any) -> float:
+    """`value` as a temperature, nats; ValueError unless it is 0 (greedy) or a finite number above."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0.0 <= value < math.inf:
+        raise ValueError(f"temperature must be 0 (greedy) or more, and finite, not {value!r}")
+    return float(value)
+
+
+def over_temperature(values: Tensor, temperature: float) -> Tensor:
+    """Q/τ for a softmax, τ > 0: (..., V) -> (..., V). For a tiny τ the best value becomes 0, so that none overflows."""
+    if temperature >= _TINY:
+        return values if temperature == 1.0 else values / temperature
+    return (values - values.amax(-1, keepdim=True)) / max(temperature, torch.finfo(values.dtype).tiny)
 
 
 def choose_actions(
@@ -32,7 +50,7 @@ def choose_actions(
         best, actions = values.max(-1)
         return actions, best - best
     if temperature > 0.0:
-        policy = torch.softmax(values if temperature == 1.0 else values / temperature, -1)
+        policy = torch.softmax(over_temperature(values, temperature), -1)
     else:
         policy = torch.zeros_like(values).scatter_(-1, values.argmax(-1, keepdim=True), 1.0)
     precise = torch.float32 if values.device.type == "mps" else torch.float64

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...envs import Vocabulary
+from ..acting.choosing import over_temperature
 from .options import Decoding
 from .readers import Reader
 
@@ -89,7 +90,7 @@ def beam_search(
 def _gains(values: Tensor, temperature: float) -> Tensor:
     """(N, V) log π, or at τ = 0 the advantage Q - max Q; at most 0, and -inf for actions that are not valid."""
     if temperature > 0.0:
-        return torch.log_softmax(values / temperature, -1)
+        return torch.log_softmax(over_temperature(values, temperature), -1)
     return values - values.amax(-1, keepdim=True)
 
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...envs.arguments import check_settings, number
+from ..acting.choosing import checked_temperature
+
+_MOST_PENALTY = 10.0
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -15,8 +20,8 @@ class Decoding:
         top_k: sample among the k best tokens only; None for all.
         top_p: sample among the smallest set of tokens with at least this probability; None for all.
         beams: width of the beam search; 1 samples instead.
-        length_penalty: scores are divided by the number of tokens to this power; 0 for no effect, positive values
-            favour longer texts.
+        length_penalty: scores are divided by the number of tokens to this power, -10 to 10; 0 for no effect, positive
+            values favour longer texts.
         stop: a stop string, or several; the text ends before the first one.
         max_new_tokens: longest continuation in tokens; None for the environment's.
 
@@ -27,15 +32,14 @@ class Decoding:
     top_k: int | None = None
     top_p: float | None = None
     beams: int = 1
-    length_penalty: float = 0.0
+    length_penalty: float = number(0.0, -_MOST_PENALTY, _MOST_PENALTY)
     stop: str | Sequence[str] | None = None
     max_new_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        object.__setattr__(self, "stop", stop)
-        if not self.temperature >= 0.0:
-            raise ValueError(f"temperature must be 0 (greedy) or more, not {self.temperature}")
+        checked_temperature(self.temperature)
+        check_settings(self)
+        object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()))
         if self.top_p is not None and not 0.0 < self.top_p <= 1.0:
             raise ValueError(f"top_p must be above 0 and at most 1, not {self.top_p}")
         for name, value in (("top_k", self.top_k), ("beams", self.beams), ("max_new_tokens", self.max_new_tokens)):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..acting.choosing import inverse_cdf
+from ..acting.choosing import inverse_cdf, over_temperature
 from .options import Decoding
 from .readers import Reader
 from .transcript import Transcript
@@ -30,7 +30,7 @@ def sample(reader: Reader, transcripts: Sequence[Transcript], how: Decoding, uni
         if how.temperature > 0.0:
             values = filter_values(values, how.top_k, how.top_p, how.temperature)
             numbers = uniform[:, draws].to(values.device, _precision(values.device))
-            actions = inverse_cdf(torch.softmax(values / how.temperature, -1), numbers)
+            actions = inverse_cdf(torch.softmax(over_temperature(values, how.temperature), -1), numbers)
         else:
             actions = values.argmax(-1)
         for row, action in zip(rows, actions.tolist(), strict=True):
@@ -81,7 +81,7 @@ def filter_values(
         values = values.masked_fill(~kept, -torch.inf)
     if top_p is not None and top_p < 1.0:
         ordered, order = values.sort(dim=-1, descending=True, stable=True)
-        probabilities = torch.softmax(ordered / temperature, -1)
+        probabilities = torch.softmax(over_temperature(ordered, temperature), -1)
         before = probabilities.cumsum(-1) - probabilities
         inside = before < top_p - _ROUNDING
         inside[..., 0] = True

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from ...envs import EnvConfig, Vocabulary, encode_prompt
+from ...envs.arguments import whole_number
 from ...envs.text import Tokenizer
 from ..networks.prefixes import Prefixes
 from .beams import beam_search
@@ -117,7 +118,7 @@ class Writer:
 
     def _seed(self, seed: int | None) -> int:
         if seed is not None:
-            return seed
+            return whole_number("seed", seed, 0)
         return int(torch.randint(2**31, (1,), generator=self.generator, device=self.generator.device))
 
 
@@ -159,8 +160,7 @@ def write_texts(
 
     Raises ValueError if a beam search finds fewer than `count` texts.
     """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, not {count}")
+    whole_number("count", count, 1)
     if how.beams > 1:
         if count > how.beams:
             raise ValueError(f"a search with {how.beams} beams finds {how.beams} texts, not {count}; use more beams")

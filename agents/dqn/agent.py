@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ...envs import EnvConfig, Phrases, TokenLMDeviceEnv, World, env_config_from
+from ...envs.arguments import whole_number
 from ...envs.text import Tokenizer
 from ..acting.exploration import make_counts
 from ..acting.phrases import make_phrases
@@ -149,6 +150,7 @@ class DQN(QPolicy):
 
         Figures are kept in `history`. Warns, without a callback, where learning_starts comes later than the end.
         """
+        whole_number("total_steps", total_steps, 0)
         self.prepare()
         if callback is None and (problem := self.config.too_few_steps(self.num_steps + total_steps)):
             warnings.warn(problem, stacklevel=2)
@@ -157,7 +159,7 @@ class DQN(QPolicy):
         done = self.num_steps - first
         behind = 0.0 if resume else self._progress_before
         if not max_seconds or not resume:
-            self.progress = behind + (1.0 - behind) * min(1.0, done / total_steps)
+            self.progress = behind + (1.0 - behind) * min(1.0, done / max(1, total_steps))
         self.history.begin()
         if not self._begun:
             self._begin(began + max_seconds if max_seconds else None)

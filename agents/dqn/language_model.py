@@ -11,6 +11,7 @@ from torch import Tensor
 from ...envs import valid_actions
 from ...envs.targets.causal import CausalTarget
 from ...envs.text import Tokenizer
+from ..acting.choosing import over_temperature
 from ..networks import put_rows
 from ..networks.base import State
 from ..networks.prefixes import right_padded
@@ -89,4 +90,4 @@ class AgentModel:
 
     def _log_probs(self, hidden: Tensor) -> Tensor:
         values = self.network.policy_values(hidden, self.valid).to(torch.float64)
-        return torch.log_softmax(values / self.temperature, -1)
+        return torch.log_softmax(over_temperature(values, self.temperature), -1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...envs import EnvConfig, Phrases
-from ..acting.choosing import choose_actions
+from ..acting.choosing import checked_temperature, choose_actions, over_temperature
 from ..acting.valid_actions import ValidActions
 from ..decoding import NetworkReader, PhraseReader, Prefixes, Reader
 from ..networks import QNetwork, put_rows
@@ -89,7 +89,7 @@ class QPolicy(BaseAgent):
         hidden, _ = network.encode(*right_padded(windows))
         values = network.policy_values(hidden, valid).double().masked_fill(~valid, -torch.inf)
         if self.temperature > 0:
-            return torch.log_softmax(values / self.temperature, -1)[:, :width].cpu().numpy()
+            return torch.log_softmax(over_temperature(values, self.temperature), -1)[:, :width].cpu().numpy()
         best = torch.nn.functional.one_hot(values.argmax(-1), values.shape[-1])
         return torch.where(best.bool(), 0.0, -torch.inf).double()[:, :width].cpu().numpy()
 
@@ -122,7 +122,7 @@ class QPolicy(BaseAgent):
 
     def policy_temperature(self, asked: float | None) -> float:
         """See `Writer`."""
-        return self.temperature if asked is None else asked
+        return self.temperature if asked is None else checked_temperature(asked)
 
     def _valid(self, action_masks: npt.ArrayLike | None) -> Tensor:
         """(V + P,) or (B, V + P) bool; masks without phrases allow none."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...envs import EnvConfig, Oracle, Split, Vocabulary, World, force
+from ..acting.choosing import checked_temperature
 from ..protocol import Agent, BaseAgent, complete
 from .claims import supported_claims
 from .exact import MAX_TEXTS, exact_score
@@ -59,7 +60,7 @@ def score_text(
     """
     agent = complete(agent, env)
     world, config = world_of(agent, env)
-    tau = agent.temperature if temperature is None else temperature
+    tau = agent.temperature if temperature is None else checked_temperature(temperature)
     documents = world.documents[split]
     count = min(limit or len(documents), len(documents))
     step = config.max_new_tokens
@@ -142,8 +143,7 @@ def evaluate(
     sampled texts; or of greedy texts with the targets of `split` as references exact_match and token_f1 (answers), bleu
     and chrf (translations), accuracy, macro_f1 and confusion (labels).
     """
-    if temperature is not None and not 0.0 <= temperature < math.inf:
-        raise ValueError(f"temperature must be at least 0 and finite, not {temperature}")
+    temperature = None if temperature is None else checked_temperature(temperature)
     agent = complete(agent, env)
     world, config = world_of(agent, env)
     config = dataclasses.replace(config, split=split)

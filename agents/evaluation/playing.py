@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...envs import EnvConfig, Episodes, Oracle, Vocabulary, World
-from ..acting.choosing import choose_actions
+from ..acting.choosing import choose_actions, over_temperature
 from ..protocol import Agent, complete
 from .policies import acting_in
 from .scores import is_p_star
@@ -145,7 +145,7 @@ class OptimalPolicy:
 def _log_policy(values: Tensor, temperature: float) -> Tensor:
     """(N, V) log π from the values of a reader; at τ = 0 the best action has probability 1."""
     if temperature > 0.0:
-        return torch.log_softmax(values.double() / temperature, -1)
+        return torch.log_softmax(over_temperature(values.double(), temperature), -1)
     best = torch.nn.functional.one_hot(values.argmax(-1), values.shape[-1])
     return torch.where(best.bool(), 0.0, -torch.inf).double()
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tokenlm.agents import DQN
 from tokenlm.agents.baselines.sb3 import SB3A2C
 from tokenlm.agents.decoding import Decoding, Transcript, WindowReader, prompt_ids, sample, uniform_numbers
+from tokenlm.agents.evaluation.playing import play
 from tokenlm.agents.evaluation.policies import write_ids
 from tokenlm.agents.protocol import complete
 from tokenlm.envs import EnvConfig, Vocabulary, World
@@ -204,10 +206,33 @@ def test_other_algorithms_decode_too(tiny):
         agent.generate("the", temperature=0.5)
 
 
+@pytest.mark.parametrize("tau", [1e-9, 1e-38, 1e-45, 1e-300, 5e-324])
+def test_a_tiny_temperature_writes_the_greedy_text(agent, tau):
+    greedy = agent.generate("the", temperature=0.0)
+    for filtered in ({}, {"top_p": 0.9}, {"top_k": 3}):
+        assert agent.generate("the", temperature=tau, seed=1, **filtered) == greedy
+    assert "".join(agent.stream("the", temperature=tau, seed=2)) == greedy[0]
+    played = [play(agent, World.of(agent.env_config), agent.env_config, 8, 0, temperature=t) for t in (0.0, tau)]
+    np.testing.assert_array_equal(*(each.returns for each in played))
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"temperature": -1.0}, "temperature must be 0 .greedy. or more, not -1.0"),
+        ({"temperature": -1.0}, "temperature must be 0 .greedy. or more, and finite, not -1.0"),
+        ({"temperature": math.inf}, "or more, and finite, not inf"),
+        ({"temperature": math.nan}, "or more, and finite, not nan"),
+        ({"temperature": "1"}, "or more, and finite, not '1'"),
+        ({"beams": 2, "length_penalty": 500.0}, "length_penalty must lie between -10 and 10, not 500.0"),
+        ({"beams": 2, "length_penalty": -500}, "length_penalty must lie between -10 and 10, not -500"),
+        ({"beams": 2, "length_penalty": math.nan}, "length_penalty must lie between -10 and 10, not nan"),
+        ({"top_k": 1.5}, "top_k must be a whole number or None, not 1.5"),
+        ({"beams": 1.5}, "beams must be a whole number, not 1.5"),
+        ({"max_new_tokens": 1.5}, "max_new_tokens must be a whole number or None, not 1.5"),
+        ({"stop": 3}, "stop must be text or a list of text or None, not 3"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
+        ({"seed": 1.5}, "seed must be a whole number, not 1.5"),
+        ({"count": 1.5}, "count must be a whole number, not 1.5"),
         ({"top_k": 0}, "top_k must be at least 1, not 0"),
         ({"top_p": 0.0}, "top_p must be above 0 and at most 1, not 0.0"),
         ({"top_p": 1.5}, "top_p must be above 0 and at most 1, not 1.5"),
