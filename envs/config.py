@@ -156,8 +156,9 @@ class EnvConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}")
-        if self.order > _HIGHEST_ORDER:
-            raise ValueError(f"order must be at most {_HIGHEST_ORDER}, not {self.order}")
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} must be at most {most:,}, not {getattr(self, name)}")
         if self.min_new_tokens >= self.max_new_tokens:
             raise ValueError(
                 f"min_new_tokens ({self.min_new_tokens}) must be below max_new_tokens ({self.max_new_tokens})"
@@ -282,7 +283,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _ONE_LABEL = {"max_new_tokens": 1, "ending": "fixed", "vocabularies": "separate"}
 _SHORTEST_PAIR = 3
-_HIGHEST_ORDER = 100  # a power of the order is the number of contexts
 _LEAST = {
     "context_length": 1,
     "max_new_tokens": 1,
@@ -292,4 +292,6 @@ _LEAST = {
     "vocab_size": Vocabulary.FIRST_WORD + 1,
     "min_count": 1,
     "max_vocab_size": Vocabulary.FIRST_WORD + 1,
+    "target_seed": 0,
 }
+_MOST = {"context_length": 1 << 20, "max_new_tokens": 1 << 20, "order": 100}  # a power of the order counts contexts
