@@ -26,9 +26,11 @@ def going_on(config: RunConfig, folder: Path) -> RunConfig:
     """
     if config.algorithm != "dqn":
         raise ValueError(f"a run of {config.algorithm} cannot be continued; only those of dqn can")
-    ends = {name: getattr(config.agent, name).end for name in _SCHEDULES if getattr(config.agent, name) is not None}
-    agent = dataclasses.replace(config.agent, **ends)
+    settings = config.agent
+    known = {name: getattr(settings, name) for name in _SCHEDULES}
+    ends = {name: schedule.end for name, schedule in known.items() if schedule is not None}
     place = {"output": str(folder.parent), "continues": str(folder.absolute())}
+    agent = dataclasses.replace(settings, **ends)
     return dataclasses.replace(config, agent=agent, max_seconds=None, **place)
 
 
