@@ -61,7 +61,8 @@ def plot_runs(runs: Sequence[FoundRun], path: Path) -> None:
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         returns, perplexity = figure.subplots(1, 2)
         best = []
-        for run, label, colour in zip(runs, labels, _colours(), strict=False):
+        for number, (run, label) in enumerate(zip(runs, labels, strict=True)):
+            colour = f"C{number}"
             seconds, steps, greedy, own, target = (
                 np.array([row.get(name) for row in run.rows], float)
                 for name in ("wall_seconds", "num_steps", "greedy_return", "perplexity", "target_perplexity")
@@ -86,10 +87,6 @@ def plot_runs(runs: Sequence[FoundRun], path: Path) -> None:
         for axes in (returns, perplexity):
             axes.legend(frameon=False, prop=font)
         write_atomically(path, lambda p: figure.savefig(p, dpi=130, format="png"))
-
-
-def _colours() -> list[str]:
-    return [f"C{number}" for number in range(10)]
 
 
 def _settings(runs: Sequence[FoundRun], names: Sequence[str]) -> list[str]:

@@ -74,9 +74,8 @@ def say(text: str, end: str = "\n") -> None:
 
 def progress_line(quiet: bool, **settings: Any) -> tqdm[Any]:
     """A progress line on the standard error, with rate and estimate."""
-    return tqdm(
-        file=_Quiet(sys.stderr), disable=quiet, dynamic_ncols=True, unit_scale=True, mininterval=0.5, **settings
-    )
+    settings = {"unit_scale": True, **settings}
+    return tqdm(file=_Quiet(sys.stderr), disable=quiet, dynamic_ncols=True, mininterval=0.5, **settings)
 
 
 def fill_standard_streams() -> None:

@@ -325,8 +325,11 @@ class Run:
         agent, config = self.agent, self.config
         episodes, seed = config.evaluation_episodes, config.seed
         best = self._take_best()
-        summary = evaluate(agent, env=config.env, split="test", episodes=episodes, seed=seed)
-        summary |= {**best, "baseline": self._baseline_figures(baseline)}
+        with progress_line(self.quiet, total=2, unit="part", unit_scale=False, desc="test documents") as bar:
+            summary = evaluate(agent, env=config.env, split="test", episodes=episodes, seed=seed)
+            bar.update()
+            summary |= {**best, "baseline": self._baseline_figures(baseline)}
+            bar.update()
         self.place.keep_config()
         agent.save(self.folder)
         write_digests(self.folder, [self.folder / CONFIG])

@@ -30,7 +30,7 @@ def known_ids(text: str, tokenizer: Tokenizer) -> tuple[list[int], list[str]]:
     if Vocabulary.UNK not in ids:
         return ids, []
     if not isinstance(tokenizer, Segmenter):  # subwords: only single characters are ever unknown
-        return ids, list(dict.fromkeys(c for c in text if Vocabulary.UNK in tokenizer.encode(c)))
+        return ids, list(dict.fromkeys(c for c in text if Vocabulary.UNK in tokenizer.encode(c))) or [text]
     vocabulary = tokenizer.vocabulary
     parts = [part for word in tokenizer.words(text) for part in split_known(word, vocabulary.__contains__)]
     return vocabulary.encode(parts), list(dict.fromkeys(part for part in parts if part not in vocabulary))
