@@ -287,8 +287,9 @@ def why_lines() -> str:
             f"minutes; with the reward at the end only, {late['ratio_to_maximum_likelihood']:.1f} times that of "
             "maximum likelihood after 15 minutes.",
             "- **The wrong tool** if all you want is a language model of a corpus: in the quickstart maximum "
-            f"likelihood has perplexity {likelihood:.2f} after {likelihood_seconds:.0f} s, the DQN {ours['perplexity']:.2f} after "
-            f"{ours['wall_seconds']:.0f} s, and p\\* itself {ours['target_perplexity']:.2f}.",
+            f"likelihood has perplexity {likelihood:.2f} after {likelihood_seconds:.0f} s, the DQN "
+            f"{ours['perplexity']:.2f} after {ours['wall_seconds']:.0f} s, and p\\* itself "
+            f"{ours['target_perplexity']:.2f}.",
         ]
     )
 
