@@ -54,6 +54,23 @@ def test_a_file_of_texts_stands_in_place_of_a_configuration(runs, sentences):
     assert config.env.max_new_tokens == 6  # five words and <eos>
     assert config.env.context_length == 64
     assert parse_run([str(runs.parent)]).env.corpus == str(runs.parent)  # a folder of texts
+    assert parse_run([str(runs.parent)]).name == runs.parent.name
+
+
+def test_a_word_is_a_configuration_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()  # as in the folder of all runs
+    assert parse_run(["quickstart", "--env.max_new_tokens=9"]).env.corpus == "zh"
+    (tmp_path / "poems.txt.gz").write_bytes(b"\x1f\x8b\x08\x00")
+    (tmp_path / "none").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("name: run", encoding="utf-8")
+    for word, said in {
+        "poems.txt.gz": "poems.txt.gz is compressed (gzip); unpack it first", "none": "holds no .txt or .tsv file",
+        "nowhere.txt": "there is no file 'nowhere.txt'", "run": "run is a run; `tokenlm train --continue run",
+    }.items():  # fmt: skip
+        assert command("config", word) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_automatic_length_covers_95_percent():

@@ -159,7 +159,7 @@ def _help(command: str, everything: bool) -> NoReturn:
 def _given(name: str, command: str) -> dict[str, Any]:
     """The settings that the first word names: those of a configuration, or "text" with a file of texts as corpus."""
     path = Path(name)
-    folder = path.is_dir()
+    folder = path.is_dir() and name not in config_names(command)  # runs/ has folders of these names
     if command == "race" or not (folder or path.suffix.lower() in (*TEXTS, *PAIRS)):
         return read_mapping(config_path(name, command))
     if not path.exists():
