@@ -6,7 +6,8 @@ On the built-in Chinese corpus the DQN of the quickstart and maximum likelihood,
 time: efficiency, convergence, what an update costs, and how much learning rate and ε matter. On small Markov chains,
 whose texts can all be listed, the exact regret: flexibility (one corpus, three temperatures) and stability (without the
 target network, without replay). Seconds are those of learning, on one thread a run. About (2·seeds + 13)·seconds +
-20·seeds seconds of one core.
+60·seeds seconds of one core. Afterwards `python benchmarks/tables.py` and `python docs/zh/figures.py claims` write the
+chapter's table and picture.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ EPSILONS = (0.0, 0.1, 0.5)
 NEAR = 1.2  # × the perplexity of p*
 LOOKS = 20  # measurements of perplexity in a run
 DOCUMENTS = 100
-TINY_STEPS = 20_000  # environment steps on a chain; maximum likelihood makes as many updates
+TINY_STEPS = 6_000  # environment steps on a chain; maximum likelihood makes as many updates
 PARTS: dict[str, dict[str, Any]] = {
     "whole": {},
     "no target network": {"target_update_rate": 1.0},

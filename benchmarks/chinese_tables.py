@@ -84,6 +84,8 @@ def article_claims() -> str:
     memory = [of("text", case, "mib") for case in both]
     rate = [of("text", case, "transitions_per_second") for case in both]
     lines = [
+        "![左：困惑度随学习时间的变化；右：学习率与困惑度](figures/claims.png)",
+        "",
         "| 论断 | 量什么 | DQN | 最大似然 | |",
         "|---|---|---|---|---|",
         _row("高效性", f"{settings['seconds']:g} 秒后的困惑度（p\\* 是 {target:.2f}）", perplexity, _fixed),
@@ -105,7 +107,6 @@ def article_claims() -> str:
         "|---|---|---|",
     ]
     parts = {case: [r["regret"] for r in rows if r["kind"] == "chain" and r["case"] == case] for case in _PARTS}
-    parts["whole"] = [r["regret"] for r in rows if r["case"] == "whole"]
     lines.append("| " + " | ".join(_spread(parts[case], _precise) for case in _PARTS) + " |")
     rates = sorted({r["settings"]["learning_rate"] for r in rows if "learning_rate" in r["settings"]})
     lines += [

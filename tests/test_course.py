@@ -1,5 +1,6 @@
 """The course: its exercises, its code, its figures."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,43 @@ def test_the_command_prints_a_line_for_each_exercise(capsys):
         main(["grade", "chapter12", str(HERE / "right.py")])
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("tokenlm: there is no exercise 'chapter12'")
+
+
+CHAPTERS = sorted((Path(__file__).parents[1] / "docs" / "zh").glob("chapter*.md"))
+LONG = {"chapter5", "chapter7"}  # their code trains for half a minute
+
+
+@pytest.mark.parametrize(
+    "chapter",
+    [
+        pytest.param(c, id=c.stem, marks=pytest.mark.slow) if c.stem in LONG else pytest.param(c, id=c.stem)
+        for c in CHAPTERS
+    ],
+)
+def test_the_code_of_a_chapter_runs_from_top_to_bottom(chapter, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {"__name__": chapter.stem}
+    blocks = re.findall(r"```python\n(.*?)```", chapter.read_text(encoding="utf-8"), re.DOTALL)
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"{chapter.stem}, block {number}", "exec", dont_inherit=True), names)
+    assert (blocks and capsys.readouterr().out) or not blocks
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.stem for c in CHAPTERS])
+def test_a_chapter_states_its_exercises_as_they_are_graded(chapter):
+    text = chapter.read_text(encoding="utf-8")
+    stated = re.findall(r"^\d\. \*\*(chapter\d\.\d)\*\* 定义(?:类)? ?`([^`]+)`", text, re.MULTILINE)
+    graded = [(e.name, e.signature) for e in EXERCISES.values() if e.chapter == chapter.stem]
+    assert stated == graded
+    for exercise in EXERCISES.values():
+        if exercise.chapter == chapter.stem and exercise.pass_mark != 0.95:
+            assert f"{exercise.pass_mark:g} 及格" in text
+
+
+def test_figures_of_the_course_are_there_and_have_a_maker():
+    shown = {name for chapter in CHAPTERS for name in re.findall(r"\(figures/(\w+)\.png\)", chapter.read_text("utf-8"))}
+    folder = CHAPTERS[0].parent
+    made = re.findall(r'save\(figure, "(\w+)"\)', (folder / "figures.py").read_text(encoding="utf-8"))
+    assert len(CHAPTERS) == 8
+    assert shown | {"claims"} == set(made)  # that of chapter 8 comes with its measurement
+    assert all((folder / "figures" / f"{name}.png").stat().st_size < 100_000 for name in shown)
