@@ -369,7 +369,9 @@ def tuning_table() -> str:
     for row in result["rows"]:
         cells = [f"{row[n]:.3g}" if isinstance(row[n], float) else str(row[n]) for n in names]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + _source(result, result["settings"].get("caption", "Held-out perplexity"))
+    table = "\n".join(lines) + _source(result, result["settings"].get("caption", "Held-out perplexity"))
+    drawn = (HERE / "results" / "tuning.png").exists()
+    return table + ("\n\n![Curves](../../benchmarks/results/tuning.png)" if drawn else "")
 
 
 def _find(result: dict[str, Any], **wanted: Any) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import tokenlm
 from tokenlm.commands import NAMES
 from tokenlm.parsing import config_names, parse_race, parse_run
 
@@ -77,9 +78,11 @@ def test_configurations_named_are_shipped():
 def test_links_lead_somewhere():
     for name, text in TEXTS.items():
         for link in re.findall(r"\]\((?!https?:)([^)#\s]+)(?:#[\w-]*)?\)", text):
-            if link.startswith(("docs/zh/", "zh/", "README.zh")):
-                continue  # written apart
             assert ((ROOT / name).parent / link).exists(), f"{name}: {link}"
+
+
+def test_the_version_to_cite_is_the_one_installed():
+    assert f"\nversion: {tokenlm.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 
 
 def test_generated_parts_are_up_to_date_and_have_a_maker():
