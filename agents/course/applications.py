@@ -72,7 +72,7 @@ def _distributions() -> list[tuple[Any, ...]]:
     return cases
 
 
-_PAIRS = (
+_PAIRS: tuple[tuple[list[str], list[str]], ...] = (
     (["今天", "天气", "很", "好"], ["今天", "很", "好"]),
     (["好", "好", "好"], ["好"]),
     (["不", "知道"], ["很", "好"]),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...envs import Vocabulary
 from .exercise import Exercise, compared, overlap, same_numbers, same_words
@@ -21,7 +22,7 @@ def perplexity(log_probs: LogProbs) -> float:
     return math.exp(-sum(log_probs) / len(log_probs))
 
 
-def softmax(logits: Sequence[float], temperature: float) -> Any:
+def softmax(logits: Sequence[float] | npt.NDArray[np.float64], temperature: float) -> Any:
     """(V,) probabilities ∝ exp(logit/τ); at τ = 0 the first of the largest has all."""
     values = np.asarray(logits, np.float64)
     if temperature == 0.0:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...envs import EnvConfig, TokenLMEnv, World
-from ..evaluation.exact import exact_score
+from ..evaluation.exact import every_text, exact_score
 from ..protocol import Agent
 from .exercise import Exercise, Mark, WrongAnswer, compared, overlap, same_numbers
 from .worlds import PLANNED, chain, mean_score
@@ -79,29 +79,9 @@ class StepBudget(gym.Wrapper[Any, Any, Any, Any]):
 def closeness(agent: Agent, config: EnvConfig) -> float:
     """1 - KL(π ‖ p*)/KL(uniform ‖ p*) over whole texts, at least 0; the policy is that at τ = 1."""
     own = exact_score(agent, temperature=1.0, env=config).kl_to_target
-    uniform = exact_score(_Uniform(config), temperature=1.0, env=config).kl_to_target
+    log_target = every_text(World.of(config), config).log_target  # of texts of one length: uniform over them
+    uniform = -np.log(len(log_target)) - float(log_target.mean())
     return max(0.0, 1.0 - own / uniform)
-
-
-class _Uniform:
-    """The uniform policy over valid actions."""
-
-    def __init__(self, config: EnvConfig) -> None:
-        self.valid = World.of(config).valid
-        self.env_steps = 0
-
-    def learn(self, total_steps: int, callback: Any = None) -> None:
-        """Nothing to learn."""
-
-    def predict(self, observation: Any, **_: Any) -> tuple[npt.NDArray[np.int64], None]:
-        """The first word everywhere."""
-        return np.full(np.shape(observation)[:-1], self.valid.argmax()), None
-
-    def log_probs(self, observation: Any, action_masks: Any = None) -> Floats:
-        """The same for all valid actions."""
-        with np.errstate(divide="ignore"):
-            row = np.log(self.valid / self.valid.sum())
-        return np.tile(row, (len(observation), 1))
 
 
 def _replay(solution: Callable[..., Any]) -> Mark:

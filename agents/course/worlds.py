@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 
 from ...envs import EnvConfig, Oracle, TokenLMEnv, Vocabulary, World
 from ..evaluation.scores import normalized_score, trivial_returns
@@ -88,7 +89,7 @@ def paid(rewards: Sequence[float], every: int) -> list[float]:
     return given
 
 
-def soft_value(q_values: Sequence[float], temperature: float) -> float:
+def soft_value(q_values: Sequence[float] | npt.NDArray[np.float64], temperature: float) -> float:
     """τ log Σ exp(Q/τ), the maximum at τ = 0."""
     values = np.asarray(q_values, np.float64)
     best = float(values.max())
@@ -98,12 +99,11 @@ def soft_value(q_values: Sequence[float], temperature: float) -> float:
 
 
 def _returns(solution: Callable[..., Any]) -> Mark:
-    eos = {"ending": "eos"}
     played = [
         (chain(1, words=3, length=4), [5, 6, 7, 5]),
         (chain(1, words=3, length=4, reward_every=0), [7, 7, 5, 6]),
-        (chain(2, words=3, length=4, **eos), [5, 6, Vocabulary.EOS, 6]),
-        (chain(2, words=3, length=4, **eos), [5, 6, 7, 7, 5, 5]),
+        (chain(2, words=3, length=4, ending="eos"), [5, 6, Vocabulary.EOS, 6]),
+        (chain(2, words=3, length=4, ending="eos"), [5, 6, 7, 7, 5, 5]),
     ]
     cases = [(gym.make("TokenLM-v0", config=config), actions) for config, actions in played]
     return compared(
@@ -139,7 +139,7 @@ def _best_text(solution: Callable[..., Any]) -> Mark:
 
 def whole_texts(policy: Policy, words: Sequence[int], length: int) -> dict[tuple[int, ...], float]:
     """The probability of every text under a policy."""
-    texts = {(): 1.0} if length else {}
+    texts: dict[tuple[int, ...], float] = {(): 1.0}
     for _ in range(length):
         longer: dict[tuple[int, ...], float] = {}
         for text, chance in texts.items():
