@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from .arrays import Floats, Ints
 from .config import EnvConfig
+from .no_repeat import NoRepeat, target_in
+from .targets import ConditionedTarget
 from .text import Vocabulary
 from .world import World
 
@@ -45,10 +47,10 @@ def beam_search(world: World, config: EnvConfig, prefixes: npt.NDArray[np.int64]
     """
     if width < 1:
         raise ValueError(f"the width of a beam search must be at least 1, not {width}")
-    states = _initial_states(world, config, prefixes)
+    target, states = _initial_states(world, config, prefixes)
     log_probs, tokens = np.empty(len(states)), []
     for rows in _pieces(len(states), width * world.vocab_size):
-        log_probs[rows], texts = _search(world, config, states[rows], width)
+        log_probs[rows], texts = _search(target, config, states[rows], width)
         tokens += texts
     return BeamResult(log_probs, tokens)
 
@@ -66,8 +68,10 @@ def relaxed_optimum(world: World, config: EnvConfig, prefixes: npt.NDArray[np.in
 
     Returns: (B,) nats. A valid bound up to rounding.
     """
-    states = _initial_states(world, config, prefixes)
-    if not hasattr(world.target.automaton, "last_tokens"):
+    if config.no_repeat:
+        raise ValueError("no upper bound is known with no_repeat")
+    target, states = _initial_states(world, config, prefixes)
+    if not hasattr(target.automaton, "last_tokens"):
         raise ValueError(f"the upper bound needs a target with the method last_tokens, not {config.target!r}")
     if world.vocab_size**2 > MAX_TABLE:
         raise ValueError(
@@ -82,7 +86,7 @@ def relaxed_optimum(world: World, config: EnvConfig, prefixes: npt.NDArray[np.in
         steps = last - max(first, 1)
         if steps < 1:
             continue
-        table = _best_context(world, eos_valid)
+        table = _best_context(target, eos_valid)
         for _ in range(steps):
             new = _backup(table, value)
             if np.array_equal(new, value):
@@ -91,12 +95,14 @@ def relaxed_optimum(world: World, config: EnvConfig, prefixes: npt.NDArray[np.in
         del table
     result = np.empty(len(states))
     for rows in _pieces(len(states), world.vocab_size):
-        result[rows] = _backup(_rows(world, states[rows], masked_until == 0), value)
+        result[rows] = _backup(_rows(target, states[rows], masked_until == 0), value)
     return result
 
 
-def _initial_states(world: World, config: EnvConfig, prefixes: npt.NDArray[np.int64]) -> Ints:
-    """(B,) automaton states of (B, L) prefixes; ValueError if the environment has no bounds."""
+def _initial_states(
+    world: World, config: EnvConfig, prefixes: npt.NDArray[np.int64]
+) -> tuple[ConditionedTarget | NoRepeat, Ints]:
+    """The target and its (B,) states of (B, L) prefixes; ValueError if the environment has no bounds."""
     if not world.target.tracks_states:
         raise ValueError(
             f"bounds need a target that looks at the last few tokens only, not {config.target!r}, whose "
@@ -106,11 +112,13 @@ def _initial_states(world: World, config: EnvConfig, prefixes: npt.NDArray[np.in
         raise ValueError('with transition="teacher" actions do not influence the text, so there is no best text')
     if np.ndim(prefixes) != 2:
         raise ValueError(f"prefixes must have the shape (B, L), not {np.shape(prefixes)}")
-    states: Ints = world.target.track(np.asarray(prefixes, np.int64))
-    return states
+    target = target_in(world, config)
+    return target, target.track(np.asarray(prefixes, np.int64))
 
 
-def _search(world: World, config: EnvConfig, start: Ints, width: int) -> tuple[Floats, list[list[int]]]:
+def _search(
+    target: ConditionedTarget | NoRepeat, config: EnvConfig, start: Ints, width: int
+) -> tuple[Floats, list[list[int]]]:
     """Beam search from (C,) states, few enough for one chunk; hypotheses are sorted, best first."""
     ends, count = config.ending == "eos", len(start)
     row = np.arange(count)
@@ -120,7 +128,7 @@ def _search(world: World, config: EnvConfig, start: Ints, width: int) -> tuple[F
     best, length, place = np.full(count, -np.inf), np.zeros(count, np.int64), np.zeros(count, np.int64)
     for step in range(config.max_new_tokens):
         if ends and step >= config.min_new_tokens:
-            ended = scores + _log_eos(world, states)
+            ended = scores + _log_eos(target, states)
             chosen = ended.argmax(1)
             better = ended[row, chosen] > best
             best[better], length[better], place[better] = ended[row, chosen][better], step, chosen[better]
@@ -128,7 +136,7 @@ def _search(world: World, config: EnvConfig, start: Ints, width: int) -> tuple[F
             scores = np.where(scores > best[:, None], scores, -np.inf)
             if not np.isfinite(scores).any():
                 break
-        states, scores, parent, token = _extend(world, states, scores, width, ends and step >= config.min_new_tokens)
+        states, scores, parent, token = _extend(target, states, scores, width, ends and step >= config.min_new_tokens)
         parents.append(parent)
         written.append(token)
     full = scores[:, 0] > best  # the best text has max_new_tokens words: with the ending "eos" it is truncated
@@ -144,16 +152,18 @@ def _search(world: World, config: EnvConfig, start: Ints, width: int) -> tuple[F
     return best, texts
 
 
-def _extend(world: World, states: Ints, scores: Floats, width: int, eos_valid: bool) -> tuple[Ints, Floats, Ints, Ints]:
+def _extend(
+    target: ConditionedTarget | NoRepeat, states: Ints, scores: Floats, width: int, eos_valid: bool
+) -> tuple[Ints, Floats, Ints, Ints]:
     """The best extensions of (C, K) hypotheses by one word, at most one per state they lead to.
 
     Returns: states, scores, parents and words, each (C, at most `width`), best first; scores are -inf beyond the last.
     """
-    count, size = len(states), world.vocab_size
+    count, size = len(states), target.vocab_size
     row = np.arange(count)[:, None]
     best, origin = np.empty((count, 0)), np.empty((count, 0), np.int64)
     for columns in _pieces(states.shape[1], count * size):
-        piece = _rows(world, states[:, columns].ravel(), eos_valid).reshape(count, -1, size)
+        piece = _rows(target, states[:, columns].ravel(), eos_valid).reshape(count, -1, size)
         piece[:, :, Vocabulary.EOS] = -np.inf
         piece += scores[:, columns, None]
         best = np.concatenate([best, piece.reshape(count, -1)], axis=1)
@@ -165,10 +175,11 @@ def _extend(world: World, states: Ints, scores: Floats, width: int, eos_valid: b
     order = np.argsort(-best, axis=1, kind="stable")
     best, origin = best[row, order], origin[row, order]
     parent, token = origin // size, origin % size
-    automaton = world.target.automaton
+    automaton = target.automaton
     following = automaton.next_state(states[row, parent].ravel(), token.ravel()).reshape(best.shape)
     # Sorted best first, so the first entry that np.unique finds for a state is its best.
-    _, first = np.unique(row * automaton.num_states + following, return_index=True)
+    known, number = np.unique(following, return_inverse=True)
+    _, first = np.unique(row * len(known) + number.reshape(following.shape), return_index=True)
     merged = np.full_like(best, -np.inf)
     merged.flat[first] = best.flat[first]
     alive = max(1, min(width, int(np.isfinite(merged).sum(1).max())))
@@ -176,21 +187,21 @@ def _extend(world: World, states: Ints, scores: Floats, width: int, eos_valid: b
     return following[row, kept], merged[row, kept], parent[row, kept], token[row, kept]
 
 
-def _best_context(world: World, eos_valid: bool) -> Floats:
+def _best_context(target: ConditionedTarget | NoRepeat, eos_valid: bool) -> Floats:
     """(V, V) maximum of log p*(token | state) over all states that writing the row's word can lead to, nats."""
-    automaton: Any = world.target.automaton
-    words = world.valid & (np.arange(world.vocab_size) != Vocabulary.EOS)
+    automaton: Any = target.automaton
+    words = target.valid & (np.arange(target.vocab_size) != Vocabulary.EOS)
     # Whether the next state has the word as its last token does not depend on the state before; take state 0.
     forgotten = words & (automaton.last_tokens(automaton.next_states(np.zeros(1, np.int64))[0]) < 0)
     last = automaton.last_tokens(np.arange(automaton.num_states))
     wanted = np.where(last < 0, forgotten.any(), words[last])
     states = np.flatnonzero(wanted)
     states = states[np.argsort(last[states], kind="stable")]
-    table = np.full((world.vocab_size, world.vocab_size), -np.inf)
-    unknown = np.full(world.vocab_size, -np.inf)
-    for rows in _pieces(len(states), world.vocab_size):
+    table = np.full((target.vocab_size, target.vocab_size), -np.inf)
+    unknown = np.full(target.vocab_size, -np.inf)
+    for rows in _pieces(len(states), target.vocab_size):
         tokens, begin = np.unique(last[states[rows]], return_index=True)
-        highest = np.maximum.reduceat(_rows(world, states[rows], eos_valid), begin, axis=0)
+        highest = np.maximum.reduceat(_rows(target, states[rows], eos_valid), begin, axis=0)
         if tokens[0] < 0:
             np.maximum(unknown, highest[0], out=unknown)
             tokens, highest = tokens[1:], highest[1:]
@@ -210,17 +221,17 @@ def _backup(table: Floats, value: Floats) -> Floats:
     return result
 
 
-def _rows(world: World, states: Ints, eos_valid: bool) -> Floats:
+def _rows(target: ConditionedTarget | NoRepeat, states: Ints, eos_valid: bool) -> Floats:
     """(R, V) log p*(· | state, valid), nats."""
-    rows: Floats = world.target.log_probs(states, np.full(len(states), eos_valid))
+    rows: Floats = target.log_probs(states, np.full(len(states), eos_valid))
     return rows
 
 
-def _log_eos(world: World, states: Ints) -> Floats:
+def _log_eos(target: ConditionedTarget | NoRepeat, states: Ints) -> Floats:
     """Log p*(<eos> | state) while `<eos>` is valid, nats, in the shape of `states`."""
     flat = states.ravel()
     eos = np.full_like(flat, Vocabulary.EOS)
-    result: Floats = world.target.log_prob(flat, eos, np.ones(len(flat), np.bool_)).reshape(states.shape)
+    result: Floats = target.log_prob(flat, eos, np.ones(len(flat), np.bool_)).reshape(states.shape)
     return result
 
 

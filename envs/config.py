@@ -56,8 +56,11 @@ class EnvConfig:
         prompt_length: shortest and longest prompt, in tokens, drawn uniformly at every reset. Pair tasks ignore it:
             their prompt is the source, cut to its first tokens if context_length is too small.
         context_length: tokens in an observation; of a longer prefix, the last ones.
-        max_new_tokens: most tokens written in an episode.
+        max_new_tokens: most tokens written in an episode. On the command line and in YAML also "auto": what holds 95 %
+            of the training documents, see `fitted`.
         min_new_tokens: tokens written before <eos> becomes valid.
+        no_repeat: tokens of the last so many places, the prompt's too, are not valid actions, and p* is conditioned on
+            the others; 0 for no such rule. At temperature 0 the best text of many a target is one token over and over.
         ending: "eos": <eos> terminates an episode and max_new_tokens truncates it; "fixed": <eos> is masked and the
             last token terminates.
         transition: "free": the action is appended; "teacher": the document's next token is appended whatever the
@@ -105,6 +108,7 @@ class EnvConfig:
     context_length: int = 64
     max_new_tokens: int = 32
     min_new_tokens: int = 0
+    no_repeat: int = 0
     ending: Ending = "eos"
     transition: Transition = "free"
     reward_every: int = 1
@@ -162,6 +166,11 @@ class EnvConfig:
         if self.min_new_tokens >= self.max_new_tokens:
             raise ValueError(
                 f"min_new_tokens ({self.min_new_tokens}) must be below max_new_tokens ({self.max_new_tokens})"
+            )
+        if self.no_repeat > self.context_length:
+            raise ValueError(
+                f"no_repeat ({self.no_repeat}) must be at most context_length ({self.context_length}), so that an "
+                "observation shows which tokens are not valid"
             )
         if not 0.0 < self.epsilon < 1.0:
             raise ValueError(f"epsilon must lie strictly between 0 and 1, not {self.epsilon}")
@@ -287,6 +296,7 @@ _LEAST = {
     "context_length": 1,
     "max_new_tokens": 1,
     "min_new_tokens": 0,
+    "no_repeat": 0,
     "reward_every": 0,
     "order": 1,
     "vocab_size": Vocabulary.FIRST_WORD + 1,

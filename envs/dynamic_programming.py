@@ -10,8 +10,9 @@ from functools import cached_property
 import numpy as np
 
 from .arrays import Floats, Ints
+from .no_repeat import NoRepeat
+from .targets import ConditionedTarget
 from .text import Vocabulary
-from .world import World
 
 _BLOCK = 1 << 17  # entries of a block of rows, so that it fits the processor's cache
 _TOLERANCE = 1e-12  # nats, on the fixed point of `stationary`
@@ -20,34 +21,51 @@ _FEW = 0.1  # fraction of the table
 
 
 class TabularMDP:
-    """Rewards and transitions of all automaton states, as dense tables over the words.
+    """Rewards and transitions of all states of a target, as dense tables over the words.
 
     Args:
-        world: its target must be a finite automaton.
+        target: p* conditioned on the valid actions, a finite automaton.
+        words: (W,) ids of the valid actions except `<eos>`.
+        numbers: (S,) ascending, the states by their number in the automaton, closed under all words; None for all.
 
     Attributes:
-        words: (W,) ids of the valid actions except `<eos>`.
+        words: as above.
         log_probs: (S, W) log p*(word | state), nats, given that the action is valid; `<eos>` is one of the valid
-            actions unless the ending is "fixed".
+            actions unless the ending is "fixed". -inf for a word that is not valid in a state.
         next_states: (S, W) int32, state after each word.
         log_eos: (S,) log p*(<eos> | state), nats; -inf with the ending "fixed".
         without_eos: (S,) increase of the state's `log_probs` while `<eos>` is masked, nats.
     """
 
-    def __init__(self, world: World) -> None:
-        target, size = world.target, world.target.automaton.num_states
-        self.words = world.words
-        self.log_probs = np.empty((size, len(self.words)))
-        self.next_states = np.empty((size, len(self.words)), np.int32)
+    def __init__(self, target: ConditionedTarget | NoRepeat, words: Ints, numbers: Ints | None = None) -> None:
+        size = target.automaton.num_states if numbers is None else len(numbers)
+        self.words, self._numbers = words, numbers
+        self.log_probs = np.empty((size, len(words)))
+        self.next_states = np.empty((size, len(words)), np.int32)
         self.log_eos = np.full(size, -np.inf)
-        rows = max(1, _BLOCK // world.vocab_size)
+        self._allowed = None if numbers is None else np.empty((size, len(words)), np.bool_)
+        rows = max(1, _BLOCK // target.vocab_size)
         for start in range(0, size, rows):
             states = np.arange(start, min(start + rows, size))
-            every = target.log_probs(states, np.ones(len(states), np.bool_))
-            self.log_probs[states] = every[:, self.words]
+            known = states if numbers is None else numbers[states]
+            every = target.log_probs(known, np.ones(len(states), np.bool_))
+            self.log_probs[states] = every[:, words]
             self.log_eos[states] = every[:, Vocabulary.EOS]
-            self.next_states[states] = target.automaton.next_states(states)[:, self.words]
+            following = target.automaton.next_states(known)[:, words]
+            if self._allowed is not None and isinstance(target, NoRepeat):
+                allowed = target.allowed(known)[:, words]
+                following = np.where(allowed, self.index(following), states[:, None])
+                self._allowed[states] = allowed
+            self.next_states[states] = following
         self.without_eos = -np.log1p(-np.exp(self.log_eos))
+
+    def index(self, numbers: Ints) -> Ints:
+        """Rows of the tables of states, given by their number in the automaton; -1 for those that are not in them."""
+        if self._numbers is None:
+            return numbers
+        place = np.searchsorted(self._numbers, numbers).clip(max=len(self._numbers) - 1)
+        found: Ints = np.where(self._numbers[place] == numbers, place, -1)
+        return found
 
     def __len__(self) -> int:
         return len(self.log_eos)
@@ -102,6 +120,8 @@ class TabularMDP:
 
     def _policy_step(self, policy: Floats | None, temperature: float, eos_valid: bool) -> tuple[Floats, Floats]:
         """(S,) mean reward of a step plus τ·entropy, and the chances of the words, (W,) or (S, W)."""
+        if policy is not None and self._allowed is not None:
+            return self._masked_step(policy, temperature, eos_valid)
         if policy is not None:
             weights = np.append(policy[self.words], policy[Vocabulary.EOS] if eos_valid else 0.0)
             chances = weights / weights.sum()
@@ -122,6 +142,22 @@ class TabularMDP:
             return (1.0 - temperature) * earned
 
         return self._in_blocks(mean_of_target), every
+
+    def _masked_step(self, policy: Floats, temperature: float, eos_valid: bool) -> tuple[Floats, Floats]:
+        """`_policy_step` where the valid words differ from state to state."""
+        weights = np.where(self._allowed, policy[self.words], 0.0)
+        ends = policy[Vocabulary.EOS] if eos_valid else 0.0
+        total = weights.sum(1) + ends
+        weights /= total[:, None]
+
+        def mean(states: Ints) -> Floats:
+            words, eos = self._rewards(states, eos_valid)
+            own, last = weights[states], ends / total[states]
+            entropy = -(own * np.log(np.where(own > 0.0, own, 1.0))).sum(1)
+            earned: Floats = (own * np.where(own > 0.0, words, 0.0)).sum(1) + temperature * entropy
+            return earned + last * (eos - temperature * np.log(last)) if eos_valid else earned
+
+        return self._in_blocks(mean), weights
 
     def _rewards(self, states: Ints, eos_valid: bool) -> tuple[Floats, Floats]:
         return self.q_values(states, np.zeros(len(self)), 0.0, eos_valid)

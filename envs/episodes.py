@@ -15,6 +15,7 @@ from array_api_compat import device
 from .arrays import namespace, sliding_windows
 from .config import EnvConfig
 from .counter_rng import uniform
+from .no_repeat import banned_among, first_of_equals, log_rest, without
 from .sequence_rewards import sequence_score
 from .text import Vocabulary
 from .world import World
@@ -58,6 +59,11 @@ class Episodes:
         self._valid = self._array(world.valid)
         # <eos> comes last, so that leaving it out shortens the list.
         self._choices = self._array(np.append(world.words, Vocabulary.EOS))
+        self._place = self._array(_places(world))
+        if config.no_repeat >= len(world.words):
+            raise ValueError(
+                f"no_repeat={config.no_repeat} needs more words than that, but only {len(world.words)} can be written"
+            )
         self._is_eos = self._array(np.arange(world.vocab_size) == Vocabulary.EOS)
         self._score = sequence_score(config.sequence_reward) if config.sequence_reward else None
         self._needs_reference = (
@@ -200,12 +206,23 @@ class Episodes:
     def action_masks(self) -> Any:
         """(B, V) bool, the actions that are valid now."""
         masks = self.xp.tile(self._valid, (self.num_envs, 1))
+        if self.config.no_repeat:
+            masks = without(self.recent(), masks, False)
         masks[:, Vocabulary.EOS] = self.eos_valid()
         return masks
 
+    def recent(self) -> Any:
+        """(B, no_repeat) int64, the last tokens of every prefix, oldest first."""
+        columns = self._columns[self.config.context_length - self.config.no_repeat :]
+        return self.history[self._rows[:, None], self.written[:, None] + columns[None, :]]
+
     def target_log_probs(self) -> Any:
         """(B, V) log p*(· | s) over the valid actions, in nats, -inf elsewhere."""
-        return self.world.target.log_probs(self._track(), self.eos_valid(), self.expected())
+        rows = self.world.target.log_probs(self._track(), self.eos_valid(), self.expected())
+        if not self.config.no_repeat:
+            return rows
+        rest = log_rest(self.world.target, self._track(), self.recent(), self.eos_valid(), self.expected())
+        return without(self.recent(), rows, -self.xp.inf) - rest[:, None]
 
     def expected(self) -> Any:
         """(B,) next token of the document, <eos> after its end; None if nothing depends on it."""
@@ -248,6 +265,10 @@ class Episodes:
             actions = xp.where(self.is_valid(actions), actions, self._random_actions())
         expected = self.expected()
         log_probs, states = target.step(self._track(), actions, self.eos_valid(), expected)
+        if config.no_repeat:
+            recent = self.recent()
+            log_probs = log_probs - log_rest(target, self._track(), recent, self.eos_valid(), expected)
+            log_probs = xp.where(self._banned(recent, actions), -xp.inf, log_probs)
         appended = actions
         if config.transition == "teacher":
             appended = expected
@@ -288,8 +309,16 @@ class Episodes:
         xp, eos_valid = self.xp, self.eos_valid()
         words = self._choices.shape[0] - 1
         number = words + (eos_valid if isinstance(eos_valid, bool) else xp.astype(eos_valid, xp.int64))
-        drawn = uniform(self.seed, self.episode, _REPLACEMENT + self.written) * number
-        return self._choices[xp.astype(drawn, xp.int64)]
+        uniforms = uniform(self.seed, self.episode, _REPLACEMENT + self.written)
+        if not self.config.no_repeat:
+            return self._choices[xp.astype(uniforms * number, xp.int64)]
+        recent = self.recent()
+        counted = first_of_equals(recent, self._valid)
+        skipped = xp.sort(xp.where(counted, self._place[recent], words + 1), axis=1)
+        drawn = xp.astype(uniforms * (number - xp.sum(xp.astype(counted, xp.int64), axis=1)), xp.int64)
+        for place in range(recent.shape[1]):  # the next choice that is not banned
+            drawn = drawn + xp.astype(drawn >= skipped[:, place], xp.int64)
+        return self._choices[drawn]
 
     def _with_scores(self, rewards: Any, over: Any) -> Any:
         """(B,) rewards plus the sequence reward of the episodes that are `over` (B,) bool."""
@@ -335,8 +364,13 @@ class Episodes:
     def is_valid(self, actions: Any) -> Any:
         """(B,) bool, whether each of the `actions` (B,) is valid now."""
         if self._eos_valid is not None:
-            return self._valid_now[actions]
-        return self._valid[actions] & ((actions != Vocabulary.EOS) | self.eos_valid())
+            valid = self._valid_now[actions]
+        else:
+            valid = self._valid[actions] & ((actions != Vocabulary.EOS) | self.eos_valid())
+        return valid & ~self._banned(self.recent(), actions) if self.config.no_repeat else valid
+
+    def _banned(self, recent: Any, actions: Any) -> Any:
+        return banned_among(recent, actions) & (actions != Vocabulary.EOS)
 
     _KEPT = ("history", "written", "unpaid", "reference", "seed", "episode", "prompt_lengths")
 
@@ -361,3 +395,10 @@ class Episodes:
         if self.world.target.tracks_states:
             self._states = self.world.target.track(self.observe())
         self._remember()
+
+
+def _places(world: World) -> Any:
+    """(V,) place of each word among the words, which are the first valid actions."""
+    places = np.zeros(world.vocab_size, np.int64)
+    places[world.words] = np.arange(len(world.words))
+    return places

@@ -14,6 +14,8 @@ from .arrays import Floats, Ints
 from .bounds import beam_search, relaxed_optimum
 from .config import EnvConfig
 from .dynamic_programming import TabularMDP
+from .no_repeat import NoRepeat, reachable, target_in
+from .starts import first_observations
 from .targets import ConditionedTarget
 from .text import Vocabulary
 from .world import World, encode_prompt
@@ -51,8 +53,9 @@ class Bounds(NamedTuple):
 class Oracle:
     """Optimal values of an environment whose target looks at the last n - 1 tokens.
 
-    The state of the dynamic programme is (automaton state, tokens written). The value table of a temperature and
-    discount is computed at the first call and cached; V = 10,000 at order 2 takes 1.3 GB.
+    The state of the dynamic programme is (automaton state, tokens written), with `no_repeat` the last tokens as well.
+    The value table of a temperature and discount is computed at the first call and cached; V = 10,000 at order 2 takes
+    1.3 GB.
 
     With the ending "eos" there are three horizons. "unlimited": reaching `max_new_tokens` is a truncation, and values
     continue beyond it, like those of an agent that bootstraps there. "episode": the environment as it is, in which a
@@ -70,6 +73,8 @@ class Oracle:
         self.world = world
         self.config = config
         self._values: dict[tuple[float, float, Horizon], list[Floats]] = {}
+        self._table: TabularMDP | None = None
+        self._seeds: Ints = np.zeros(0, np.int64)
 
     @classmethod
     def of(cls, world: World, config: EnvConfig) -> Oracle:
@@ -105,6 +110,8 @@ class Oracle:
         """The reason why the exact optimum cannot be computed, None if it can."""
         if (reason := self.why_no_states) is not None:
             return reason
+        if self.config.no_repeat:
+            return self._why_too_many
         entries = self.world.target.automaton.num_states * self.world.vocab_size
         if entries > MAX_ENTRIES:
             return (
@@ -253,23 +260,71 @@ class Oracle:
         lower = beam_search(self.world, self.config, windows, width).log_probs
         return Bounds(lower, relaxed_optimum(self.world, self.config, windows))
 
-    @property
-    def target(self) -> ConditionedTarget:
+    @cached_property
+    def target(self) -> ConditionedTarget | NoRepeat:
         """p* over the valid actions, whose states `track` gives."""
-        return self.world.target
+        try:
+            return target_in(self.world, self.config)
+        except ValueError as problem:
+            raise NotExact(str(problem)) from None
 
     def track(self, prefixes: npt.ArrayLike) -> Ints:
         """(B, L) prefixes to (B,) states of the target."""
         states: Ints = self.target.track(np.atleast_2d(np.asarray(prefixes, np.int64)))
         return states
 
+    def allowed(self, states: Ints) -> npt.NDArray[np.bool_]:
+        """(B, V) bool, or (1, V) if equal for all: the tokens that are valid in (B,) states, apart from `<eos>`."""
+        if isinstance(self.target, NoRepeat):
+            return self.target.allowed(states)
+        return self.world.valid[None, :]
+
     def eos_valid(self, written: int) -> bool:
         """Whether `<eos>` is a valid action after `written` tokens."""
         return self.config.ending == "eos" and written >= self.config.min_new_tokens
 
-    @cached_property
+    @property
     def _mdp(self) -> TabularMDP:
-        return TabularMDP(self.world)
+        if self._table is None:
+            self._table = TabularMDP(self.target, self.world.words)
+        return self._table
+
+    def _rows(self, numbers: Ints) -> Ints:
+        """(B,) rows of the tables of states, given by their number in the target's automaton."""
+        if not isinstance(self.target, NoRepeat):
+            return numbers
+        if self._table is None or (self._table.index(numbers) < 0).any():
+            self._seeds = np.union1d(self._seeds, numbers)
+            most = MAX_ENTRIES // self.world.vocab_size
+            known = reachable(self.target, self.world.words, self._seeds, most)
+            if known is None:
+                raise NotExact(self._too_many(f"more than {most:,}"))
+            self._table = TabularMDP(self.target, self.world.words, known)
+            self._values.clear()
+        return self._table.index(numbers)
+
+    @cached_property
+    def _why_too_many(self) -> str | None:
+        """The reason why the tables with `no_repeat` would be too large, None if they are not."""
+        places, words = self.config.no_repeat, len(self.world.words)
+        least = math.perm(words, min(places, self.config.max_new_tokens))
+        if least * self.world.vocab_size > MAX_ENTRIES:
+            return self._too_many(f"at least {least:,}")
+        try:
+            for split in self.world.documents:
+                for prefixes, _ in first_observations(self.world, self.config, split):
+                    self._seeds = np.union1d(self._seeds, self.track(prefixes))
+            self._rows(self._seeds)
+        except ValueError as problem:
+            return str(problem)
+        return None
+
+    def _too_many(self, states: str) -> str:
+        return (
+            f"the exact optimum with no_repeat={self.config.no_repeat} needs {states} states of "
+            f"{self.world.vocab_size} tokens each, more than the limit of {MAX_ENTRIES:,} pairs; use fewer places or a "
+            "smaller vocabulary"
+        )
 
     def _weight(self) -> float:
         """`log_prob_weight`; raises NotExact if there is no exact optimum."""
@@ -337,7 +392,7 @@ class Oracle:
 
     def _states(self, prefixes: npt.ArrayLike, written: npt.ArrayLike) -> tuple[Ints, Ints]:
         windows = np.atleast_2d(np.asarray(prefixes, np.int64))
-        states = self.world.target.track(windows) if self.is_exact else np.zeros(len(windows), np.int64)
+        states = self._rows(self.track(windows)) if self.is_exact else np.zeros(len(windows), np.int64)
         return states, np.broadcast_to(np.asarray(written, np.int64), (len(windows),))
 
     @staticmethod
@@ -346,12 +401,14 @@ class Oracle:
 
     def _write(self, prompt: str, temperature: float, count: int, rng: np.random.Generator | None) -> list[Text]:
         """Texts of the optimal policy: greedy if `rng` is None, else sampled."""
-        solution = self._solve(temperature, 1.0, "complete")
+        self._refuse(1.0)
         ids = encode_prompt(prompt, self.world.tokenizer, self.config)
         prefix = [Vocabulary.BOS, *ids][-self.config.context_length :]
         window = np.array([[Vocabulary.PAD] * (self.config.context_length - len(prefix)) + prefix])
-        states = np.repeat(self.world.target.track(window), count)
-        if not np.isfinite(solution[0][states[0]]):
+        states = np.repeat(self.track(window), count)
+        first = self._rows(states)
+        solution = self._solve(temperature, 1.0, "complete")
+        if not np.isfinite(solution[0][first[0]]):
             raise NotExact(
                 f"no text after {prompt!r} ends within max_new_tokens={self.config.max_new_tokens}; raise it"
             )
@@ -359,16 +416,16 @@ class Oracle:
         log_probs, active = np.zeros(count), np.ones(count, np.bool_)
         choices = np.append(self._mdp.words, Vocabulary.EOS)
         for step in range(self.config.max_new_tokens):
-            words, eos = self._look_ahead(states, step, solution, 1.0)
+            words, eos = self._look_ahead(self._mdp.index(states), step, solution, 1.0)
             q_values = np.concatenate([words, eos[:, None]], axis=1)
             if rng is not None:  # Gumbel-max: the argmax is a sample of the softmax
                 q_values = q_values + temperature * rng.gumbel(size=q_values.shape)
             chosen = np.where(active, choices[q_values.argmax(1)], Vocabulary.PAD)
             eos_valid = np.full(count, self.eos_valid(step))
-            gained = self.world.target.log_prob(states, np.where(active, chosen, choices[0]), eos_valid)
+            gained = self.target.log_prob(states, np.where(active, chosen, choices[0]), eos_valid)
             log_probs += np.where(active, gained, 0.0)
             tokens[:, step] = chosen
-            states = self.world.target.automaton.next_state(states, chosen)
+            states = self.target.automaton.next_state(states, chosen)
             active &= chosen != Vocabulary.EOS
             if not active.any():
                 break
@@ -380,7 +437,7 @@ class Oracle:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"world": self.world, "config": self.config, "_values": {}}
+        return {"world": self.world, "config": self.config, "_values": {}, "_table": None, "_seeds": self._seeds}
 
 
 @lru_cache(maxsize=2)

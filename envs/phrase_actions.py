@@ -45,6 +45,8 @@ class PhraseActions(gym.Wrapper[Observation, np.int64, Observation, np.int64], g
                 f"phrases need the transition 'free', not {inner.config.transition!r}, which appends the document's "
                 "tokens"
             )
+        if inner.config.no_repeat:
+            raise ValueError("phrases would repeat tokens, so no_repeat must be 0")
         self._inner = inner
         self.gamma = gamma
         if isinstance(phrases, int):

@@ -10,14 +10,13 @@ import numpy.typing as npt
 
 from .arrays import Floats, Ints
 from .config import Split
-from .episodes import Episodes
 from .oracle import TEACHER, NotExact, Oracle
+from .starts import first_observations
 from .text import Vocabulary
 from .world import World
 
 _PAIRS = 1 << 20  # (text, state) pairs that are followed at once
 _ENTRIES = 1 << 22  # (state, token) entries in memory at once
-_ROWS = 4096  # prompts that are encoded at once
 
 
 class Starts(NamedTuple):
@@ -34,19 +33,8 @@ class Starts(NamedTuple):
 
 def start_distribution(oracle: Oracle, split: Split = "train") -> Starts:
     """The exact distribution of the first state of an episode: uniform documents, uniform lengths of the prompt."""
-    world, config = oracle.world, oracle.config
-    documents = world.documents[split]
-    counts = documents.longest_prompt - documents.shortest_prompt + 1
-    rows = np.repeat(np.arange(len(documents)), counts)
-    prompts = documents.shortest_prompt[rows] + np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    chances = 1.0 / (len(documents) * counts[rows])
-    parts = []
-    for first in range(0, len(rows), _ROWS):
-        some = slice(first, first + _ROWS)
-        episodes = Episodes(world, config, len(rows[some]))
-        begin, end = documents.offsets[rows[some]], documents.offsets[rows[some] + 1]
-        episodes.start_from(np.arange(len(begin)), documents.tokens, begin, end, prompts[some])
-        parts.append(starts_of(oracle, episodes.first_observation(), chances[some]))
+    blocks = first_observations(oracle.world, oracle.config, split)
+    parts = [starts_of(oracle, prefixes, weights) for prefixes, weights in blocks]
     prefixes, weights = (np.concatenate(field) for field in zip(*parts, strict=True))
     return starts_of(oracle, prefixes, weights / weights.sum())
 
@@ -107,14 +95,10 @@ def policy_returns(oracle: Oracle, starts: Starts, temperature: float = 0.0, wid
         ended = np.where(np.arange(horizon) < max(1, least), words[:, None], Vocabulary.PAD)
         ended[:, max(1, least)] = Vocabulary.EOS
         families["constant_eos"] = ended
-    greedy = np.full((1, horizon), words[weights[words].argmax()])
-    if ends and weights[Vocabulary.EOS] >= weights[words].max():
-        greedy[:, least:] = Vocabulary.PAD
-        greedy[:, least] = Vocabulary.EOS
-    families["unigram_greedy"] = greedy
     weight = config.log_prob_weight
     for name, texts in families.items():
         found[name] = weight * float(text_log_probs(oracle, starts, texts).max())
+    found["unigram_greedy"] = weight * _greedy_log_prob(oracle, starts, weights)
     if len(starts.weights) > 1:
         found["same_text"] = weight * single_text(oracle, starts, width)[0]
     return {name: value for name, value in found.items() if value > -np.inf}
@@ -148,6 +132,25 @@ def text_log_probs(oracle: Oracle, starts: Starts, texts: Ints) -> Floats:
                 text, state = pairs // len(known), known[pairs % len(known)]
         result[rows] = total
     return result
+
+
+def _greedy_log_prob(oracle: Oracle, starts: Starts, weights: Floats) -> float:
+    """Mean log-probability of the text whose every token is the valid one of the largest of the (V,) weights, nats."""
+    states, chances, total = oracle.track(starts.prefixes), starts.weights, 0.0
+    for step in range(oracle.config.max_new_tokens):
+        ends = oracle.eos_valid(step)
+        scores = np.where(oracle.allowed(states), weights, -np.inf)
+        scores[:, Vocabulary.EOS] = weights[Vocabulary.EOS] if ends else -np.inf
+        tokens = np.broadcast_to(scores.argmax(1), states.shape)
+        total += float(chances @ oracle.target.log_prob(states, tokens, np.full(len(states), ends)))
+        goes_on = tokens != Vocabulary.EOS
+        if not goes_on.any():
+            break
+        states, place = np.unique(
+            oracle.target.automaton.next_state(states[goes_on], tokens[goes_on]), return_inverse=True
+        )
+        chances = _sums(place, chances[goes_on], len(states))
+    return total
 
 
 def single_text(oracle: Oracle, starts: Starts, width: int = 16) -> tuple[float, list[int]]:

@@ -59,6 +59,7 @@ class World:
             config,
             split="train",
             min_new_tokens=0,
+            no_repeat=0,
             transition="free",
             reward_every=1,
             log_prob_weight=1.0,
