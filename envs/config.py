@@ -263,7 +263,7 @@ def absolute_paths(config: EnvConfig) -> EnvConfig:
     named = {name: value for name, value in named.items() if value not in BUILT_IN_CORPORA}
     if not config.tokenizer.endswith(".json"):  # the name of one
         del named["tokenizer"]
-    found = {name: _absolute(value) for name, value in named.items()}
+    found: dict[str, Any] = {name: _absolute(value) for name, value in named.items()}
     cleaning = config.cleaning
     if cleaning.stop_words is not None:
         cleaning = dataclasses.replace(cleaning, stop_words=_absolute(cleaning.stop_words))

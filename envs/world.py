@@ -136,8 +136,8 @@ def encode_prompt(prompt: str, tokenizer: Tokenizer, config: EnvConfig) -> list[
     Raises ValueError for a prompt without a known word.
     """
     text = config.cleaning(prompt)
-    pairs = isinstance(tokenizer, PairTokenizer)
-    ids, unknown = tokenizer.known_source_ids(text) if pairs else known_ids(text, tokenizer)
+    pairs = tokenizer if isinstance(tokenizer, PairTokenizer) else None
+    ids, unknown = pairs.known_source_ids(text) if pairs else known_ids(text, tokenizer)
     if unknown and all(i == Vocabulary.UNK for i in ids):
         raise ValueError(f"the prompt {prompt!r} has words outside the vocabulary only: {_listed(unknown)}; {_ADVICE}")
     if unknown:

@@ -132,6 +132,8 @@ def test_what_cannot_go_on_gets_one_sentence(runs, tmp_path, capsys):
     assert "has another network" in other
     shutil.copytree(runs / "animals", tmp_path / "cut")
     (tmp_path / "cut" / "summary.json").unlink()
+    unfinished = parse_run(["--continue", str(tmp_path / "cut")])
+    assert (unfinished.output, unfinished.name, unfinished.total_steps) == (str(tmp_path), "cut", 400)
     assert "is not finished; `tokenlm train --continue" in failing("--continue", tmp_path / "cut", "--total_steps=9000")
 
 

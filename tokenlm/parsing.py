@@ -56,7 +56,7 @@ def parse_run(words: Sequence[str], command: str = "train") -> RunConfig:
     """The run described by `[CONFIG] [--FIELD VALUE …]`, or by `--continue [RUN] [--FIELD VALUE …]`."""
     from tokenlm.agents import RunConfig
     from tokenlm.agents.runs.config import plain
-    from tokenlm.agents.runs.continuing import check_longer, finished_run_of, going_on, is_finished, settings_of
+    from tokenlm.agents.runs.continuing import check_longer, finished_run_of, going_on, is_finished, placed, settings_of
 
     words, run = _take_continue(words)
     if run is None:
@@ -67,13 +67,13 @@ def parse_run(words: Sequence[str], command: str = "train") -> RunConfig:
         return check_longer(going_on(config, folder), folder)
     if words and not words[0].startswith("-"):
         raise ValueError(f"--continue {run} takes the settings of that run; leave out {words[0]!r} or {run!r}")
-    folder = Path(run)
+    folder = Path(run) if Path(run).name not in ("", "..") else Path(run).resolve()
     before = settings_of(folder)
     if is_finished(folder):
         return check_longer(_parsed(RunConfig, words, command, plain(going_on(before, folder))), folder)
     if words:
         raise ValueError(f"{run} is not finished; `tokenlm train --continue {run}` alone finishes it first")
-    return dataclasses.replace(before, output=str(folder.parent))
+    return placed(before, folder)
 
 
 def parse_race(words: Sequence[str]) -> RaceConfig:
@@ -184,6 +184,7 @@ def _parser(kind: type, command: str) -> ArgumentParser:
         prog=f"tokenlm {command} [CONFIG]",
         description=f"CONFIG is the path of a YAML file or one of: {', '.join(config_names(command))}.",
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_class_arguments(kind, as_group=False, skip={"agent"} & set(names_of(kind)))
     return parser

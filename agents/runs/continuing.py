@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,14 @@ def going_on(config: RunConfig, folder: Path) -> RunConfig:
     settings = config.agent
     known = {name: getattr(settings, name) for name in _SCHEDULES}
     ends = {name: schedule.end for name, schedule in known.items() if schedule is not None}
-    place = {"output": str(folder.parent), "continues": str(folder.absolute())}
     agent = dataclasses.replace(settings, **ends)
-    return dataclasses.replace(config, agent=agent, max_seconds=None, **place)
+    return dataclasses.replace(placed(config, folder), agent=agent, max_seconds=None, continues=str(folder.absolute()))
+
+
+def placed(config: RunConfig, folder: Path) -> RunConfig:
+    """The settings of the run in `folder` with the place where it lies now; it may have been moved or renamed."""
+    own = folder.name == config.name or re.fullmatch(rf"{re.escape(config.name)}-\d+", folder.name)
+    return dataclasses.replace(config, output=str(folder.parent), name=config.name if own else folder.name)
 
 
 def check_longer(config: RunConfig, folder: Path) -> RunConfig:
