@@ -62,6 +62,8 @@ def _meant(name: str, known: Sequence[str]) -> str:
     last = plain.removeprefix("agent.")
     if last in _EPOCHS:
         raise ValueError(EPOCHS)
+    if last == "resume":
+        raise ValueError("the same command goes on with an interrupted run; --continue RUN goes on with a finished one")
     if plain in known:
         return plain
     if _MEANT.get(last) in known:

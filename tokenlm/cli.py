@@ -70,6 +70,7 @@ def _readable(message: str, name: str, chosen: Command) -> str:
     if found := unknown or inside or top:
         given = ".".join(part for part in found.groups() if part)
         close = nearest(given, chosen.names())
-        return f"there is no {chosen.kind} {given!r}{close}; `tokenlm {name} --help` lists them all"
+        page = "--help-all" if chosen.kind == "field" else "--help"
+        return f"there is no {chosen.kind} {given!r}{close}; `tokenlm {name} {page}` lists them all"
     message = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", message.replace("Parser key ", ""))
     return message.replace("Expected a typing.Literal", "expected one of ").replace("Expected a ", "expected ")

@@ -39,7 +39,7 @@ class RunConfig:
         device: "auto", "cpu", "cuda" or "mps".
         seed: seed of everything random.
         continues: folder of a finished run whose weights this one begins with, at the step where that one ended; the
-            optimiser and the replay begin anew. See `going_on`.
+            optimiser and the replay begin anew. `tokenlm train --continue` sets it, and the schedules to their ends.
         threads: CPU threads of torch; None: torch chooses.
     """
 
