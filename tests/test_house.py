@@ -159,7 +159,7 @@ def test_the_settings_of_every_learner_are_few():
 @pytest.mark.parametrize("loss", ["soft_q", "pcl", "dqn"])
 def test_from_learn_to_the_loss_in_ten_files(tiny, loss):
     """Every file of the learner and of the replay that runs from `DQN.learn` to the first loss function."""
-    agent = DQN(tiny, loss=loss, num_envs=4, batch_size=4, learning_starts=10**6).learn(64)
+    agent = DQN(tiny, loss=loss, num_envs=4, batch_size=4, learning_starts=10**6).learn(64, lambda _: True)
     agent.config = dataclasses.replace(agent.config, learning_starts=0)
     files: list[str] = []
     rooms = tuple(str(ROOT / "agents" / room) for room in ("dqn", "replay"))
