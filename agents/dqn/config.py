@@ -42,6 +42,9 @@ class PhraseConfig:
         check_settings(self)
 
 
+_SHARE_AT_ONE = 0.9
+
+
 def _given(**settings: Any) -> Any:
     return field(default_factory=lambda: dict(settings))
 
@@ -73,7 +76,7 @@ class AgentConfig:
         replay_ratio: transitions trained for each environment step.
         replay_capacity: tokens in the replay, in rows as long as the longest episode; the oldest episode is replaced.
         corpus_share: share of a batch's episodes that are documents of the corpus, not the agent's own. None: the
-            rule's default.
+            rule's default; where that is ½ and τ is 1 throughout, 0.9: the optimum is then the corpus's own model.
         start_from: folder of a saved agent or a run whose weights this one begins with: maximum likelihood first, then
             a score of whole texts. Network and vocabulary must be the same. State values begin anew at the network's
             initial_value.
@@ -168,7 +171,11 @@ class AgentConfig:
 
     def settled(self) -> AgentConfig:
         """The same with the rule's default where nothing was given."""
-        share = self.rule.corpus_share if self.corpus_share is None else self.corpus_share
+        share = self.corpus_share
+        if share is None:
+            share = self.rule.corpus_share
+            temperatures = {self.temperatures.start, self.temperatures.end}
+            share = _SHARE_AT_ONE if share == Rule.corpus_share and temperatures == {1.0} else share
         return dataclasses.replace(self, corpus_share=share, temperature=self.temperatures)
 
     def too_few_steps(self, total_steps: int) -> str:

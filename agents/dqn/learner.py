@@ -33,6 +33,7 @@ class Learner:
         stopwatch: counts where the time goes; a new one if None.
 
     Attributes:
+        lags: the target network is a network of its own, not the online one.
         errors: (B, L) absolute TD errors of the last batch, 0 where no action was chosen; empty for rules without.
     """
 
@@ -46,7 +47,10 @@ class Learner:
         config = config.settled()
         rule = self.rule = config.rule
         self.network = network
-        self.target_network = copy.deepcopy(network).requires_grad_(False).eval() if rule.target_network else network
+        # A target network that is copied after every update is the online network: one pass is enough.
+        copied = config.target_update_rate == 1.0 and config.target_update_interval == 1
+        self.lags = rule.target_network and not (copied and config.network.is_deterministic)
+        self.target_network = copy.deepcopy(network).requires_grad_(False).eval() if self.lags else network
         self.valid_actions = valid_actions
         self.backup = Backup(
             gamma=config.gamma,
@@ -91,7 +95,7 @@ class Learner:
             norm = self.optimizer.step(self.learning_rate(progress))
             self._watch(batch, metrics["loss"].detach() if norm is None else metrics["loss"].detach() + norm)
             self.updates += 1
-            if self.rule.target_network and self.updates % self.target_update_interval == 0:
+            if self.lags and self.updates % self.target_update_interval == 0:
                 self._update_target()
         if norm is not None:
             metrics["grad_norm"] = norm

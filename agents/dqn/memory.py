@@ -23,7 +23,7 @@ def memory_figures(
     """
     weights = list(learner.network.parameters())
     trained = _bytes(p for p in weights if p.requires_grad)
-    copied = trained if learner.rule.target_network else 0  # frozen weights are shared with the target network
+    copied = trained if learner.lags else 0  # frozen weights are shared with the target network
     return {
         "networks": _bytes(weights) + copied,
         "optimizer": trained * (moments + 1),  # and the gradients

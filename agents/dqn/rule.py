@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from ...envs.arguments import check_settings, number
 from ..networks import Heads
 from . import losses
 from .update import Update
+
+_CORPUS_DELTA = 0.2  # nats
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Rule:
         n_step: tokens that a target looks ahead; None for the whole text.
         trace_decay: λ, the weight of each further token in the target.
         off_policy_correction: correct several-step targets by Q(s, a); without, they are plain n-step returns.
-        huber_delta: error, in nats, from which on the loss is linear; None for squared throughout.
+        huber_delta: error, in nats, from which on the loss is linear.
         sharpening: factor of the advantage in Q.
     """
 
@@ -98,13 +101,27 @@ class TDRule(Rule):
     Args:
         bound_values: hold V below the bound that log-likelihood rewards guarantee (V* <= 0 for τ <= 1). Without it
             errors add up along the text and values drift upwards.
-        huber_delta: error, in nats, from which on the loss is linear; None for squared throughout.
+        huber_delta: error, in nats, from which on the loss is linear. None: 0.2 on corpus episodes, whose tokens the
+            agent first finds far too unlikely, so that squared errors would be those of the rarest; squared on its own.
+            Transitions are deterministic, so the fixed point is the same. A large number: squared throughout.
+
+    Attributes:
+        robust_on_corpus: None means 0.2 on corpus episodes; not so with penalties that the squared error must balance.
     """
 
+    robust_on_corpus = True
     bound_values: bool = True
     huber_delta: float | None = number(None, 1e-6)
 
     def _squared(self, update: Update, target: Tensor, v_t: Tensor) -> Outcome:
         """½(target - Q(s, a))², or Huber's loss."""
         error = target - update.online.taken
-        return Outcome(losses.squared_or_huber(error, self.huber_delta), error, v_t)
+        return Outcome(self._loss_of(error, update), error, v_t)
+
+    def _loss_of(self, error: Tensor, update: Update) -> Tensor:
+        """(N,) errors -> (N,) losses, squared or Huber's."""
+        from_corpus = update.from_corpus if self.robust_on_corpus and self.huber_delta is None else None
+        loss = losses.squared_or_huber(error, self.huber_delta)
+        if from_corpus is None:
+            return loss
+        return torch.where(from_corpus, losses.squared_or_huber(error, _CORPUS_DELTA), loss)

@@ -68,6 +68,7 @@ class States:
         valid_actions: of the environment.
         backup: how values are backed up.
         trains: whether gradients are kept.
+        recent: (N, n) last tokens, where `no_repeat` forbids them.
     """
 
     def __init__(
@@ -79,19 +80,22 @@ class States:
         valid_actions: ValidActions,
         backup: Backup,
         trains: bool,
+        recent: Tensor | None = None,
     ) -> None:
+        self.recent = recent
         self.network, self.hidden, self.written, self.actions = network, hidden, written, actions
         self.valid_actions, self.backup, self.trains = valid_actions, backup, trains
 
     def frozen(self) -> States:
         """The same states without gradients."""
         hidden = self.hidden.detach()
-        return States(self.network, hidden, self.written, self.actions, self.valid_actions, self.backup, trains=False)
+        parts = (self.written, self.actions, self.valid_actions, self.backup)
+        return States(self.network, hidden, *parts, trains=False, recent=self.recent)
 
     @_Property
     def preferences(self) -> Tensor:
         """(N, V) output of the action head, -inf where an action is not valid: for rules that need all of them."""
-        return self.network.q_values(self.hidden, self.valid_actions.mask(self.written))
+        return self.network.q_values(self.hidden, self.valid_actions.mask(self.written, self.recent))
 
     @_Property
     def value(self) -> Tensor:
@@ -141,6 +145,9 @@ class States:
     def head_of_taken(self, head: nn.Linear, temperature: float) -> tuple[Tensor, Tensor]:
         """(N,) output of a V-wide head for the actions chosen, and its soft maximum τ log Σ exp(·/τ) over the valid."""
         weight, bias = effective(head)
+        if self.recent is not None:
+            values = self._masked(weight, bias)
+            return self.of(values), losses.soft_value(values, temperature)
         always = self.valid_actions.always
         taken, maximum = taken_and_soft_maximum(
             self.hidden, weight, bias, always, self._chosen, temperature, self.backup.dtype
@@ -151,8 +158,14 @@ class States:
     def _soft_maximum(self) -> Tensor:
         weight, bias = effective(self.network.head)
         temperature = self.backup.temperature
+        if self.recent is not None:
+            return losses.soft_value(self._masked(weight, bias), temperature)
         maximum = soft_maximum(self.hidden, weight, bias, self.valid_actions.always, temperature, self.backup.dtype)
         return self._with_eos(maximum, weight, bias, temperature)
+
+    def _masked(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """(N, V) output of the head, -inf where an action is not valid: which ones differs from state to state."""
+        return self.valid_actions.masked(self.hidden @ weight.t() + bias, self.written, self.recent)
 
     def _with_eos(self, maximum: Tensor, weight: Tensor, bias: Tensor, temperature: float) -> Tensor:
         """The soft maximum with `<eos>`, which may be valid in some states only."""
@@ -238,6 +251,14 @@ class Update:
         return self.backup.temperature or 1.0
 
     @cached_property
+    def from_corpus(self) -> Tensor | None:
+        """(N,) bool, which actions are the corpus's; None where all are the agent's own, or it is not known."""
+        own = self.batch.own_rows
+        if own is None or own == len(self.batch.tokens):
+            return None
+        return self.index >= own * self.at.shape[1]
+
+    @cached_property
     def online_next(self) -> States:
         """The online network in the states after the actions."""
         return self._states(self.network, self._hidden, before=False, trains=True)
@@ -280,7 +301,8 @@ class Update:
         place, written = (self._before, self.written) if before else (self._after, self._written_after)
         actions = self.actions if before else None
         found = hidden.index_select(0, place)
-        return States(network, found, written, actions, self.valid_actions, self.backup, trains)
+        recent = self.valid_actions.recent_at(self.batch.tokens, place)
+        return States(network, found, written, actions, self.valid_actions, self.backup, trains, recent)
 
     @torch.no_grad()
     def targets(self, rewards: Tensor, v_t: Tensor) -> Tensor:

@@ -49,6 +49,11 @@ class NetworkConfig:
         """Raise ValueError for a setting that cannot work."""
         check_settings(self)
 
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether a pass while training is the same as one while acting: no dropout, no noise. False if unknown."""
+        return False
+
     def make(
         self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None
     ) -> QNetwork:
@@ -81,6 +86,11 @@ class EmbeddingConfig(NetworkConfig):
     num_layers: int = number(1, 1)
     dropout: float = number(0.0, 0.0, 0.999)
     embedding_file: str | None = None
+
+    @property
+    def is_deterministic(self) -> bool:
+        """See `NetworkConfig`."""
+        return self.dropout == 0.0 and not self.noisy
 
 
 @dataclass(frozen=True)

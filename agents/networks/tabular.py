@@ -24,6 +24,11 @@ class TabularConfig(NetworkConfig):
     name: str = "tabular"
     unigram_bias: bool = False
 
+    @property
+    def is_deterministic(self) -> bool:
+        """See `NetworkConfig`."""
+        return not self.noisy
+
     def make(
         self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None
     ) -> QNetwork:
