@@ -151,9 +151,11 @@ class Run:
         agent.go_on_from(folder)
         spent = agent.learning_seconds / config.max_seconds if config.max_seconds else 0.0
         agent.progress = min(1.0, max(agent.num_steps / config.total_steps, spent))
+        rate = config.agent.learning_rate
         self._say(
             f"going on with {folder} from step {agent.num_steps:,} to {config.total_steps:,}; the optimiser and the "
-            "replay begin anew, schedules are those of config.yaml"
+            f"replay begin anew; the learning rate is {rate(agent.progress):g} and ends at {rate.end:g} "
+            "(--agent.learning_rate changes it)"
         )
 
     def _learn(self, resumed: bool) -> None:
