@@ -10,6 +10,8 @@ from tokenlm.commands import NAMES, command
 from tokenlm.commands.command import Command, fail
 from tokenlm.envs import nearest
 
+_KINDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command `tokenlm`; bad input ends with one line and exit code 2."""
@@ -72,5 +74,15 @@ def _readable(message: str, name: str, chosen: Command) -> str:
         close = nearest(given, chosen.names())
         page = "--help-all" if chosen.kind == "field" else "--help"
         return f"there is no {chosen.kind} {given!r}{close}; `tokenlm {name} {page}` lists them all"
+    if wrong := re.search(
+        r'"([\w.]+)":\s+Does not validate .*?Errors:(.*)Given value type: .*?Given value: (.*)', message, re.S
+    ):
+        kinds = [
+            _KINDS[kind]
+            for kind in re.findall(r"- expected (?:a )?(?:<class ')?(\w+)", wrong[2], re.I)
+            if kind in _KINDS
+        ]
+        if kinds:
+            return f"{wrong[1]} must be {' or '.join(kinds)}, not {wrong[3].strip()}"
     message = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", message.replace("Parser key ", ""))
     return message.replace("Expected a typing.Literal", "expected one of ").replace("Expected a ", "expected ")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...envs import EnvConfig, Oracle, Split, Vocabulary, World, force
+from ...envs.arguments import whole_number
 from ..acting.choosing import checked_temperature
 from ..protocol import Agent, BaseAgent, complete
 from .claims import supported_claims
@@ -62,7 +63,7 @@ def score_text(
     world, config = world_of(agent, env)
     tau = agent.temperature if temperature is None else checked_temperature(temperature)
     documents = world.documents[split]
-    count = min(limit or len(documents), len(documents))
+    count = len(documents) if limit is None else min(whole_number("documents", limit, 1), len(documents))
     step = config.max_new_tokens
     if config.has_pairs:  # the policy never writes sources; the prompts of other documents are scored too
         pieces = list(enumerate(documents.shortest_prompt[:count].tolist()))
@@ -144,6 +145,8 @@ def evaluate(
     and chrf (translations), accuracy, macro_f1 and confusion (labels).
     """
     temperature = None if temperature is None else checked_temperature(temperature)
+    whole_number("episodes", episodes, 1)
+    whole_number("seed", seed, 0)
     agent = complete(agent, env)
     world, config = world_of(agent, env)
     config = dataclasses.replace(config, split=split)

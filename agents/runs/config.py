@@ -58,7 +58,7 @@ class RunConfig:
     samples: int = number(5, 0)
     output: str = "runs"
     device: str = "auto"
-    seed: int = 0
+    seed: int = number(0, 0)
     continues: str | None = None
     threads: int | None = number(None, 1)
 

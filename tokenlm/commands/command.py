@@ -38,7 +38,7 @@ def make_parser(name: str, summary: str) -> ArgumentParser:
     """An empty parser for the command `name`; `cli` words its errors."""
     from jsonargparse import ArgumentParser
 
-    return ArgumentParser(prog=f"tokenlm {name}", description=summary, exit_on_error=False)
+    return ArgumentParser(prog=f"tokenlm {name}", description=summary, exit_on_error=False, allow_abbrev=False)
 
 
 def options_of(parser: ArgumentParser) -> list[str]:
