@@ -47,6 +47,8 @@ class ValidActions:
             phrases: phrases that are actions too.
             single: only actions that write one token are valid.
         """
+        if phrases is not None and env.no_repeat:
+            raise ValueError("phrases would repeat tokens, so with no_repeat set phrases to 0")
         valid = valid_actions(vocab_size, env, tokenizer)
         if phrases is not None:
             valid = phrases.mask(valid, np.int64(env.max_new_tokens), env.min_new_tokens)
@@ -58,13 +60,27 @@ class ValidActions:
         """Device of the masks."""
         return self.valid.device
 
-    def mask(self, written: Tensor) -> Tensor:
-        """(N, V) or, if equal for all, (V,) bool: the valid actions after `written` (N,) new tokens."""
+    def mask(self, written: Tensor, recent: Tensor | None = None) -> Tensor:
+        """(N, V) or, if equal for all, (V,) bool: the valid actions after `written` (N,) new tokens.
+
+        `recent` (N, n) are the last tokens, which `no_repeat` needs; see `recent_at`.
+        """
         if not self.env.min_new_tokens:
-            return self.valid
+            return self.valid if recent is None else without(self.valid.repeat(len(recent), 1), recent)
         valid = self.valid.repeat(len(written), 1)
         valid[:, self.ending] = self.may_end(written)
-        return valid
+        return valid if recent is None else without(valid, recent)
+
+    def recent_at(self, tokens: Tensor, places: Tensor) -> Tensor | None:
+        """(N, no_repeat) last tokens at `places` (N,) of the flattened texts (R, T), `<pad>` before their beginning.
+
+        None without `no_repeat`.
+        """
+        if not self.env.no_repeat:
+            return None
+        back = torch.arange(self.env.no_repeat - 1, -1, -1, device=tokens.device)
+        inside = places[:, None] % tokens.shape[1] >= back
+        return torch.where(inside, tokens.flatten()[(places[:, None] - back).clamp(min=0)], Vocabulary.PAD)
 
     def may_end(self, written: Tensor) -> Tensor:
         """(N, E) bool, which actions of `ending` are valid after `written` (N,) new tokens."""
@@ -97,6 +113,13 @@ class ValidActions:
             always[self.ending] = False
         return always
 
-    def masked(self, q_values: Tensor, written: Tensor) -> Tensor:
-        """(N, V) values, -inf for actions that are not valid after `written` (N,) new tokens."""
-        return q_values.masked_fill(~self.mask(written), -torch.inf)
+    def masked(self, q_values: Tensor, written: Tensor, recent: Tensor | None = None) -> Tensor:
+        """(N, V) values, -inf for actions that are not valid; arguments as in `mask`."""
+        return q_values.masked_fill(~self.mask(written, recent), -torch.inf)
+
+
+def without(valid: Tensor, recent: Tensor) -> Tensor:
+    """(N, V) bool, `valid` without the recent tokens (N, n); `<eos>` stays as it is."""
+    banned = torch.zeros_like(valid).scatter_(1, recent.to(valid.device), True)
+    banned[:, Vocabulary.EOS] = False
+    return valid & ~banned

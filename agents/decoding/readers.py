@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...envs import EnvConfig, Phrases, Vocabulary
 from ..acting.phrases import Decisions
-from ..acting.valid_actions import ValidActions
+from ..acting.valid_actions import ValidActions, without
 from ..networks import QNetwork
 from ..networks.prefixes import Prefixes, rows_of, windows_of
 
@@ -106,6 +106,8 @@ class NetworkReader(ByToken):
         self._network = network
         self._valid_actions = valid_actions
         self._written = 0
+        last = windows_of(prefixes, max(1, valid_actions.env.no_repeat))
+        self._recent = torch.from_numpy(last).to(valid_actions.device) if valid_actions.env.no_repeat else None
         self._hidden, self._state = network.encode(*rows_of(prefixes, context_length, valid_actions.device))
 
     @torch.no_grad()
@@ -114,6 +116,8 @@ class NetworkReader(ByToken):
         if valid is None:
             known = self._valid_actions
             valid = known.valid if self._written >= known.env.min_new_tokens else known.always
+            if self._recent is not None:
+                valid = without(valid.repeat(len(self._recent), 1), self._recent)
         return self._network.policy_values(self._hidden, valid.to(self._hidden.device)).float()
 
     @torch.no_grad()
@@ -121,9 +125,13 @@ class NetworkReader(ByToken):
         """See `Reader`."""
         self._hidden, self._state = self._network.step(tokens.to(self._hidden.device), self._state)
         self._written += 1
+        if self._recent is not None:
+            self._recent = torch.cat([self._recent[:, 1:], tokens.to(self._recent)[:, None]], 1)
 
     def select(self, rows: Tensor) -> None:
         """See `Reader`."""
+        if self._recent is not None:
+            self._recent = self._recent[rows]
         self._hidden = self._hidden[rows]
         self._state = tuple(part[rows] for part in self._state)
 
@@ -188,7 +196,7 @@ class WindowReader(ByToken):
     ) -> None:
         self._agent = agent
         self._valid = valid
-        self._min_new_tokens = env.min_new_tokens
+        self._min_new_tokens, self._no_repeat = env.min_new_tokens, env.no_repeat
         self._greedy = greedy
         self._written = 0
         self._windows = windows_of(prefixes, env.context_length)
@@ -198,6 +206,7 @@ class WindowReader(ByToken):
         if valid is None:
             masks = np.tile(self._valid, (len(self._windows), 1))
             masks[:, Vocabulary.EOS] &= self._written >= self._min_new_tokens
+            masks = without_last(masks, self._windows, self._no_repeat)
         else:
             masks = valid.cpu().numpy()
         return torch.from_numpy(window_values(self._agent, self._windows, masks, self._greedy))
@@ -210,6 +219,16 @@ class WindowReader(ByToken):
     def select(self, rows: Tensor) -> None:
         """See `Reader`."""
         self._windows = self._windows[rows.cpu().numpy()]
+
+
+def without_last(masks: npt.NDArray[np.bool_], windows: npt.NDArray[np.int64], places: int) -> npt.NDArray[np.bool_]:
+    """(B, V) masks without the tokens in the last `places` of the windows (B, L); `<eos>` stays as it is."""
+    if not places:
+        return masks
+    banned = np.zeros_like(masks)
+    np.put_along_axis(banned, windows[:, -places:], True, axis=1)
+    banned[:, Vocabulary.EOS] = False
+    return masks & ~banned
 
 
 def window_values(

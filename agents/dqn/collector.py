@@ -73,7 +73,9 @@ class Collector:
         """One token in every environment."""
         self.network.eval()
         self.network.resample_noise()
-        valid = self.valid_actions.mask(self.written.to(self.device))
+        newest_at = self.rows * self.tokens.shape[1] + self.prompt_lengths + self.written - 1
+        recent = self.valid_actions.recent_at(self.tokens, newest_at)
+        valid = self.valid_actions.mask(self.written.to(self.device), recent)
         values = self.network.policy_values(self.hidden, valid)
         explored = valid
         chance: float | Tensor = epsilon

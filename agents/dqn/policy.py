@@ -115,9 +115,13 @@ class QPolicy(BaseAgent):
         """See `BaseAgent`; one causal pass over the texts."""
         network, valid = self.policy_network.eval(), self.valid_tokens
         hidden = network(torch.from_numpy(tokens).to(self.device))[rows, columns]
+        places = torch.from_numpy(rows * tokens.shape[1] + columns)
+        recent = valid.recent_at(torch.from_numpy(tokens), places)
+        anywhere = np.full(len(rows), self.env_config.max_new_tokens)  # where <eos> is valid if it ever is
         for first in range(0, len(rows), at_once := max(1, BLOCK // network.vocab_size)):
             part = slice(first, first + at_once)
-            masks = valid.valid if written is None else valid.mask(torch.from_numpy(written[part]).to(self.device))
+            count = torch.from_numpy((anywhere if written is None else written)[part]).to(self.device)
+            masks = valid.mask(count, None if recent is None else recent[part])
             yield network.policy_values(hidden[part], masks)
 
     def policy_temperature(self, asked: float | None) -> float:

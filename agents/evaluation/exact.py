@@ -49,6 +49,7 @@ def every_text(world: World, config: EnvConfig, prompt: list[int] | None = None)
             )
         longer = np.repeat(open_texts, len(choices), axis=0)
         longer = np.concatenate([longer, np.tile(choices, len(open_texts))[:, None]], axis=1)
+        longer = longer[~_repeats(longer, ids, config.no_repeat)]
         over = longer[:, -1] == Vocabulary.EOS
         ended.append(longer[over])
         open_texts = longer[~over]
@@ -56,6 +57,14 @@ def every_text(world: World, config: EnvConfig, prompt: list[int] | None = None)
     lengths = np.concatenate([np.full(len(p), p.shape[1]) for p in parts])
     tokens = np.concatenate([np.pad(p, ((0, 0), (0, config.max_new_tokens - p.shape[1]))) for p in parts])
     return Texts(np.array([Vocabulary.BOS, *ids]), tokens, lengths, _earned(world, config, ids, tokens, lengths))
+
+
+def _repeats(texts: Ints, prompt: list[int], places: int) -> npt.NDArray[np.bool_]:
+    """(N,) bool, whether the last of the tokens (N, t) after the prompt is among the `places` before it."""
+    before = np.concatenate([np.tile(np.array(prompt, np.int64), (len(texts), 1)), texts[:, :-1]], axis=1)
+    last = before[:, max(0, before.shape[1] - places) :] if places else before[:, :0]
+    found: npt.NDArray[np.bool_] = (last == texts[:, -1:]).any(1)
+    return found
 
 
 def _earned(world: World, config: EnvConfig, prompt: list[int], tokens: Ints, lengths: Ints) -> Floats:
