@@ -99,6 +99,8 @@ def test_masks_can_be_had_through_wrappers(tiny):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_vector_record_episode_statistics(tiny, mode):
+    if mode == AutoresetMode.SAME_STEP and gym.__version__.startswith("1.2."):
+        pytest.skip("this Gymnasium's wrapper takes every vector environment for one with NEXT_STEP")
     envs, plain = vector_wrappers.RecordEpisodeStatistics(vector(tiny, mode)), vector(tiny, mode)
     envs.reset(seed=0)
     plain.reset(seed=0)
