@@ -221,7 +221,9 @@ def _default(field: dataclasses.Field[Any]) -> str:
         return ", ".join(str(v) for v in value.values()) or "none"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return "rule's or none" if value is None else str(value)
+    if value is None:
+        return "the rule's" if field.name in ("temperature", "corpus_share") else "none"
+    return str(value)
 
 
 def configurations() -> str:
