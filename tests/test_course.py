@@ -122,10 +122,11 @@ LONG = {"chapter5", "chapter6", "chapter7"}  # their code trains for ten seconds
 def test_the_code_of_a_chapter_runs_from_top_to_bottom(chapter, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict = {"__name__": chapter.stem}
-    blocks = re.findall(r"```python\n(.*?)```", chapter.read_text(encoding="utf-8"), re.DOTALL)
-    for number, block in enumerate(blocks):
-        exec(compile(block, f"{chapter.stem}, block {number}", "exec", dont_inherit=True), names)
-    assert (blocks and capsys.readouterr().out) or not blocks
+    block = re.compile(r"```python\n(.*?)```(?:\n\n输出：\n\n```text\n(.*?)```)?", re.DOTALL)
+    for number, (code, shown) in enumerate(block.findall(chapter.read_text(encoding="utf-8"))):
+        exec(compile(code, f"{chapter.stem}, block {number}", "exec", dont_inherit=True), names)
+        printed = capsys.readouterr().out
+        assert not shown or printed == shown
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=[c.stem for c in CHAPTERS])
