@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from .files import read_json_text, write_text_atomically
 from .joining import close_up
 from .opening import MOST_JSON_BYTES, check_file, parse_json
 from .vocabulary import Vocabulary
+
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 class SubwordTokenizer:
@@ -36,12 +40,15 @@ class SubwordTokenizer:
         unknown = _unknown(settings["model"])
         # No decoder and WordPiece put blanks between all tokens, even Chinese ones; other decoders restore the blanks.
         self._blanks_between_all = (settings["decoder"] or {}).get("type") in (None, "WordPiece")
+        falls_back = '"ByteFallback"' in json.dumps(settings["decoder"])
         own = sorted(tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda item: item[1])
         kept = [(t, i) for t, i in own if t not in special and t != unknown]
         first = Vocabulary.FIRST_WORD
         # A subword spelled like a special token gets a name that cannot clash.
         self.vocabulary = Vocabulary(t if t not in Vocabulary.SPECIAL_TOKENS else f"\x00{t}" for t, _ in kept)
         self._to_own = {first + n: i for n, (_, i) in enumerate(kept)}
+        found = ((i, _BYTE.fullmatch(token)) for token, i in kept) if falls_back else ()
+        self._bytes = {i: int(byte[1], 16) for i, byte in found if byte}
         self.unknown_id = dict(own).get(unknown)
         self._from_own = {i: first + n for n, (_, i) in enumerate(kept)}
 
@@ -94,8 +101,23 @@ class SubwordTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`; exact for "bpe"."""
-        text: str = self._tokenizer.decode([self._to_own[int(i)] for i in ids if int(i) in self._to_own])
+        own = [self._to_own[int(i)] for i in ids if int(i) in self._to_own]
+        text: str = self._tokenizer.decoder.decode(self._tokens(own)) if self._bytes else self._tokenizer.decode(own)
         return close_up(text) if self._blanks_between_all else text
+
+    def _tokens(self, own: Sequence[int]) -> list[str]:
+        """Tokens for the decoder, with the characters that bytes make in place of these.
+
+        The library gives up all characters of a run of bytes if one byte is wrong, so that a byte could change the text
+        far before it.
+        """
+        tokens: list[str] = []
+        for is_byte, run in groupby(own, key=self._bytes.__contains__):
+            if is_byte:
+                tokens += bytes(self._bytes[i] for i in run).decode("utf-8", errors="replace")
+            else:
+                tokens += map(self._tokenizer.id_to_token, run)
+        return tokens
 
     def save(self, folder: str | Path) -> None:
         """See `Tokenizer`."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Library
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from tokenlm.agents.decoding import Transcript
 from tokenlm.envs import Vocabulary
@@ -32,9 +32,20 @@ def word_piece() -> SubwordTokenizer:
     return SubwordTokenizer(made, "pieces.json")
 
 
+def byte_fallback() -> SubwordTokenizer:
+    """As in Llama's files: tokens for single bytes beside those of the vocabulary."""
+    pieces = {f"<0x{byte:02X}>": byte for byte in range(256)} | {"<unk>": 256, "▁": 257, "今": 258, "a": 259, "▁a": 260}
+    made = Library(models.BPE(pieces, [("▁", "a")], byte_fallback=True, unk_token="<unk>"))
+    made.normalizer = normalizers.Replace(" ", "▁")
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    made.decoder = decoders.Sequence(steps)
+    return SubwordTokenizer(made, "bytes.json")
+
+
 TOKENIZERS = {
     **{name: make_tokenizer(name, TEXTS) for name in ("char", "word", "jieba", "nltk", "bpe")},
     "pieces": word_piece(),
+    "bytes": byte_fallback(),
 }
 
 
@@ -50,6 +61,22 @@ def written(name, ids, prompt=(), stop=()) -> tuple[Transcript, list[str]]:
         pieces.append(transcript.piece())
     transcript.close()
     return transcript, [*pieces, transcript.piece()]
+
+
+@given(st.lists(st.sampled_from([0x0A, 0x41, 0xBD, 0xA0, 0xE4, 0x9F, 0xF0, 0x98, 257, 258, 259]), max_size=9))
+def test_a_byte_changes_no_character_before_it(own):
+    tokenizer = TOKENIZERS["bytes"]
+    back = {i: n for n, i in tokenizer.own_ids.items()}
+    ids = [back[i] for i in own]
+    transcript, pieces = written("bytes", ids)
+    assert "".join(pieces) == transcript.text == tokenizer.decode(ids)
+
+
+def test_bytes_that_make_characters_are_decoded_as_the_library_does():
+    tokenizer = TOKENIZERS["bytes"]
+    for text in ("今天 a\n👍🏽", "a a今é", ""):
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text == tokenizer._tokenizer.decode([tokenizer.own_ids[i] for i in ids])
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
