@@ -16,7 +16,9 @@ from tokenlm.envs.targets.kneser_ney import modified_discounts
 
 # The environment itself needs no torch; `make matrix` tests it without.
 MISSING = [name for name in ("torch", "tokenizers", "nltk") if importlib.util.find_spec(name) is None]
-NEEDED = re.compile(rf"^(import|from) ({'|'.join(MISSING)})|^from tokenlm.*TokenLMDeviceEnv", re.MULTILINE)
+NEEDED = re.compile(
+    rf"^(import|from) ({'|'.join(MISSING)})|^from tokenlm(\.agents| import DQN|.* TokenLMDeviceEnv)", re.MULTILINE
+)
 HERE = Path(__file__).parent
 collect_ignore = [
     str(path.relative_to(HERE))
