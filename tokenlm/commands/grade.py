@@ -35,8 +35,8 @@ def _run(words: list[str]) -> None:
 
 
 COMMAND = Command(
-    usage="grade CHAPTER FILE",
-    summary="grade a solution of the course's exercises, e.g. tokenlm grade chapter3 my_solution.py",
+    usage="grade CHAPTER SOLUTION",
+    summary="grade exercises of docs/zh: tokenlm grade chapter3 my_solution.py",
     run=_run,
     names=lambda: options_of(_parser()),
 )
