@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...envs.picture import font_for
-from ...envs.text import write_atomically
+from ...envs.text import write_atomically, write_text_atomically
 
 if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
@@ -63,12 +64,14 @@ class Confusion:
 
 
 _MOST_NUMBERS = 20  # counts are not printed for more classes
+_LETTERS_PER_INCH = 14  # at size 8
 
 
 def plot_confusion(confusion: Confusion, path: Path) -> None:
     """Plot the counts; rows are true labels, columns predicted ones, and colours are fractions of the row.
 
-    Labels are drawn in an installed font that has all their characters. If there is none, their indices are drawn.
+    Labels are drawn in an installed font that has all their characters. If there is none, their indices are drawn, and
+    a text file of the same name beside the picture lists the labels.
 
     Args:
         confusion: the matrix.
@@ -87,8 +90,12 @@ def plot_confusion(confusion: Confusion, path: Path) -> None:
     figure.colorbar(image, ax=axes, shrink=0.8, label="fraction of the row")
     axes.set_xticks(range(count), names, rotation=45, ha="right", fontproperties=font)
     axes.set_yticks(range(count), names, fontproperties=font)
-    note = "" if font else "\nindices of labels: no installed font has the characters of their names"
-    axes.set(xlabel="predicted label", ylabel="true label", title=f"accuracy {confusion.accuracy:.3f}{note}")
+    axes.set(xlabel="predicted label", ylabel="true label", title=f"accuracy {confusion.accuracy:.3f}")
+    if not font:
+        key = path.with_suffix(".txt")
+        note = f"No font here shows the labels: their names are in {key.name}. Install one, such as Noto Sans CJK."
+        figure.supxlabel("\n".join(textwrap.wrap(note, int(_LETTERS_PER_INCH * size))), fontsize=8)
+        write_text_atomically(key, "".join(f"{i}\t{label}\n" for i, label in enumerate(confusion.labels)))
     if count <= _MOST_NUMBERS:
         for row, column in np.argwhere(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"

@@ -49,6 +49,9 @@ def test_picture(labels, tmp_path):
     assert min(image.shape[:2]) > 300
     colours = np.round(255 * image).astype(np.uint8).view(np.uint32)  # four channels of a byte in one number
     assert len(np.unique(colours)) > 10
+    if labels[0] == "\U000f1234":  # no font shows it
+        key = (tmp_path / "confusion.txt").read_text(encoding="utf-8")
+        assert key == "0\t\U000f1234\n1\t\U000f1235\n"
 
 
 def test_names_that_no_font_shows_become_numbers():
