@@ -8,6 +8,10 @@ import pytest
 from tokenlm.agents.course import EXERCISES, grade
 from tokenlm.cli import main
 
+import article_claims
+import chinese_tables
+from chinese_tables import with_figures
+
 HERE = Path(__file__).parent / "course"
 SLOW = {"chapter7.3"}  # trains for half a minute
 TRAINED = {"chapter5.3", "chapter7.3"}  # what was learned is not exactly the optimum
@@ -147,3 +151,39 @@ def test_figures_of_the_course_are_there_and_have_a_maker():
     assert len(CHAPTERS) == 8
     assert shown | {"claims"} == set(made)  # that of chapter 8 comes with its measurement
     assert all((folder / "figures" / f"{name}.png").stat().st_size < 100_000 for name in shown)
+
+
+def test_chinese_lines_have_the_figures_of_the_english_ones():
+    assert with_figures("12.5 of 3,000 in stable-baselines3, -4 there", "{1} 中有 {0}，那里是 -{2}") == (
+        "3,000 中有 12.5，那里是 -4"
+    )
+    with pytest.raises(ValueError, match="must use all 2 figures"):
+        with_figures("1 of 2", "{0}")
+
+
+def test_the_table_of_claims_says_who_is_ahead(monkeypatch):
+    rows = []
+    for kind, case, settings, seed, _ in article_claims.jobs(20.0, 3):
+        ours = case == "DQN"
+        row = {"kind": kind, "case": case, "settings": settings, "seed": seed}
+        if kind == "text":
+            row |= {
+                "perplexity": (6.0 if ours else 5.0) + seed, "target_perplexity": 4.72, "mib": 20.0 + ours,
+                "seconds_to_near": None if ours and seed == 2 else 3.0, "transitions_per_second": 9_000.0,
+                "milliseconds_per_update": 4.0,
+            }  # fmt: skip
+        else:
+            row["regret"] = 0.01 if ours else 0.02
+        rows.append(row)
+    result = {
+        "command": "python benchmarks/article_claims.py", "hardware": {"cores": 2, "processor": "CPU"}, "rows": rows,
+        "settings": {"seconds": 20.0, "seeds": [0, 1, 2], "near": 1.2},
+    }  # fmt: skip
+    monkeypatch.setattr(chinese_tables, "load", lambda name: result)
+    table = chinese_tables.article_claims()
+    assert "| 7.00 [6.00, 8.00] | 6.00 [5.00, 7.00] | 最大似然占优 |" in table
+    assert table.count("| 0.010 [0.010, 0.010] | 0.020 [0.020, 0.020] | DQN 占优 |") == 3
+    assert "| 9,000 [9,000, 9,000] | 9,000 [9,000, 9,000] | 持平 |" in table
+    assert "| 没有都达到 | 3.00 [3.00, 3.00] |  |" in table
+    assert "| 学习率 | 0.0003 | 0.001 | 0.004 | 0.01 | 0.03 |" in table
+    assert "| DQN | 6.00 | 6.00 | 6.00 | 6.00 | 6.00 |" in table
