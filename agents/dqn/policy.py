@@ -50,6 +50,10 @@ class QPolicy(BaseAgent):
     ) -> tuple[npt.NDArray[np.int64], tuple[Tensor, ...]]:
         """Actions for observations of the environment.
 
+        While learning, playing and scoring, the agent reads the first observation of an episode and all tokens since,
+        also those that the window no longer shows; `state` carries this reading. Without it only the window is read,
+        which differs once a text is longer than `context_length`.
+
         Args:
             observation: (L,) or (B, L) int64, as the environment gives it.
             state: as the last call returned it, to read only the newest token; None to read the whole window.
@@ -78,8 +82,8 @@ class QPolicy(BaseAgent):
     ) -> npt.NDArray[np.float64]:
         """Log π(a | s) of the Boltzmann policy, (B, V) in nats, -inf for masked actions, for windows (B, L) int64.
 
-        At temperature 0 all but the greedy action have -inf. Masks as in `predict`; with masks that have phrases
-        (B, V + P).
+        Only the window is read, as by `predict` without a state. At temperature 0 all but the greedy action have -inf.
+        Masks as in `predict`; with masks that have phrases (B, V + P).
         """
         width = self.policy_network.vocab_size if action_masks is None else np.shape(action_masks)[-1]
         windows = torch.as_tensor(np.atleast_2d(np.asarray(observation, np.int64)), device=self.device)

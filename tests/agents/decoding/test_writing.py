@@ -16,7 +16,7 @@ from tokenlm.agents.decoding import Decoding, Transcript, WindowReader, prompt_i
 from tokenlm.agents.evaluation.playing import play
 from tokenlm.agents.evaluation.policies import write_ids
 from tokenlm.agents.protocol import complete
-from tokenlm.envs import EnvConfig, Vocabulary, World
+from tokenlm.envs import EnvConfig, TokenLMEnv, Vocabulary, World
 
 LSTM = {"embedding_size": 8, "hidden_size": 16}
 TRANSFORMER = {"name": "transformer", "hidden_size": 16, "num_layers": 1, "num_heads": 2}
@@ -204,6 +204,20 @@ def test_other_algorithms_decode_too(tiny):
     assert len(set(agent.generate("the", 3, beams=4))) == 3
     with pytest.raises(ValueError, match=r"SB3A2C has no temperature; use 0 for greedy texts, not 0\.5"):
         agent.generate("the", temperature=0.5)
+
+
+@pytest.mark.parametrize("network", ["lstm", "transformer"])
+def test_a_state_carries_what_the_window_no_longer_shows(tiny, network):
+    short = dataclasses.replace(tiny, context_length=4, order=3, ending="fixed")
+    agent = DQN(short, network=network, device="cpu", num_envs=2, seed=1)
+    env = TokenLMEnv(short)
+    observation, _ = env.reset(seed=0, options={"prompt": ""})
+    reader, state, over = agent.reader([[2]]), None, False
+    while not over:
+        action, state = agent.predict(observation[None], state, deterministic=True)
+        assert int(action[0]) == int(reader.values().argmax())
+        observation, _, over, _, _ = env.step(action)
+        reader.step(torch.from_numpy(action))
 
 
 @pytest.mark.parametrize("tau", [1e-9, 1e-38, 1e-45, 1e-300, 5e-324])
