@@ -106,6 +106,11 @@ class Oracle:
         return None
 
     @property
+    def why_not_followed(self) -> str | None:
+        """The reason why the returns of given texts cannot be computed, None if they can."""
+        return self.why_no_states or (TEACHER if self.config.transition == "teacher" else None)
+
+    @property
     def why_not(self) -> str | None:
         """The reason why the exact optimum cannot be computed, None if it can."""
         if (reason := self.why_no_states) is not None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .arrays import Floats, Ints
 from .config import Split
-from .oracle import TEACHER, NotExact, Oracle
+from .oracle import NotExact, Oracle
 from .starts import first_observations
 from .text import Vocabulary
 from .world import World
@@ -74,8 +74,7 @@ def policy_returns(oracle: Oracle, starts: Starts, temperature: float = 0.0, wid
     Raises NotExact where rewards are not those of a finite automaton.
     """
     config, world = oracle.config, oracle.world
-    reason = oracle.why_no_states or (TEACHER if config.transition == "teacher" else None)
-    if reason is not None:
+    if (reason := oracle.why_not_followed) is not None:
         raise NotExact(reason)
     found: dict[str, float] = {}
     weights = unigram_weights(world)
@@ -83,25 +82,39 @@ def policy_returns(oracle: Oracle, starts: Starts, temperature: float = 0.0, wid
         for name, policy in (("random", np.ones(world.vocab_size)), ("unigram_sampled", weights)):
             returns = oracle.expected_return(policy, starts.prefixes, temperature)
             found[name] = float(returns @ starts.weights)
-    horizon, least = config.max_new_tokens, config.min_new_tokens
-    ends = config.ending == "eos"
-    words = world.words
-    constant = np.repeat(words[:, None], horizon, axis=1)
-    if ends and least == 0:
-        constant = np.concatenate([constant, np.full((1, horizon), Vocabulary.PAD)])
-        constant[-1, 0] = Vocabulary.EOS
-    families = {"constant": constant}
-    if ends and max(1, least) < horizon:
-        ended = np.where(np.arange(horizon) < max(1, least), words[:, None], Vocabulary.PAD)
-        ended[:, max(1, least)] = Vocabulary.EOS
-        families["constant_eos"] = ended
     weight = config.log_prob_weight
-    for name, texts in families.items():
+    for name, texts in constant_texts(oracle).items():
         found[name] = weight * float(text_log_probs(oracle, starts, texts).max())
     found["unigram_greedy"] = weight * _greedy_log_prob(oracle, starts, weights)
     if len(starts.weights) > 1:
         found["same_text"] = weight * single_text(oracle, starts, width)[0]
     return {name: value for name, value in found.items() if value > -np.inf}
+
+
+def constant_texts(oracle: Oracle) -> dict[str, Ints]:
+    """(N, T) texts, `<pad>` after their ends, of the two constant policies; see `policy_returns`."""
+    config, words = oracle.config, oracle.world.words
+    horizon, least = config.max_new_tokens, config.min_new_tokens
+    constant = np.repeat(words[:, None], horizon, axis=1)
+    if oracle.eos_valid(0):
+        constant = np.concatenate([constant, np.full((1, horizon), Vocabulary.PAD)])
+        constant[-1, 0] = Vocabulary.EOS
+    texts = {"constant": constant}
+    if config.ending == "eos" and max(1, least) < horizon:
+        ended = np.where(np.arange(horizon) < max(1, least), words[:, None], Vocabulary.PAD)
+        ended[:, max(1, least)] = Vocabulary.EOS
+        texts["constant_eos"] = ended
+    return texts
+
+
+def best_constant(oracle: Oracle, starts: Starts) -> Ints:
+    """(T,) the best of the constant texts, `<pad>` after its end; NotExact where no episode allows one."""
+    texts = np.concatenate(list(constant_texts(oracle).values()))
+    returns = text_log_probs(oracle, starts, texts)
+    if returns.max() == -np.inf:
+        raise NotExact("no constant text is allowed in this environment, because no_repeat forbids it")
+    best: Ints = texts[returns.argmax()]
+    return best
 
 
 def text_log_probs(oracle: Oracle, starts: Starts, texts: Ints) -> Floats:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...envs import EnvConfig, World, env_config_from
+from ...envs.text import write_json
 from ...envs.trivial import unigram_weights
 from ..protocol import BaseAgent, Callback
 
@@ -36,6 +38,16 @@ class Unigram(BaseAgent):
         if callback is not None:
             callback(self)
         return self
+
+    def save(self, path: str | Path) -> None:
+        """Write that it is a unigram into the folder `path`; its frequencies follow from the environment."""
+        Path(path).mkdir(parents=True, exist_ok=True)
+        write_json(Path(path) / "agent.json", {"class": type(self).__name__})
+
+    @classmethod
+    def load(cls, path: str | Path, env: Any, device: str = "auto", trust: bool = False) -> Unigram:
+        """The agent that `save` wrote, in the environment `env`."""
+        return cls(env, device=device)
 
     def log_probs(
         self, observation: npt.ArrayLike, action_masks: npt.ArrayLike | None = None

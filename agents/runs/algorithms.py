@@ -16,6 +16,13 @@ from ..protocol import Agent, BaseAgent, complete
 ALGORITHMS = {
     "dqn": "tokenlm.agents:DQN",
     "maximum-likelihood": "tokenlm.agents:MaximumLikelihood",
+    "table": "tokenlm.agents.baselines.table:Table",
+    "bandit": "tokenlm.agents.baselines.table:Bandit",
+    "unigram": "tokenlm.agents.baselines.unigram:Unigram",
+    "constant": "tokenlm.agents.baselines.references:Constant",
+    "same-text": "tokenlm.agents.baselines.references:SameText",
+    "beam": "tokenlm.agents.baselines.references:Beam",
+    "oracle": "tokenlm.agents.baselines.references:OptimalPolicy",
     "sb3-dqn": "tokenlm.agents.baselines.sb3:SB3DQN",
     "sb3-ppo": "tokenlm.agents.baselines.sb3:SB3PPO",
     "sb3-a2c": "tokenlm.agents.baselines.sb3:SB3A2C",
@@ -32,6 +39,7 @@ ALGORITHMS = {
 }
 
 _OURS = ("dqn", "maximum-likelihood")
+_KNOWING = ("constant", "same-text", "beam", "oracle")
 
 
 def check_algorithm(name: str) -> None:
@@ -73,7 +81,12 @@ def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings:
     made = algorithm(name)
     # Our own agents have a setting of this name, other libraries' a method.
     transitions = 0 if is_ours(name) else settings.pop("pretrain", 0)
-    agent = made(env, seed=seed, device=device, **settings)
+    try:
+        agent = made(env, seed=seed, device=device, **settings)
+    except TypeError as problem:
+        if "unexpected keyword argument" not in str(problem):
+            raise
+        raise ValueError(f"algorithm {name!r}: {problem}; leave this setting out") from None
     if not isinstance(agent, Agent):
         missing = [part for part in ("learn", "predict", "log_probs", "env_steps") if not hasattr(agent, part)]
         raise ValueError(f"algorithm {name!r} is no Agent: it lacks {', '.join(missing)}")
@@ -126,12 +139,17 @@ def check_settings_of(name: str, settings: Mapping[str, Any]) -> None:
 
 def uses_corpus(name: str, settings: Mapping[str, Any]) -> bool:
     """Whether an algorithm with these settings sees corpus episodes, not rewards alone."""
-    if name == "maximum-likelihood":
+    if name in ("maximum-likelihood", "unigram"):
         return True
     if is_ours(name):
         config = AgentConfig.of(None, settings).settled()
         return bool(config.corpus_share) or config.pretrain > 0
     return bool(settings.get("pretrain", 0))
+
+
+def knows_target(name: str) -> bool:
+    """Whether the algorithm is a reference that is told p*, so that it learns nothing."""
+    return name in _KNOWING
 
 
 def _learner(config: AgentConfig) -> type[DQN]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ....envs import EnvConfig, nearest
-from ..algorithms import check_algorithm, check_settings_of, uses_corpus
+from ..algorithms import check_algorithm, check_settings_of, knows_target, uses_corpus
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class EntryConfig:
     def uses_corpus(self) -> bool:
         """Whether it trains on corpus episodes or only on rewards; the two classes are not comparable."""
         return uses_corpus(self.algorithm, self.settings)
+
+    @property
+    def source(self) -> str:
+        """What it learns from: "rewards", "corpus" (and rewards), or "p*", which it is told."""
+        return "p*" if knows_target(self.algorithm) else "corpus" if self.uses_corpus else "rewards"
 
 
 @dataclass(frozen=True)

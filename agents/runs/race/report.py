@@ -16,7 +16,7 @@ from ....envs.text import write_atomically, write_json, write_text_atomically
 from .config import EntryConfig, RaceConfig, plain_race
 
 LEVELS = (0.5, 0.9, 0.98)
-CLASSES = {False: "From rewards alone", True: "With corpus episodes"}
+CLASSES = {"rewards": "From rewards alone", "corpus": "With corpus episodes", "p*": "Knowing p*, without learning"}
 Runs = list[dict[str, Any]]
 
 
@@ -52,7 +52,7 @@ def report(
 
 def _row(entry: EntryConfig, at_steps: Runs, at_seconds: Runs, trials: int) -> dict[str, Any]:
     """Statistics of one entry over its seeds."""
-    row: dict[str, Any] = {"class": CLASSES[entry.uses_corpus], "algorithm": entry.algorithm, "trials": trials}
+    row: dict[str, Any] = {"class": CLASSES[entry.source], "algorithm": entry.algorithm, "trials": trials}
     failed = [run["error"] for run in (*at_steps, *at_seconds) if run["error"]]
     row["error"] = failed[0] if failed else None
     for leg, runs in (("steps", at_steps), ("seconds", at_seconds)):
@@ -214,13 +214,14 @@ def _plot(
     config: RaceConfig, at_steps: dict[str, Runs], at_seconds: dict[str, Runs], references: dict[str, Any], path: Path
 ) -> None:
     """Plot learning curves, median and range over seeds, with one row of panels for each class of entries."""
-    classes = sorted({entry.uses_corpus for entry in config.entries.values()})
+    present = {entry.source for entry in config.entries.values()}
+    classes = [source for source in CLASSES if source in present]
     style: Any = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(13, 4.6 * len(classes)), layout="constrained")
         grid = figure.subplots(len(classes), 2, squeeze=False)
-        for line, uses_corpus in enumerate(classes):
-            names = [name for name, entry in config.entries.items() if entry.uses_corpus == uses_corpus]
+        for line, source in enumerate(classes):
+            names = [name for name, entry in config.entries.items() if entry.source == source]
             for axes, unit, legs in zip(grid[line], ("seconds", "env_steps"), (at_seconds, at_steps), strict=True):
                 for number, name in enumerate(names):
                     _curve(axes, [run["rows"] for run in legs[name] if run["rows"]], unit, name, number)
@@ -230,7 +231,7 @@ def _plot(
                         axes.axhline(value, color="0.4", linestyle=":", linewidth=1)
                         axes.annotate(name, (1.0, value), xycoords=("axes fraction", "data"), fontsize=7, ha="right")
                 label = "seconds of learning" if unit == "seconds" else "environment steps"
-                axes.set(xlabel=label, ylabel="normalized score", title=CLASSES[uses_corpus], xscale="log")
+                axes.set(xlabel=label, ylabel="normalized score", title=CLASSES[source], xscale="log")
                 axes.xaxis.set_major_formatter(ScalarFormatter())
                 axes.set_ylim(-0.1, 1.05)
             grid[line][0].legend(frameon=False, fontsize=8)

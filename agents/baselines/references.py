@@ -1,0 +1,303 @@
+"""References that know p*: the best constant, the same text for every prompt, beam search, and the optimal policy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ...envs import EnvConfig, NotExact, Oracle, Vocabulary, World, env_config_from
+from ...envs.arrays import Floats, Ints
+from ...envs.bounds import beam_search
+from ...envs.text import write_json
+from ...envs.text.files import read_json
+from ...envs.trivial import best_constant, single_text, start_distribution
+from ..decoding import Prefixes, Reader
+from ..decoding.readers import ByToken, without_last
+from ..networks.prefixes import windows_at, windows_of
+from ..protocol import BaseAgent, Callback
+
+_AT_ONCE = 1024  # states whose values are computed at once
+Self = TypeVar("Self", bound="Positioned")
+
+
+class Positioned(BaseAgent):
+    """An agent whose values depend on where in the episode a state is, which an observation does not show.
+
+    It counts the tokens it writes: its readers do, and `predict` by its `state`.
+
+    Args:
+        env: a registered id, an `EnvConfig`, or an environment made from one.
+        seed: of the sampling.
+        device: not used.
+        settings: the subclass's own, kept for `save`.
+    """
+
+    knows_target: ClassVar[bool] = True
+    world: World
+
+    def __init__(
+        self, env: str | EnvConfig | Any = "TokenLM-v0", *, seed: int = 0, device: str = "auto", **settings: Any
+    ) -> None:
+        super().__init__(env_config_from(env), seed)
+        self.settings, self.seed = settings, seed
+        self.env_steps = 0
+        self._rng = np.random.default_rng(seed)
+
+    def state_values(self, first: Ints, windows: Ints, written: Ints) -> Floats:
+        """(B, V) values, nats, of states.
+
+        Args:
+            first: (B, L) first observations of their episodes.
+            windows: (B, L) observations.
+            written: (B,) tokens written between them.
+        """
+        raise NotImplementedError
+
+    def learn(self: Self, total_steps: int, callback: Callback | None = None) -> Self:
+        """Nothing is left to learn; calls the callback once."""
+        if callback is not None:
+            callback(self)
+        return self
+
+    def masked_values(self, first: Ints, windows: Ints, written: Ints, masks: npt.NDArray[np.bool_]) -> Floats:
+        """(B, V) values, -inf where `masks` (B, V) is False; even where nothing of value is left."""
+        values = np.where(masks, self.state_values(first, windows, written), -np.inf)
+        lost = ~np.isfinite(values.max(1))
+        values[lost] = np.where(masks[lost], 0.0, -np.inf)
+        return values
+
+    def predict(
+        self,
+        observation: npt.ArrayLike,
+        state: Any = None,
+        episode_start: npt.ArrayLike | None = None,
+        deterministic: bool = False,
+        action_masks: npt.ArrayLike | None = None,
+    ) -> tuple[npt.NDArray[np.int64], Any]:
+        """Actions (B,), and the state to give back at the next step: first observations and tokens written."""
+        windows = np.atleast_2d(np.asarray(observation, np.int64))
+        first, written = (windows, np.zeros(len(windows), np.int64)) if state is None else state
+        if episode_start is not None:
+            begun = np.asarray(episode_start, np.bool_)
+            first, written = np.where(begun[:, None], windows, first), np.where(begun, 0, written)
+        masks = np.broadcast_to(self.world.valid if action_masks is None else np.asarray(action_masks), (
+            len(windows), self.world.vocab_size,
+        )).astype(np.bool_)  # fmt: skip
+        values, tau = self.masked_values(first, windows, written, masks), self.temperature
+        if not deterministic and tau > 0.0:
+            values = values / tau + self._rng.gumbel(size=values.shape)
+        actions = values.argmax(1)
+        return (actions[0] if np.ndim(observation) == 1 else actions), (first, written + 1)
+
+    def log_probs(
+        self, observation: npt.ArrayLike, action_masks: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.float64]:
+        """Log π(a | s) of observations taken for first ones, (B, V) in nats."""
+        windows = np.atleast_2d(np.asarray(observation, np.int64))
+        masks = np.broadcast_to(self.world.valid if action_masks is None else np.asarray(action_masks), (
+            len(windows), self.world.vocab_size,
+        )).astype(np.bool_)  # fmt: skip
+        values = self.masked_values(windows, windows, np.zeros(len(windows), np.int64), masks)
+        if self.temperature == 0.0:
+            return np.where(np.arange(values.shape[1]) == values.argmax(1)[:, None], 0.0, -np.inf)
+        scaled = values / self.temperature
+        log_probs: Floats = scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
+        return log_probs
+
+    def reader(self, prefixes: Prefixes, env: EnvConfig | None = None, greedy: bool = False) -> Reader:
+        """See `Writer`."""
+        return _PositionedReader(self, windows_of(prefixes, self.env_config.context_length))
+
+    def values_at(
+        self,
+        tokens: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64],
+        columns: npt.NDArray[np.int64],
+        env: EnvConfig | None = None,
+        written: npt.NDArray[np.int64] | None = None,
+        greedy: bool = False,
+    ) -> Iterator[Tensor]:
+        """See `BaseAgent`; without `written` every state is taken for a first one."""
+        length = self.env_config.context_length
+        count = np.zeros(len(rows), np.int64) if written is None else written
+        for start in range(0, len(rows), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            now = windows_at(tokens, rows[part], columns[part], length)
+            first = windows_at(tokens, rows[part], columns[part] - count[part], length)
+            masks = self.masks_at(now, None if written is None else written[part])
+            yield torch.from_numpy(self.masked_values(first, now, count[part], masks))
+
+    def masks_at(self, windows: Ints, written: Ints | None) -> npt.NDArray[np.bool_]:
+        """(B, V) bool, the valid actions after windows (B, L) and `written` (B,) tokens; None where that is unknown."""
+        masks = np.tile(self.world.valid, (len(windows), 1))
+        if written is not None:
+            masks[:, Vocabulary.EOS] &= written >= self.env_config.min_new_tokens
+        return without_last(masks, windows, self.env_config.no_repeat)
+
+    def save(self, path: str | Path) -> None:
+        """Write the settings into the folder `path`; all else follows from the environment."""
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "agent.json", {"class": type(self).__name__, "settings": self.settings})
+
+    @classmethod
+    def load(cls: type[Self], path: str | Path, env: Any, device: str = "auto", trust: bool = False) -> Self:
+        """The agent that `save` wrote, in the environment `env`."""
+        saved = read_json(Path(path) / "agent.json")
+        return cls(env, device=device, **saved["settings"])
+
+
+class _PositionedReader(ByToken):
+    """Texts of a `Positioned` agent, with the tokens that it has written in each."""
+
+    def __init__(self, agent: Positioned, first: Ints) -> None:
+        self._agent, self._first, self._windows = agent, first, first
+        self._written = np.zeros(len(first), np.int64)
+
+    def values(self, valid: Tensor | None = None) -> Tensor:
+        """See `Reader`."""
+        masks = self._agent.masks_at(self._windows, self._written) if valid is None else valid.cpu().numpy()
+        return torch.from_numpy(self._agent.masked_values(self._first, self._windows, self._written, masks))
+
+    def step(self, tokens: Tensor) -> None:
+        """See `Reader`."""
+        self._windows = np.concatenate([self._windows[:, 1:], tokens.cpu().numpy()[:, None]], axis=1)
+        self._written = self._written + 1
+
+    def select(self, rows: Tensor) -> None:
+        """See `Reader`."""
+        kept = rows.cpu().numpy()
+        self._first, self._windows, self._written = self._first[kept], self._windows[kept], self._written[kept]
+
+
+class Recited(Positioned):
+    """An agent that writes a text known beforehand; a subclass says which."""
+
+    def texts_after(self, first: Ints) -> Ints:
+        """(B, L) first observations to (B, T) texts, `<pad>` after their ends."""
+        raise NotImplementedError
+
+    def state_values(self, first: Ints, windows: Ints, written: Ints) -> Floats:
+        """0 for the next token of the text, -inf for others; after its end even."""
+        texts = self.texts_after(first)
+        tokens = texts[np.arange(len(texts)), np.minimum(written, texts.shape[1] - 1)]
+        known = (tokens != Vocabulary.PAD) & (written < texts.shape[1])
+        hit = np.arange(self.world.vocab_size) == tokens[:, None]
+        return np.where(hit | ~known[:, None], 0.0, -np.inf)
+
+    def _padded(self, texts: list[list[int]]) -> Ints:
+        rows = np.full((len(texts), self.env_config.max_new_tokens), Vocabulary.PAD)
+        for row, text in zip(rows, texts, strict=True):
+            row[: len(text)] = text
+        return rows
+
+
+class Constant(Recited):
+    """Writes the best single token, over and over or before `<eos>`, whichever earns more; see `trivial_returns`."""
+
+    def __init__(self, env: Any = "TokenLM-v0", *, seed: int = 0, device: str = "auto") -> None:
+        super().__init__(env, seed=seed, device=device)
+        oracle = _oracle(self)
+        self._text = best_constant(oracle, start_distribution(oracle, self.env_config.split))
+
+    def texts_after(self, first: Ints) -> Ints:
+        """See `Recited`."""
+        return np.tile(self._text, (len(first), 1))
+
+
+class SameText(Recited):
+    """Writes the best single text for all prompts, found by beam search.
+
+    Args:
+        env: see `Positioned`.
+        beams: width of the search.
+        seed: not used.
+        device: not used.
+    """
+
+    def __init__(self, env: Any = "TokenLM-v0", beams: int = 16, *, seed: int = 0, device: str = "auto") -> None:
+        super().__init__(env, seed=seed, device=device, beams=beams)
+        oracle = _oracle(self)
+        _, text = single_text(oracle, start_distribution(oracle, self.env_config.split), beams)
+        self._text = self._padded([text])[0]
+
+    def texts_after(self, first: Ints) -> Ints:
+        """See `Recited`."""
+        return np.tile(self._text, (len(first), 1))
+
+
+class Beam(Recited):
+    """Writes the text that a beam search under p* finds after the prompt; with one beam the greedy text.
+
+    Args:
+        env: see `Positioned`.
+        beams: width of the search.
+        seed: not used.
+        device: not used.
+    """
+
+    def __init__(self, env: Any = "TokenLM-v0", beams: int = 10, *, seed: int = 0, device: str = "auto") -> None:
+        super().__init__(env, seed=seed, device=device, beams=beams)
+        self._oracle = _oracle(self)
+        self._found: dict[bytes, list[int]] = {}
+
+    def texts_after(self, first: Ints) -> Ints:
+        """See `Recited`."""
+        keys = [row.tobytes() for row in first]
+        new = {key: place for place, key in enumerate(keys) if key not in self._found}
+        if new:
+            rows = first[list(new.values())]
+            found = beam_search(self.world, self.env_config, rows, self.settings["beams"])
+            self._found.update(zip(new, found.tokens, strict=True))
+        return self._padded([self._found[key] for key in keys])
+
+
+class OptimalPolicy(Positioned):
+    """The optimal policy at a temperature, from the oracle.
+
+    Args:
+        env: see `Positioned`.
+        temperature: τ of the objective.
+        seed: of the sampling.
+        device: not used.
+    """
+
+    has_temperature = True
+
+    def __init__(
+        self, env: Any = "TokenLM-v0", temperature: float = 0.0, *, seed: int = 0, device: str = "auto"
+    ) -> None:
+        if not 0.0 <= temperature < math.inf:
+            raise ValueError(f"temperature must be at least 0 and finite, not {temperature}")
+        super().__init__(env, seed=seed, device=device, temperature=temperature)
+        self._oracle = _oracle(self)
+        if (reason := self._oracle.why_not) is not None:
+            raise NotExact(reason)
+
+    @property
+    def temperature(self) -> float:
+        """τ."""
+        return float(self.settings["temperature"])
+
+    def policy_temperature(self, asked: float | None) -> float:
+        """See `Writer`."""
+        return self.temperature if asked is None else asked
+
+    def state_values(self, first: Ints, windows: Ints, written: Ints) -> Floats:
+        """Q* of the environment as it is."""
+        return self._oracle.optimal_q(windows, written, temperature=self.temperature, horizon="episode")
+
+
+def _oracle(agent: Positioned) -> Oracle:
+    """The oracle of an agent's environment; NotExact where its texts cannot be followed."""
+    oracle = Oracle.of(agent.world, agent.env_config)
+    if (reason := oracle.why_not_followed) is not None:
+        raise NotExact(reason)
+    return oracle
