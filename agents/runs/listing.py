@@ -118,7 +118,7 @@ def setting(value: Any) -> str:
 def runs_table(runs: Sequence[FoundRun], below: Path) -> list[str]:
     """The table that `tokenlm runs` prints."""
     names = differing(runs)
-    rows = [("run", "state", "score", "regret", "perplexity", "p*", "seconds", "what differs")]
+    rows: list[tuple[str, ...]] = [("run", "state", "score", "regret", "perplexity", "p*", "seconds", "what differs")]
     for run in runs:
         figures = [_short(run.figure(name)) for name in _FIGURES]
         rows.append((str(run.folder.relative_to(below)), run.state, *figures, run.damage or _differences(run, names)))
