@@ -53,6 +53,7 @@ IDS = {
         "Accuracy. An episode is one token, so it says nothing about sequences.",
     ),
 }
+REFERENCES = ("constant", "same-text", "beam", "oracle", "unigram", "table", "bandit", "maximum-likelihood")
 _SHOWN = (
     "corpus", "task", "target", "order", "vocab_size", "vocabularies", "ending", "prompt_length", "max_new_tokens",
     "reward_every", "context_length",
@@ -236,6 +237,17 @@ def configurations() -> str:
     return "\n".join(lines)
 
 
+def references() -> str:
+    """Algorithms that others are compared with."""
+    from tokenlm.agents.runs.algorithms import algorithm, knows_target, uses_corpus
+
+    lines = ["| `algorithm` | what it does | learns from |", "|---|---|---|"]
+    for name in REFERENCES:
+        source = "is told p\\*" if knows_target(name) else "corpus" if uses_corpus(name, {}) else "rewards"
+        lines.append(f"| `{name}` | {_cell(_first_line(algorithm(name)))} | {source} |")
+    return "\n".join(lines)
+
+
 def _configs() -> Iterator[Path]:
     return (Path(str(p)) for p in resources.files("tokenlm.configs").iterdir() if p.name.endswith(".yaml"))
 
@@ -265,6 +277,7 @@ CODE: dict[str, Callable[[], str]] = {
     "agent_settings": agent_table,
     "run_settings": run_table,
     "configurations": configurations,
+    "references": references,
     "digests": digests,
     "version": version,
     **{f"env_{page_of(name)}": partial(environment_part, name) for name in registered()},
