@@ -14,7 +14,7 @@ _TINY = 1e-6  # nats; divided by less, values may leave the range of float32
 
 def checked_temperature(value: Any) -> float:
     """`value` as a temperature, nats; ValueError unless it is 0 (greedy) or a finite number above."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0.0 <= value < math.inf:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0.0 <= float(value) < math.inf:
         raise ValueError(f"temperature must be 0 (greedy) or more, and finite, not {value!r}")
     return float(value)
 
