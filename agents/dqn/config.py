@@ -180,7 +180,7 @@ class AgentConfig:
 
     def too_few_steps(self, total_steps: int) -> str:
         """What is wrong with so few environment steps, one sentence; empty if some updates are made."""
-        if total_steps >= self.learning_starts or self.settled().corpus_share == 1:
+        if total_steps >= self.learning_starts or self.pretrain or self.settled().corpus_share == 1:
             return ""
         return (
             f"{total_steps:,} environment steps are fewer than learning_starts {self.learning_starts:,}: nothing is "
