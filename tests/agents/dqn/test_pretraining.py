@@ -91,7 +91,7 @@ def test_the_action_values_begin_as_log_probabilities():
 @pytest.mark.parametrize("settings", [{}, {"dueling": False}, {"loss": "ilql"}, {"optimizer": "sparse_adam"}])
 def test_it_knows_the_language_before_it_acts(tiny, settings):
     agent = DQN(tiny, **{**SMALL, **settings, "pretrain": 4_000, "learning_starts": 10**6}).learn(4)
-    untaught = DQN(tiny, **{**SMALL, **settings, "learning_starts": 10**6}).learn(4)
+    untaught = DQN(tiny, **{**SMALL, **settings, "learning_starts": 10**6}).learn(4, lambda _: True)
     assert agent.learner.updates == 0
     assert score_text(agent, "train").perplexity < 0.5 * score_text(untaught, "train").perplexity
 
