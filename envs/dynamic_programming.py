@@ -145,7 +145,7 @@ class TabularMDP:
 
     def _masked_step(self, policy: Floats, temperature: float, eos_valid: bool) -> tuple[Floats, Floats]:
         """`_policy_step` where the valid words differ from state to state."""
-        weights = np.where(self._allowed, policy[self.words], 0.0)
+        weights = policy[self.words] * (1.0 if self._allowed is None else self._allowed)
         ends = policy[Vocabulary.EOS] if eos_valid else 0.0
         total = weights.sum(1) + ends
         weights /= total[:, None]

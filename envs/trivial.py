@@ -209,8 +209,7 @@ def single_text(oracle: Oracle, starts: Starts, width: int = 16) -> tuple[float,
 
 def _sums(places: Ints, weights: Floats, count: int) -> Floats:
     """(count,) sums of the weights (N,) at the same of the places (N,)."""
-    sums: Floats = np.bincount(places.reshape(-1), weights, count)
-    return sums
+    return np.bincount(places.reshape(-1), weights, count).astype(np.float64, copy=False)
 
 
 def _mean_rows(oracle: Oracle, states: Ints, weights: Floats, eos_valid: bool) -> Floats:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from ...envs import EnvConfig, TokenLMVectorEnv, Vocabulary
 from ...envs.arrays import Floats, Ints
@@ -118,8 +117,9 @@ class Table(Positioned):
                     noise = np.where(wander > 0.0, wander * noise, 1e-9 * noise)
                 chosen = (values + (self.temperature or 1.0) * noise).argmax(1)
                 _, earned, terminated, truncated, _ = env.step(self._actions[chosen])
-                np.add.at(self.sums, (kind, contexts[running], chosen[running]), earned[running])
-                np.add.at(self.counts, (kind, contexts[running], chosen[running]), 1)
+                pairs = ((kind * self._contexts + contexts) * self._symbols + chosen)[running]
+                np.add.at(self.sums.reshape(-1), pairs, earned[running])
+                np.add.at(self.counts.reshape(-1), pairs, 1)
                 self.env_steps += int(running.sum())
                 running &= ~(terminated | truncated)
                 contexts = self._next[contexts, chosen]
@@ -162,8 +162,14 @@ class Table(Positioned):
         """Write settings and tables into the folder `path`."""
         super().save(path)
         starts = np.array(sorted(self._starts), np.int64)
-        arrays = {"sums": self.sums, "counts": self.counts, "starts": starts, "env_steps": np.array(self.env_steps)}
-        write_atomically(Path(path) / "table.npz", lambda p: _savez(p, arrays))
+
+        def write(file: Path) -> None:
+            with file.open("wb") as opened:
+                np.savez_compressed(
+                    opened, sums=self.sums, counts=self.counts, starts=starts, env_steps=np.array(self.env_steps)
+                )
+
+        write_atomically(Path(path) / "table.npz", write)
 
     @classmethod
     def load(cls: type[Self], path: str | Path, env: Any, device: str = "auto", trust: bool = False) -> Self:
@@ -230,8 +236,3 @@ class Bandit(Table):
     """
 
     plans: ClassVar[bool] = False
-
-
-def _savez(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
