@@ -23,6 +23,7 @@ from ..acting.phrases import make_phrases
 from ..acting.valid_actions import ValidActions
 from ..devices import resolve_device
 from ..evaluation.evaluate import evaluate
+from ..evaluation.history import History
 from ..networks import QNetwork, make_q_network
 from ..networks.module import ModuleConfig
 from ..replay.corpus import corpus_replay
@@ -31,7 +32,6 @@ from ..replay.sampling import BatchSampler, episode_priorities
 from . import saving
 from .collector import Collector, PhraseCollector
 from .config import AgentConfig
-from .history import History
 from .learner import Learner
 from .memory import memory_figures, memory_text
 from .policy import QPolicy
