@@ -112,8 +112,9 @@ class Apart:
             rows[context] = row
         return rows
 
-    def valid(self, written: int) -> np.ndarray:
-        mask = np.isin(np.arange(self.size), list(self.words))
+    def valid(self, written: int, window: np.ndarray) -> np.ndarray:
+        recent = set(window[len(window) - self.config.no_repeat :].tolist())
+        mask = np.isin(np.arange(self.size), list(self.words - recent))
         mask[EOS] = self.config.ending == "eos" and written >= self.config.min_new_tokens
         return mask
 
@@ -186,7 +187,7 @@ class Episode:
 
     @property
     def mask(self) -> np.ndarray:
-        return self.apart.valid(self.written)
+        return self.apart.valid(self.written, self.window)
 
     @property
     def row(self) -> np.ndarray:
@@ -257,6 +258,7 @@ def configurations(draw) -> EnvConfig:
         "target_seed": draw(st.integers(0, 3)),
         "cleaning": Cleaning(lower_case=draw(st.booleans()), remove_punctuation=draw(st.booleans())),
     }
+    values["no_repeat"] = draw(st.sampled_from([0, 0, 1, min(2, values["context_length"])]))
     if values["tokenizer"] != "bpe":
         values["min_count"] = draw(st.sampled_from([1, 1, 2]))
         values["max_vocab_size"] = draw(st.sampled_from([None, None, 9]))
@@ -350,13 +352,14 @@ NO_WORLD = (
     "are empty after cleaning and tokenising",
     "no word of a training target is in the vocabulary",
     "no word occurs at least 2 time(s) in the corpus",
+    "needs more words than that",
 )
 
 
 def worlds(config: EnvConfig, seed: int, copied: str, path: Path | None, slow_kneser_ney) -> None:
     """`check`, with the model of n-grams written to an ARPA file at `path` and read from there if it is given."""
     try:
-        world = World.of(config)
+        world = TokenLMEnv(config).world
     except ValueError as problem:
         if not any(reason in str(problem) for reason in NO_WORLD):
             raise
