@@ -53,7 +53,8 @@ def train(job: tuple[str, str | None, int]) -> dict[str, Any]:
     name, ablation, seed = job
     torch.set_num_threads(1)
     from tokenlm.agents import DQN
-    from tokenlm.agents.evaluation.evaluate import play, reference_returns
+    from tokenlm.agents.evaluation.playing import play, short_of_optimum, started
+    from tokenlm.agents.evaluation.scores import Scale
     from tokenlm.parsing import parse_run
 
     settings = {**CLASSES[name], **({"seconds": ABLATION_SECONDS, **ABLATIONS[ablation]} if ablation else {})}
@@ -63,15 +64,15 @@ def train(job: tuple[str, str | None, int]) -> dict[str, Any]:
     agent = DQN(env, run.agent, seed=seed, **settings)
     if agent.world is None:
         raise ValueError("the agent has no environment")
-    world, references = agent.world, reference_returns(agent.world, env, 1, 0)
-    random, best = references["random_return"] or 0.0, references["optimal_return"] or 0.0
+    world, scale = agent.world, Scale.of(agent.world, env, started(agent.world, env, 1, 0).observe())
     curve: list[tuple[float, float]] = []
     written: list[str] = []
 
     def check(agent: DQN) -> bool:
         if agent.progress * CHECKS >= len(curve) + 1 or agent.progress >= 1.0:
             greedy = play(agent, world, env, 1, 0, 0.0)
-            curve.append((round(agent.learning_seconds, 1), float((greedy.returns[0] - random) / (best - random))))
+            score = scale.score(float(short_of_optimum(greedy, world, env)[0]))
+            curve.append((round(agent.learning_seconds, 1), float("nan") if score is None else score))
             written[:] = greedy.texts
         return True
 

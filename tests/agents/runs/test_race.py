@@ -13,15 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenlm.agents import Agent
+from tokenlm.agents.evaluation import trivial_returns
 from tokenlm.agents.runs.algorithms import ALGORITHMS, algorithm, make
 from tokenlm.agents.runs.config import with_settings
 from tokenlm.agents.runs.race import EntryConfig, Race, RaceConfig
-from tokenlm.agents.runs.race.jobs import run_all
+from tokenlm.agents.runs.race.jobs import Job, run_all
 from tokenlm.agents.runs.race.race import draw_trials
-from tokenlm.agents.runs.race.references import TITLES
+from tokenlm.agents.runs.race.references import TITLES, references
 from tokenlm.agents.runs.race.report import interquartile_mean, table
 from tokenlm.cli import main
-from tokenlm.envs import EnvConfig, World
+from tokenlm.envs import EnvConfig, Oracle, World
 from tokenlm.parsing import config_names, parse_race, parse_run
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
@@ -133,6 +134,30 @@ def test_scores_are_those_of_the_exact_optimum(race):
                 assert row["score"] <= 1.0 + 1e-9
                 assert row["regret"] == pytest.approx(known["optimum"]["return"] - row["greedy_return"])
                 assert row["score"] == pytest.approx(1.0 - row["regret"] / (known["optimum"]["return"] - best))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_a_race_at_a_temperature_measures_the_soft_regret(tmp_path, temperature):
+    job = Job(
+        path=tmp_path / "job.json", algorithm="unigram", settings={}, env=TINY, seed=0, device="cpu", threads=1,
+        total_steps=1, max_seconds=1.0, evaluations=1, episodes=16, documents=2, temperature=temperature,
+    )  # fmt: skip
+    job.run()
+    row = json.loads(job.path.read_text(encoding="utf-8"))["rows"][-1]
+    best = Oracle.of(World.of(TINY), TINY).optimal_value([[0, 0, 0, 0, 2]], temperature=temperature)[0]
+    trivial = trivial_returns(TINY, temperature)
+    exact = best - trivial["unigram_sampled"]
+    assert row["regret"] == pytest.approx(exact, rel=0.2)  # of 16 texts
+    assert row["score"] == pytest.approx(1.0 - row["regret"] / (best - max(trivial.values())), abs=1e-9)
+    known = references(RaceConfig(env=TINY, entries=ENTRIES, episodes=2, documents=2, temperature=temperature))["rows"]
+    assert known["unigram, sampled"]["regret"] == pytest.approx(exact, abs=1e-9)
+    assert known["optimum"]["regret"] == 0.0
+    assert (known["p* sampled"]["regret"] < 1e-9) == (temperature == 1.0)
+
+
+def test_a_temperature_of_a_race_is_a_number():
+    with pytest.raises(ValueError, match="temperature must be at least 0 and finite, not -1"):
+        RaceConfig(entries=ENTRIES, temperature=-1.0)
 
 
 def test_budgets_are_kept(race):
