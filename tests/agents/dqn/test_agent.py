@@ -230,6 +230,18 @@ def test_settings_that_cannot_work_say_why(tiny, settings, message):
         DQN(tiny, **settings)
 
 
+def test_no_steps_are_no_learning(tiny):
+    agent = DQN(tiny, **SMALL).learn(0)
+    assert (agent.env_steps, agent.transitions_trained) == (0, 0)
+    for steps, message in (
+        (-1, "at least 0, not -1"),
+        (1.5, "a whole number, not 1.5"),
+        ("9", "a whole number, not '9'"),
+    ):
+        with pytest.raises(ValueError, match=f"total_steps must be {message}"):
+            agent.learn(steps)
+
+
 def test_schedules_by_hand():
     assert [Schedule(1.0, 0.0, 0.5)(p) for p in (0.0, 0.25, 0.5, 0.9)] == [1.0, 0.5, 0.0, 0.0]
     assert Schedule(1.0, 0.01, shape="exponential")(0.5) == pytest.approx(0.1)
