@@ -286,7 +286,7 @@ def why_lines() -> str:
             "- **On long texts the reward must come often**: paid for every character, lyrics have perplexity "
             f"{lyrics[1]:.0f} against {lyrics[0]:.0f} of maximum likelihood after {lyrics_seconds:.0f} s; paid at the "
             f"end only, {late['ratio_to_maximum_likelihood']:.1f} times that of maximum likelihood after 15 minutes.",
-            "- **The wrong tool** if all you want is a language model of a corpus: in the quickstart maximum "
+            "- **More than you need** if all you want is a language model of a corpus: in the quickstart maximum "
             f"likelihood has perplexity {likelihood:.2f} after {likelihood_seconds:.0f} s, the DQN "
             f"{ours['perplexity']:.2f} after {ours['wall_seconds']:.0f} s, and p\\* itself "
             f"{ours['target_perplexity']:.2f}.",
