@@ -144,7 +144,7 @@ def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder:
 
 
 def _of_the_weights(summary: dict[str, Any]) -> list[str]:
-    step, last = summary["weights_of_step"], summary["last_step"]
+    step, last = summary.get("weights_of_step"), summary.get("last_step")
     if step == last:
         return []
     return [

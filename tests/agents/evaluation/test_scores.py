@@ -174,7 +174,7 @@ def test_no_policy_scores_above_one(documents, order, ending, least, every, weig
 
 @pytest.mark.parametrize("wrong", [-1.0, math.nan, math.inf])
 def test_a_temperature_that_is_none_is_refused(wrong):
-    with pytest.raises(ValueError, match="temperature must be at least 0 and finite"):
+    with pytest.raises(ValueError, match=r"temperature must be 0 .* and finite"):
         evaluate(Unigram(CHAIN), temperature=wrong)
 
 
