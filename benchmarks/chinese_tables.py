@@ -11,6 +11,7 @@ import numpy as np
 from result_tables import load, quickstart_table, why_lines
 
 _NUMBER = re.compile(r"(?<![A-Za-z\d.,])\d[\d,]*(?:\.\d+)?")  # not the 3 of stable-baselines3
+_DISTURBED = 0.1  # cores used by other processes, above which it is said
 _LEVEL = 0.02  # relative difference below which two figures are called level
 
 
@@ -125,13 +126,14 @@ def article_claims() -> str:
         )
     epsilons = sorted({r["settings"]["epsilon"] for r in rows if "epsilon" in r["settings"]})
     found = "，".join(f"ε = {x:g} 为 {_fixed(of('text', 'DQN', 'perplexity', epsilon=x)[0])}" for x in epsilons)
-    hardware = result["hardware"]
+    hardware, others = result["hardware"], settings["others_cores"]
+    disturbed = f"测量时别的程序占着 {others:g} 核，秒数偏长，" if others > _DISTURBED else ""
     lines += [
         "",
         f"DQN 的 ε 全程不变时：{found}。",
         "",
         f"{len(settings['seeds'])} 个种子的中位数，方括号里是最小与最大；调参各一个种子。困惑度是验证集上的。"
-        f"每次训练一个线程，{hardware['cores']} 核 {hardware['processor']}（`{result['command']}`）。",
+        f"每次训练一个线程，{disturbed}{hardware['cores']} 核 {hardware['processor']}（`{result['command']}`）。",
     ]
     return "\n".join(lines)
 

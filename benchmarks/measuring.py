@@ -50,10 +50,10 @@ def in_own_process(function: Callable[[Any], dict[str, Any]], case: Any, seconds
 
 def _answer(sender: Connection, function: Callable[[Any], dict[str, Any]], case: Any) -> None:
     try:
-        before = _others_seconds()
+        before = others_seconds()
         began = time.perf_counter()
         result = function(case)
-        cores = (_others_seconds() - before) / (time.perf_counter() - began)
+        cores = (others_seconds() - before) / (time.perf_counter() - began)
         notes = [result["note"]] if result.get("note") else []
         if cores > DISTURBED:
             notes.append(f"disturbed: others used {cores:.1f} cores")
@@ -64,7 +64,7 @@ def _answer(sender: Connection, function: Callable[[Any], dict[str, Any]], case:
         sender.send({"note": f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"})
 
 
-def _others_seconds() -> float:
+def others_seconds() -> float:
     """CPU seconds used by all other processes, summed over cores; 0 if unknown."""
     try:
         fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]

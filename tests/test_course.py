@@ -177,7 +177,7 @@ def test_the_table_of_claims_says_who_is_ahead(monkeypatch):
         rows.append(row)
     result = {
         "command": "python benchmarks/article_claims.py", "hardware": {"cores": 2, "processor": "CPU"}, "rows": rows,
-        "settings": {"seconds": 20.0, "seeds": [0, 1, 2], "near": 1.2},
+        "settings": {"seconds": 20.0, "seeds": [0, 1, 2], "near": 1.2, "others_cores": 0.0},
     }  # fmt: skip
     monkeypatch.setattr(chinese_tables, "load", lambda name: result)
     table = chinese_tables.article_claims()
