@@ -92,6 +92,7 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
 
     ```python
     import gymnasium as gym, tokenlm
+
     env = gym.make("TokenLM-v0", corpus="zh", reward_every=0)
     observation, info = env.reset(seed=0)
     observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
