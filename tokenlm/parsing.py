@@ -261,8 +261,9 @@ def _take_agent(given: dict[str, Any], taken: list[tuple[list[str], Any]]) -> No
         kind = next((kinds.get(chosen) for names, chosen in placed if names == path and isinstance(chosen, str)), None)
         if kind is not None and part in agent:
             agent[part] = {name: value for name, value in agent[part].items() if name in names_of(kind)}
-        if kind is not None and part == "rule":
-            agent = {name: value for name, value in agent.items() if name not in kind.ignores}
+    rule = next((RULES.get(chosen) for names, chosen in placed if names == ["loss"] and isinstance(chosen, str)), None)
+    if rule is not None:
+        agent = {name: value for name, value in agent.items() if name not in rule.ignores}
     for names, chosen in placed:
         if len(names) > 1 and names[0] in ("temperature", "epsilon", "learning_rate"):
             before = agent.get(names[0])

@@ -296,7 +296,7 @@ class Run:
 
             baseline.train(2**62, after_step, max_seconds=limit)
         baseline.policy_network.load_state_dict(best_weights)
-        return baseline  # type: ignore[no-any-return]
+        return baseline
 
     def _baseline_figures(self, baseline: BaseAgent | None) -> dict[str, Any] | None:
         """What maximum likelihood reaches on the test documents, and how long it learned; None without it."""
