@@ -127,12 +127,14 @@ def article_claims() -> str:
     epsilons = sorted({r["settings"]["epsilon"] for r in rows if "epsilon" in r["settings"]})
     found = "，".join(f"ε = {x:g} 为 {_fixed(of('text', 'DQN', 'perplexity', epsilon=x)[0])}" for x in epsilons)
     hardware, others = result["hardware"], settings["others_cores"]
-    disturbed = f"测量时别的程序占着 {others:g} 核，秒数偏长，" if others > _DISTURBED else ""
+    disturbed = f"测量时别的程序占着 {others:g} 核，同样的秒数里学得少，" if others > _DISTURBED else ""
+    count = len(settings["seeds"])
+    seeds = f"{count} 个种子的中位数，方括号里是最小与最大；调参各一个种子。" if count > 1 else "各一个种子。"
     lines += [
         "",
         f"DQN 的 ε 全程不变时：{found}。",
         "",
-        f"{len(settings['seeds'])} 个种子的中位数，方括号里是最小与最大；调参各一个种子。困惑度是验证集上的。"
+        f"{seeds}困惑度是验证集上的。"
         f"每次训练一个线程，{disturbed}{hardware['cores']} 核 {hardware['processor']}（`{result['command']}`）。",
     ]
     return "\n".join(lines)
