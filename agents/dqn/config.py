@@ -42,7 +42,7 @@ class PhraseConfig:
         check_settings(self)
 
 
-_SHARE_AT_ONE = 0.9
+_SHARE_AT_ONE = 0.7
 
 
 def _given(**settings: Any) -> Any:
@@ -76,7 +76,7 @@ class AgentConfig:
         replay_ratio: transitions trained for each environment step.
         replay_capacity: tokens in the replay, in rows as long as the longest episode; the oldest episode is replaced.
         corpus_share: share of a batch's episodes that are documents of the corpus, not the agent's own. None: the
-            rule's default; where that is ½ and τ is 1 throughout, 0.9: the optimum is then the corpus's own model.
+            rule's default; where that is ½ and τ is 1 throughout, 0.7: the optimum is then the corpus's own model.
         start_from: folder of a saved agent or a run whose weights this one begins with: maximum likelihood first, then
             a score of whole texts. Network and vocabulary must be the same. State values begin anew at the network's
             initial_value.

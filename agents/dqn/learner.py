@@ -61,6 +61,7 @@ class Learner:
             n_step=rule.n_step,
             trace_decay=rule.trace_decay,
             off_policy_correction=rule.off_policy_correction,
+            huber_delta=rule.delta(beside_corpus=bool(config.corpus_share)),
             dtype=resolve_precision(config.precision, valid_actions.device),
         )
         self.temperature, self.learning_rate = config.temperatures, config.learning_rate

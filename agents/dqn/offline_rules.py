@@ -104,6 +104,7 @@ class ILQL(TDRule):
     """
 
     corpus_share = 1.0
+    robust_on_corpus = False
     dueling = False
     expectile: float = number(0.7, 0.5, 0.9999)
     cql_weight: float = number(0.1, 0.0)
@@ -122,7 +123,7 @@ class ILQL(TDRule):
         error = update.rewards + losses.discounted(update.discounts, v_t) - online.taken
         value = losses.expectile(q_target - update.network.state_values(online.hidden), self.expectile)
         extra = losses.conservative(*online.head_of_taken(update.network.head, 1.0))
-        loss = losses.squared_or_huber(error, self.huber_delta) + value + self.cql_weight * extra
+        loss = losses.squared_or_huber(error, update.backup.huber_delta) + value + self.cql_weight * extra
         return Outcome(loss + _behaviour(update), error, v_t)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import Tensor
 
 from ...envs.arguments import check_settings, number
@@ -81,6 +80,10 @@ class Rule:
     huber_delta = cast("float | None", None)
     sharpening = 1.0
 
+    def delta(self, beside_corpus: bool) -> float | None:
+        """The δ of Huber's loss; None for squared, and for rules without a squared loss."""
+        return None
+
     def __post_init__(self) -> None:
         """Refuse values that cannot work, each with one sentence."""
         check_settings(self)
@@ -101,12 +104,13 @@ class TDRule(Rule):
     Args:
         bound_values: hold V below the bound that log-likelihood rewards guarantee (V* <= 0 for τ <= 1). Without it
             errors add up along the text and values drift upwards.
-        huber_delta: error, in nats, from which on the loss is linear. None: 0.2 on corpus episodes, whose tokens the
-            agent first finds far too unlikely, so that squared errors would be those of the rarest; squared on its own.
-            Transitions are deterministic, so the fixed point is the same. A large number: squared throughout.
+        huber_delta: error, in nats, from which on the loss is linear. None: 0.2 for a learner that has corpus episodes,
+            squared without. Most tokens of the corpus are at first far too unlikely, those of the agent far too likely,
+            and squared errors would be those of the rarest tokens. Transitions are deterministic, so the fixed point is
+            the same. A large number: squared throughout.
 
     Attributes:
-        robust_on_corpus: None means 0.2 on corpus episodes; not so with penalties that the squared error must balance.
+        robust_on_corpus: None means 0.2 beside a corpus; not so with penalties that the squared error must balance.
     """
 
     robust_on_corpus = True
@@ -116,12 +120,10 @@ class TDRule(Rule):
     def _squared(self, update: Update, target: Tensor, v_t: Tensor) -> Outcome:
         """½(target - Q(s, a))², or Huber's loss."""
         error = target - update.online.taken
-        return Outcome(self._loss_of(error, update), error, v_t)
+        return Outcome(losses.squared_or_huber(error, update.backup.huber_delta), error, v_t)
 
-    def _loss_of(self, error: Tensor, update: Update) -> Tensor:
-        """(N,) errors -> (N,) losses, squared or Huber's."""
-        from_corpus = update.from_corpus if self.robust_on_corpus and self.huber_delta is None else None
-        loss = losses.squared_or_huber(error, self.huber_delta)
-        if from_corpus is None:
-            return loss
-        return torch.where(from_corpus, losses.squared_or_huber(error, _CORPUS_DELTA), loss)
+    def delta(self, beside_corpus: bool) -> float | None:
+        """The δ of Huber's loss of a learner with or without corpus episodes; None for squared."""
+        if self.huber_delta is None and self.robust_on_corpus and beside_corpus:
+            return _CORPUS_DELTA
+        return self.huber_delta

@@ -143,7 +143,7 @@ class PCL(TDRule):
             self.n_step,
         )
         error = update.of_actions(error)
-        return Outcome(self._loss_of(error, update), error, v_t)
+        return Outcome(losses.squared_or_huber(error, update.backup.huber_delta), error, v_t)
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class HLGauss(_Histogram, _MultiStep):
         histogram = losses.gaussian_histogram(target - online.advantage.detach(), network.support)
         loss = losses.distribution_cross_entropy(network.value_head(online.hidden), histogram)
         error = target - (online.value.detach() + online.advantage)
-        return Outcome(loss + self._loss_of(error, update), error, v_t)
+        return Outcome(loss + losses.squared_or_huber(error, update.backup.huber_delta), error, v_t)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Backup:
         n_step: tokens that a target looks ahead; None for the whole text.
         trace_decay: λ.
         off_policy_correction: subtract Q(s, a) along several-step targets, not V(s).
+        huber_delta: error, in nats, from which on a squared loss is linear; None for squared throughout.
         dtype: of the products over all actions.
     """
 
@@ -42,6 +43,7 @@ class Backup:
     n_step: int | None = 1
     trace_decay: float = 1.0
     off_policy_correction: bool = True
+    huber_delta: float | None = None
     dtype: torch.dtype = torch.float32
 
 
@@ -249,14 +251,6 @@ class Update:
     def density_temperature(self) -> float:
         """τ of the policy whose log-probabilities are learned; 1 at τ = 0, which has none."""
         return self.backup.temperature or 1.0
-
-    @cached_property
-    def from_corpus(self) -> Tensor | None:
-        """(N,) bool, which actions are the corpus's; None where all are the agent's own, or it is not known."""
-        own = self.batch.own_rows
-        if own is None or own == len(self.batch.tokens):
-            return None
-        return self.index >= own * self.at.shape[1]
 
     @cached_property
     def online_next(self) -> States:

@@ -28,7 +28,6 @@ class EpisodeBatch:
         rows: (B,) int64, the sampler's numbers of the episodes; None without priorities.
         weights: (B,) float32, importance weights; None if all are 1.
         expected_actions: expected number of actions in a batch; None if unknown.
-        own_rows: the first so many rows are the agent's own episodes, the others the corpus's; None if unknown.
         num_actions: N, the number of actions, so that counting them needs no synchronisation; None if unknown.
         durations: (B, L) int64, tokens that each action writes, the first of them in the next column. The next state is
             `durations` columns further, and the reward is Σ γ^i r_i over these tokens. None if every action writes one
@@ -47,7 +46,6 @@ class EpisodeBatch:
     num_actions: int | None = None
     durations: Tensor | None = None
     log_probs: Tensor | None = None
-    own_rows: int | None = None
 
     @property
     def action_index(self) -> Tensor:

@@ -137,7 +137,6 @@ class BatchSampler:
                 parts.append(replay.rows(chosen))
         batch = concatenate(parts)
         batch.expected_actions = self._expected_actions
-        batch.own_rows = len(own)
         if self.priority_exponent:
             batch.rows = torch.cat([own, -1 - corpus])
             chances = self._chances.pop()

@@ -80,7 +80,7 @@ def test_a_small_weight_keeps_its_share():
 
 
 def test_every_pair_is_soon_tried():
-    agent = DQN(CHAIN, exploration="least_tried", **EXPLORING).learn(400)
+    agent = DQN(CHAIN, exploration="least_tried", **EXPLORING).learn(400, lambda _: True)
     tried = agent.collector.counts.table[5:, 5:]
     assert int(tried.sum()) == 400 - 8 * 7  # 50 steps in each of 8 environments; seven first words follow <bos>
     # 344 tries on 100 pairs: even ones reach them all, uniform ones would miss three on average.
@@ -110,7 +110,7 @@ def test_exploration_ends_where_the_target_has_nothing_left():
 
 
 def test_the_mass_found_by_an_agent_is_that_of_the_pairs_it_tried():
-    agent = DQN(CHAIN, exploration="untried_mass", **EXPLORING).learn(200)
+    agent = DQN(CHAIN, exploration="untried_mass", **EXPLORING).learn(200, lambda _: True)
     counts, target = agent.collector.counts, agent.world.target
     for last in range(5, 15):
         log_probs = torch.from_numpy(target.log_probs(target.track(np.array([[0, last]])), np.array([False])))[0]

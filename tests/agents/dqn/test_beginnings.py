@@ -1,7 +1,5 @@
 """What the defaults of corpus episodes and of the target network amount to."""
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -11,26 +9,22 @@ from tokenlm.agents.dqn import losses
 SMALL = {"network": {"name": "lstm", "embedding_size": 8, "hidden_size": 16}, "num_envs": 8, "batch_size": 8}
 
 
-def test_corpus_episodes_have_hubers_loss_and_own_ones_the_squared_one(tiny):
-    agent = DQN(tiny, corpus_share=0.5, learning_starts=64, **SMALL).learn(128)
-    batch = next(batch for batch in iter(agent.sampler.sample, None) if 0 < batch.own_rows < 8)
-    update = agent.learner.update_of(batch, 1.0)
-    outcome = agent.config.rule.loss(update)
-    rows = update.index // update.at.shape[1]
-    corpus = rows >= batch.own_rows
-    assert 0 < int(corpus.sum()) < len(corpus)
-    assert torch.equal(outcome.loss[~corpus], 0.5 * outcome.error[~corpus] ** 2)
-    assert torch.equal(outcome.loss[corpus], losses.squared_or_huber(outcome.error[corpus], 0.2))
-    given = dataclasses.replace(agent.config.rule, huber_delta=1.0).loss(agent.learner.update_of(batch, 1.0))
-    assert torch.equal(given.loss, losses.squared_or_huber(given.error, 1.0))
-
-
-def test_corpus_rows_are_documents(tiny):
-    agent = DQN(tiny, corpus_share=0.5, learning_starts=64, **SMALL).learn(128)
-    documents = {tuple(agent.world.documents["train"][i].tolist()) for i in range(len(agent.world.documents["train"]))}
-    batch = agent.sampler.sample()
-    texts = [tuple(t for t in row[1:].tolist() if t > 4) for row in batch.tokens]
-    assert all(text in documents for text in texts[batch.own_rows :])
+@pytest.mark.parametrize(
+    ("settings", "delta"),
+    [
+        ({}, 0.2),
+        ({"corpus_share": 0.0}, None),
+        ({"huber_delta": 1.0}, 1.0),
+        ({"loss": "cql"}, None),
+        ({"loss": "ilql"}, None),
+    ],
+)
+def test_beside_a_corpus_the_loss_is_hubers(tiny, settings, delta):
+    agent = DQN(tiny, learning_starts=64, **SMALL, **settings).learn(128)
+    outcome = agent.config.rule.loss(agent.learner.update_of(agent.sampler.sample(), 1.0))
+    if "loss" not in settings:  # penalties come on top of it
+        assert torch.equal(outcome.loss, losses.squared_or_huber(outcome.error, delta))
+    assert agent.learner.backup.huber_delta == delta
 
 
 def test_a_target_network_copied_after_every_update_is_the_online_network(tiny):
@@ -55,8 +49,8 @@ def test_dropout_keeps_the_target_network_apart(tiny):
 @pytest.mark.parametrize(
     ("settings", "share"),
     [
-        ({}, 0.9),
-        ({"temperature": 1.0}, 0.9),
+        ({}, 0.7),
+        ({"temperature": 1.0}, 0.7),
         ({"temperature": 0.0}, 0.5),
         ({"temperature": Schedule(1.0, 0.1)}, 0.5),
         ({"loss": "dqn"}, 0.5),
