@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 .PHONY: help train test test-all test-rllib matrix fuzz docs lint types check clean
 
 help:
-	@echo "make train       install, train on the built-in Chinese corpus, show what was learned (about four minutes)"
+	@echo "make train       install, train on the built-in Chinese corpus, show what was learned (about three minutes)"
 	@echo "make test        install and run the fast tests"
 	@echo "make test-all    the slow learning tests too"
 	@echo "make test-rllib  the tests of the RLlib adapters, in an environment of their own (.venv-rllib)"
