@@ -268,14 +268,15 @@ class Run:
         self._saved_at = time.monotonic()
 
     def _train_baseline(self) -> BaseAgent:
-        """Maximum likelihood on the same network, with the weights of its best validation perplexity."""
+        """Maximum likelihood on the same network, with its best weights on the validation documents."""
         config = self.config
         limit = self.agent.learning_seconds if config.baseline_seconds is None else config.baseline_seconds
         learner = config.agent
         if "network" in config.algorithm_settings:
             learner = AgentConfig.of(learner, {"network": config.algorithm_settings["network"]})
         baseline: Any = make("maximum-likelihood", config.env, config.seed, config.device, config=learner)
-        best, best_weights = float("inf"), baseline.policy_network.state_dict()
+        world, best, best_weights = World.of(config.env), -1, baseline.policy_network.state_dict()
+        likelihood = dataclasses.replace(config.env, sequence_reward="", log_prob_weight=1.0)  # what it is judged by
         with progress_line(self.quiet, total=round(limit), unit="s", desc="maximum likelihood") as bar:
 
             def after_step(agent: Any) -> bool:
@@ -286,13 +287,16 @@ class Run:
                 perplexity = score_text(agent, "valid", config.evaluation_documents).perplexity or float("inf")
                 trained = agent.learner.transitions_trained
                 row = {"wall_seconds": agent.learning_seconds, "transitions_trained": trained, "perplexity": perplexity}
+                if config.env.has_pairs:
+                    row |= task_figures(agent, world, config.env, "valid", config.evaluation_documents, config.seed)
+                    row.pop("confusion", None)
                 self.baseline.append(row)
                 bar.set_postfix(perplexity=f"{perplexity:.1f}", refresh=False)
                 bar.update(min(round(limit), round(agent.learning_seconds)) - bar.n)
-                if perplexity < best:
-                    best, best_weights = perplexity, copy.deepcopy(agent.policy_network.state_dict())
+                if (found := best_row(self.baseline, likelihood, 1.0)) != best:
+                    best, best_weights = found, copy.deepcopy(agent.policy_network.state_dict())
                 # Once it overfits for good, more time would only blur the picture.
-                return perplexity < 1.2 * best
+                return config.env.has_pairs or perplexity < 1.2 * self.baseline[best]["perplexity"]
 
             baseline.train(2**62, after_step, max_seconds=limit)
         baseline.policy_network.load_state_dict(best_weights)
