@@ -67,7 +67,7 @@ def network_config(
         raise ValueError(f"network must be a name or settings by name, not {network!r}")
     given = {"name": network} if isinstance(network, str) else dict(network or {})
     name = given.pop("name", base.name if base else "lstm")
-    if name not in NETWORKS:
+    if not isinstance(name, str) or name not in NETWORKS:
         raise ValueError(f"network {name!r} is unknown{nearest(name, NETWORKS)}; use one of {', '.join(NETWORKS)}")
     if base is not None and base.name == name:
         given = {**{f.name: getattr(base, f.name) for f in dataclasses.fields(base) if f.name != "name"}, **given}

@@ -161,6 +161,12 @@ def test_what_cannot_be_made_says_why(name, settings, message):
         CLASSES[name](V, **settings) if name in CLASSES else network_config(name)
 
 
+@pytest.mark.parametrize("wrong", [[], {}, 3, None])
+def test_a_name_that_is_no_word_is_unknown(wrong):
+    with pytest.raises(ValueError, match="is unknown; use one of lstm"):
+        network_config({"name": wrong})
+
+
 def test_the_precision_that_is_measured_is_one_of_the_two_and_stays():
     device = torch.device("cpu")
     assert resolve_precision("float32", device) is torch.float32
