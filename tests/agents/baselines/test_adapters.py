@@ -29,9 +29,9 @@ ALGORITHMS = {  # settings, environment steps, the library it needs
     "SB3A2C": ({**ON_POLICY, "n_steps": 5}, 6_000, "stable_baselines3"),
     "SB3MaskablePPO": (ON_POLICY, 6_144, "sb3_contrib"),
     "SB3RecurrentPPO": (ON_POLICY, 6_144, "sb3_contrib"),
-    "TianshouDQN": (LOOPED, 6_000, "tianshou"),
+    "TianshouDQN": (LOOPED, 3_500, "tianshou"),
     "TianshouRainbow": ({**LOOPED, "v_min": -10.0}, 6_000, "tianshou"),
-    "TorchRLDQN": (LOOPED, 6_000, "torchrl"),
+    "TorchRLDQN": (LOOPED, 3_500, "torchrl"),
 }
 MASKED = [name for name in ALGORITHMS if name == "SB3MaskablePPO" or not name.startswith("SB3")]
 
