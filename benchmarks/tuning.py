@@ -59,8 +59,8 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(chosen.processes, maxtasksperchild=1) as pool:
         rows = pool.map(train, jobs, chunksize=1)
     caption = (
-        f"Held-out perplexity and KL after {chosen.seconds:g} s of one thread, one seed; the same settings differ by up "
-        "to a tenth from row to row"
+        f"Held-out perplexity and KL after {chosen.seconds:g} s of one thread, one seed; the same settings differ by "
+        "up to a tenth from row to row"
     )
     write_result(chosen.json, rows, seed=0, seconds=chosen.seconds, caption=caption)
     print_table(rows)
