@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..envs import EnvConfig, Vocabulary, World
 from .decoding import Prefixes, Reader, WindowReader, Writer
-from .decoding.readers import WindowPolicy, window_values, without_last
+from .decoding.readers import WindowPolicy, masks_after, window_values
 from .networks.prefixes import windows_at
 
 Callback = Callable[[Any], "bool | None"]
@@ -217,10 +217,7 @@ class BaseAgent(Writer):
         for first in range(0, len(rows), at_once):
             part = slice(first, first + at_once)
             windows = windows_at(tokens, rows[part], columns[part], env.context_length)
-            masks = np.tile(valid, (len(windows), 1))
-            if written is not None:
-                masks[:, Vocabulary.EOS] &= written[part] >= env.min_new_tokens
-            masks = without_last(masks, windows, env.no_repeat)
+            masks = masks_after(valid, windows, None if written is None else written[part], env)
             # Texts that begin alike share windows; each is read once.
             both = np.concatenate([windows, masks[:, Vocabulary.EOS, None]], axis=1)
             _, kept, place = np.unique(both, axis=0, return_index=True, return_inverse=True)

@@ -19,7 +19,7 @@ from ...envs.text import write_json
 from ...envs.text.files import read_json
 from ...envs.trivial import best_constant, single_text, start_distribution
 from ..decoding import Prefixes, Reader
-from ..decoding.readers import ByToken, without_last
+from ..decoding.readers import ByToken, masks_after
 from ..networks.prefixes import windows_at, windows_of
 from ..protocol import BaseAgent, Callback
 
@@ -87,9 +87,7 @@ class Positioned(BaseAgent):
         if episode_start is not None:
             begun = np.asarray(episode_start, np.bool_)
             first, written = np.where(begun[:, None], windows, first), np.where(begun, 0, written)
-        masks = np.broadcast_to(self.world.valid if action_masks is None else np.asarray(action_masks), (
-            len(windows), self.world.vocab_size,
-        )).astype(np.bool_)  # fmt: skip
+        masks = self._given_masks(action_masks, len(windows))
         values, tau = self.masked_values(first, windows, written, masks), self.temperature
         if not deterministic and tau > 0.0:
             values = values / tau + self._rng.gumbel(size=values.shape)
@@ -101,9 +99,7 @@ class Positioned(BaseAgent):
     ) -> npt.NDArray[np.float64]:
         """Log π(a | s) of observations taken for first ones, (B, V) in nats."""
         windows = np.atleast_2d(np.asarray(observation, np.int64))
-        masks = np.broadcast_to(self.world.valid if action_masks is None else np.asarray(action_masks), (
-            len(windows), self.world.vocab_size,
-        )).astype(np.bool_)  # fmt: skip
+        masks = self._given_masks(action_masks, len(windows))
         values = self.masked_values(windows, windows, np.zeros(len(windows), np.int64), masks)
         if self.temperature == 0.0:
             return np.where(np.arange(values.shape[1]) == values.argmax(1)[:, None], 0.0, -np.inf)
@@ -134,12 +130,13 @@ class Positioned(BaseAgent):
             masks = self.masks_at(now, None if written is None else written[part])
             yield torch.from_numpy(self.masked_values(first, now, count[part], masks))
 
+    def _given_masks(self, action_masks: npt.ArrayLike | None, count: int) -> npt.NDArray[np.bool_]:
+        given = self.world.valid if action_masks is None else np.asarray(action_masks)
+        return np.broadcast_to(given, (count, self.world.vocab_size)).astype(np.bool_)
+
     def masks_at(self, windows: Ints, written: Ints | None) -> npt.NDArray[np.bool_]:
         """(B, V) bool, the valid actions after windows (B, L) and `written` (B,) tokens; None where that is unknown."""
-        masks = np.tile(self.world.valid, (len(windows), 1))
-        if written is not None:
-            masks[:, Vocabulary.EOS] &= written >= self.env_config.min_new_tokens
-        return without_last(masks, windows, self.env_config.no_repeat)
+        return masks_after(self.world.valid, windows, written, self.env_config)
 
     def save(self, path: str | Path) -> None:
         """Write the settings into the folder `path`; all else follows from the environment."""
@@ -199,7 +196,17 @@ class Recited(Positioned):
         return rows
 
 
-class Constant(Recited):
+class _OneText(Recited):
+    """Writes `_text` (T,) after every prompt."""
+
+    _text: Ints
+
+    def texts_after(self, first: Ints) -> Ints:
+        """See `Recited`."""
+        return np.tile(self._text, (len(first), 1))
+
+
+class Constant(_OneText):
     """Writes the best single token, over and over or before `<eos>`, whichever earns more; see `trivial_returns`."""
 
     def __init__(self, env: Any = "TokenLM-v0", *, seed: int = 0, device: str = "auto") -> None:
@@ -207,12 +214,8 @@ class Constant(Recited):
         oracle = _oracle(self)
         self._text = best_constant(oracle, start_distribution(oracle, self.env_config.split))
 
-    def texts_after(self, first: Ints) -> Ints:
-        """See `Recited`."""
-        return np.tile(self._text, (len(first), 1))
 
-
-class SameText(Recited):
+class SameText(_OneText):
     """Writes the best single text for all prompts, found by beam search.
 
     Args:
@@ -227,10 +230,6 @@ class SameText(Recited):
         oracle = _oracle(self)
         _, text = single_text(oracle, start_distribution(oracle, self.env_config.split), beams)
         self._text = self._padded([text])[0]
-
-    def texts_after(self, first: Ints) -> Ints:
-        """See `Recited`."""
-        return np.tile(self._text, (len(first), 1))
 
 
 class Beam(Recited):

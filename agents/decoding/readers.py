@@ -196,7 +196,7 @@ class WindowReader(ByToken):
     ) -> None:
         self._agent = agent
         self._valid = valid
-        self._min_new_tokens, self._no_repeat = env.min_new_tokens, env.no_repeat
+        self._env = env
         self._greedy = greedy
         self._written = 0
         self._windows = windows_of(prefixes, env.context_length)
@@ -204,9 +204,7 @@ class WindowReader(ByToken):
     def values(self, valid: Tensor | None = None) -> Tensor:
         """See `Reader`."""
         if valid is None:
-            masks = np.tile(self._valid, (len(self._windows), 1))
-            masks[:, Vocabulary.EOS] &= self._written >= self._min_new_tokens
-            masks = without_last(masks, self._windows, self._no_repeat)
+            masks = masks_after(self._valid, self._windows, self._written, self._env)
         else:
             masks = valid.cpu().numpy()
         return torch.from_numpy(window_values(self._agent, self._windows, masks, self._greedy))
@@ -221,12 +219,27 @@ class WindowReader(ByToken):
         self._windows = self._windows[rows.cpu().numpy()]
 
 
-def without_last(masks: npt.NDArray[np.bool_], windows: npt.NDArray[np.int64], places: int) -> npt.NDArray[np.bool_]:
-    """(B, V) masks without the tokens in the last `places` of the windows (B, L); `<eos>` stays as it is."""
-    if not places:
+def masks_after(
+    valid: npt.NDArray[np.bool_],
+    windows: npt.NDArray[np.int64],
+    written: npt.NDArray[np.int64] | int | None,
+    env: EnvConfig,
+) -> npt.NDArray[np.bool_]:
+    """(B, V) bool, the valid actions after windows (B, L).
+
+    Args:
+        valid: (V,) bool, actions that are valid somewhere.
+        windows: (B, L) int64.
+        written: new tokens so far, (B,) or one number; None: `<eos>` is valid wherever it ever is.
+        env: the environment's arguments.
+    """
+    masks = np.tile(valid, (len(windows), 1))
+    if written is not None:
+        masks[:, Vocabulary.EOS] &= written >= env.min_new_tokens
+    if not env.no_repeat:
         return masks
     banned = np.zeros_like(masks)
-    np.put_along_axis(banned, windows[:, -places:], True, axis=1)
+    np.put_along_axis(banned, windows[:, -env.no_repeat :], True, axis=1)
     banned[:, Vocabulary.EOS] = False
     return masks & ~banned
 
