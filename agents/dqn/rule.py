@@ -55,7 +55,6 @@ class Rule:
         n_step: tokens that a target looks ahead; None for the whole text.
         trace_decay: λ, the weight of each further token in the target.
         off_policy_correction: correct several-step targets by Q(s, a); without, they are plain n-step returns.
-        huber_delta: error, in nats, from which on the loss is linear.
         sharpening: factor of the advantage in Q.
     """
 
@@ -77,7 +76,6 @@ class Rule:
     n_step = cast("int | None", 1)
     trace_decay = 1.0
     off_policy_correction = True
-    huber_delta = cast("float | None", None)
     sharpening = 1.0
 
     def delta(self, beside_corpus: bool) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...envs import UnknownWords, World, notices
+from ...envs import Split, UnknownWords, World, notices
 from ...envs.text import write_json, write_text_atomically
 from ...envs.text.digests import check_digests, write_digests
 from ...envs.text.files import finite, read_json
@@ -241,10 +241,6 @@ class Run:
         sampled = play(agent, *arguments, temperature=agent.temperature, objective=self._objective)
         regrets = sampled.regret if self._objective > 0.0 else short_of_optimum(greedy, *arguments[:2])
         seconds = agent.learning_seconds
-        of_task: dict[str, Any] = {}
-        if config.env.has_pairs:
-            of_task = task_figures(agent, world, config.env, "valid", config.evaluation_documents, config.seed)
-            of_task.pop("confusion", None)  # a table at every evaluation is too much
         return {
             "num_steps": self.agent.num_steps,
             "env_steps": agent.env_steps,
@@ -257,8 +253,17 @@ class Run:
             "greedy_return": float(greedy.returns.mean()),
             "regret": None if np.isnan(regrets).any() else float(regrets.mean()),
             "kl_to_target": None if np.isnan(sampled.kl).any() else float(sampled.kl.mean()),
-            **of_task,
+            **self._of_the_task(agent, "valid", config.evaluation_documents),
         }
+
+    def _of_the_task(self, agent: BaseAgent, split: Split, limit: int | None) -> dict[str, Any]:
+        """The metrics of a task of pairs as numbers, without the table of confusions; empty for other tasks."""
+        config = self.config
+        if not config.env.has_pairs:
+            return {}
+        figures = task_figures(agent, World.of(config.env), config.env, split, limit, config.seed)
+        figures.pop("confusion", None)
+        return figures
 
     def _checkpoint(self) -> None:
         self.place.keep_config()
@@ -275,7 +280,7 @@ class Run:
         if "network" in config.algorithm_settings:
             learner = AgentConfig.of(learner, {"network": config.algorithm_settings["network"]})
         baseline: Any = make("maximum-likelihood", config.env, config.seed, config.device, config=learner)
-        world, best, best_weights = World.of(config.env), -1, baseline.policy_network.state_dict()
+        best, best_weights = -1, baseline.policy_network.state_dict()
         likelihood = dataclasses.replace(config.env, sequence_reward="", log_prob_weight=1.0)  # what it is judged by
         with progress_line(self.quiet, total=round(limit), unit="s", desc="maximum likelihood") as bar:
 
@@ -287,10 +292,7 @@ class Run:
                 perplexity = score_text(agent, "valid", config.evaluation_documents).perplexity or float("inf")
                 trained = agent.learner.transitions_trained
                 row = {"wall_seconds": agent.learning_seconds, "transitions_trained": trained, "perplexity": perplexity}
-                if config.env.has_pairs:
-                    row |= task_figures(agent, world, config.env, "valid", config.evaluation_documents, config.seed)
-                    row.pop("confusion", None)
-                self.baseline.append(row)
+                self.baseline.append(row | self._of_the_task(agent, "valid", config.evaluation_documents))
                 bar.set_postfix(perplexity=f"{perplexity:.1f}", refresh=False)
                 bar.update(min(round(limit), round(agent.learning_seconds)) - bar.n)
                 if (found := best_row(self.baseline, likelihood, 1.0)) != best:
@@ -306,17 +308,12 @@ class Run:
         """What maximum likelihood reaches on the test documents, and how long it learned; None without it."""
         if baseline is None:
             return None
-        config = self.config
-        world = World.of(config.env)
-        figures: dict[str, Any] = {
+        return {
             "perplexity": score_text(baseline, "test").perplexity,
             "wall_seconds": baseline.learning_seconds,
             "transitions_trained": baseline.transitions_trained,
+            **self._of_the_task(baseline, "test", None),
         }
-        if config.env.has_pairs:
-            figures |= task_figures(baseline, world, config.env, "test", None, config.seed)
-            figures.pop("confusion", None)
-        return figures
 
     def _samples(self, temperature: float | None = None, agent: BaseAgent | None = None) -> list[str]:
         # A task of pairs asks something; without it every text begins at its beginning.
