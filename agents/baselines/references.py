@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -18,6 +17,7 @@ from ...envs.bounds import beam_search
 from ...envs.text import write_json
 from ...envs.text.files import read_json
 from ...envs.trivial import best_constant, single_text, start_distribution
+from ..acting.choosing import checked_temperature
 from ..decoding import Prefixes, Reader
 from ..decoding.readers import ByToken, masks_after
 from ..networks.prefixes import windows_at, windows_of
@@ -273,9 +273,7 @@ class OptimalPolicy(Positioned):
     def __init__(
         self, env: Any = "TokenLM-v0", temperature: float = 0.0, *, seed: int = 0, device: str = "auto"
     ) -> None:
-        if not 0.0 <= temperature < math.inf:
-            raise ValueError(f"temperature must be at least 0 and finite, not {temperature}")
-        super().__init__(env, seed=seed, device=device, temperature=temperature)
+        super().__init__(env, seed=seed, device=device, temperature=checked_temperature(temperature))
         self._oracle = _oracle(self)
         if (reason := self._oracle.why_not) is not None:
             raise NotExact(reason)

@@ -11,6 +11,7 @@ import numpy as np
 from ...envs import EnvConfig, TokenLMVectorEnv, Vocabulary
 from ...envs.arrays import Floats, Ints
 from ...envs.text import write_atomically
+from ..acting.choosing import checked_temperature
 from ..protocol import Callback
 from .references import Positioned
 
@@ -58,11 +59,9 @@ class Table(Positioned):
             raise ValueError(
                 "a table of rewards needs one for every token: reward_every 1, no sequence_reward and transition 'free'"
             )
-        if context < 0 or num_envs < 1 or not 0.0 <= temperature < math.inf:
-            raise ValueError(
-                "context must be at least 0, num_envs at least 1 and temperature at least 0 and finite, not "
-                f"{context}, {num_envs} and {temperature}"
-            )
+        checked_temperature(temperature)
+        if context < 0 or num_envs < 1:
+            raise ValueError(f"context must be at least 0 and num_envs at least 1, not {context} and {num_envs}")
         self._symbols = len(words) + 1  # one stands for all tokens that are not written
         self._contexts = self._symbols**context
         self._kinds = 2 if config.ending == "eos" and config.min_new_tokens else 1

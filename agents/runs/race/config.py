@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from ....envs import EnvConfig, nearest
+from ...acting.choosing import checked_temperature
 from ..algorithms import check_algorithm, check_settings_of, knows_target, uses_corpus
 
 
@@ -99,8 +99,7 @@ class RaceConfig:
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if not 0.0 <= self.temperature < math.inf:
-            raise ValueError(f"temperature must be at least 0 and finite, not {self.temperature}")
+        checked_temperature(self.temperature)
         if not self.entries:
             raise ValueError("a race needs at least one entry, as in configs/race-markov.yaml")
         for name in self.only:

@@ -156,7 +156,7 @@ def test_a_race_at_a_temperature_measures_the_soft_regret(tmp_path, temperature)
 
 
 def test_a_temperature_of_a_race_is_a_number():
-    with pytest.raises(ValueError, match="temperature must be at least 0 and finite, not -1"):
+    with pytest.raises(ValueError, match=r"temperature must be 0 .greedy. or more, and finite, not -1"):
         RaceConfig(entries=ENTRIES, temperature=-1.0)
 
 
