@@ -12,6 +12,8 @@ from typing import Any, Literal, get_args
 import gymnasium as gym
 
 from .arguments import check_types, nearest
+from .forms.names import BUILT_IN as FORMS
+from .forms.names import check_form_name, plain_name
 from .sequence_rewards import SCORES
 from .targets.registry import name_of
 from .text import BUILT_IN_CORPORA, Cleaning, Vocabulary
@@ -61,6 +63,11 @@ class EnvConfig:
         min_new_tokens: tokens written before <eos> becomes valid.
         no_repeat: tokens of the last so many places, the prompt's too, are not valid actions, and p* is conditioned on
             the others; 0 for no such rule. At temperature 0 the best text of many a target is one token over and over.
+        form: which tokens are valid where in a text, and what keeping to it is paid: "jueju5" (lines three and four of a
+            quatrain of five characters a line), "couplet" (the line that answers the prompt), "lines?length=5" (lines
+            of so many tokens whose first letters spell the prompt), "module:Class" of your own (see `Form`), or "" for
+            none. p* is conditioned on the tokens that it allows.
+        form_bonus: nats that keeping to the form is paid, in units of the form's `bonus`.
         ending: "eos": <eos> terminates an episode and max_new_tokens truncates it; "fixed": <eos> is masked and the
             last token terminates.
         transition: "free": the action is appended; "teacher": the document's next token is appended whatever the
@@ -109,6 +116,8 @@ class EnvConfig:
     max_new_tokens: int = 32
     min_new_tokens: int = 0
     no_repeat: int = 0
+    form: str = ""
+    form_bonus: float = 10.0
     ending: Ending = "eos"
     transition: Transition = "free"
     reward_every: int = 1
@@ -151,6 +160,7 @@ class EnvConfig:
                 close = nearest(value, choices)
                 raise ValueError(f"{name} {value!r} is unknown{close}; use one of {', '.join(choices)}")
         self._settle_task()
+        self._settle_form()
         shortest, longest = self.prompt_length
         if not 0 <= shortest <= longest:
             raise ValueError(
@@ -183,8 +193,13 @@ class EnvConfig:
 
     @property
     def pays_log_likelihood(self) -> bool:
-        """Whether the rewards sum to the log-likelihood of the text, with weight 1 and no sequence reward."""
-        return self.log_prob_weight == 1.0 and not self.sequence_reward
+        """Whether the rewards sum to the log-likelihood of the text: weight 1, no sequence reward, no form's bonus."""
+        return self.log_prob_weight == 1.0 and not self.sequence_reward and not self.pays_bonus
+
+    @property
+    def pays_bonus(self) -> bool:
+        """Whether a form pays something beside log p*."""
+        return bool(self.form) and self.form_bonus != 0.0
 
     def _settle_task(self) -> None:
         """Set the fields that classification fixes, and check those that depend on the task."""
@@ -205,6 +220,19 @@ class EnvConfig:
         if self.reverse and self.task in ("generation", "classification"):
             raise ValueError(f"reverse works for the tasks 'translation' and 'qa', not for {self.task!r}")
 
+    def _settle_form(self) -> None:
+        """Set the fields that a built-in form fixes; ValueError for what it cannot work with."""
+        if not self.form:
+            return
+        check_form_name(self.form)
+        if not math.isfinite(self.form_bonus) or self.form_bonus < 0.0:
+            raise ValueError(f"form_bonus must be a finite number of at least 0, not {self.form_bonus}")
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        for name, value in FORMS.get(plain_name(self.form), {}).items():
+            if getattr(self, name) not in (value, defaults[name]):
+                raise ValueError(f"the form {self.form!r} needs {name} {value!r}, not {getattr(self, name)!r}")
+            object.__setattr__(self, name, value)
+
     def _check_rewards(self) -> None:
         """Raise ValueError for rewards that are always 0 or do not depend on the actions."""
         name = self.sequence_reward
@@ -218,7 +246,7 @@ class EnvConfig:
                 "log_prob_weight must be a finite number of at least 0 and sequence_weight a finite one, "
                 f"not {self.log_prob_weight} and {self.sequence_weight}"
             )
-        if self.log_prob_weight == 0.0 and not name:
+        if self.log_prob_weight == 0.0 and not name and not self.pays_bonus:
             raise ValueError("with log_prob_weight 0 and no sequence_reward every reward is 0; set one of them")
         if name and self.transition == "teacher":
             raise ValueError(

@@ -15,6 +15,7 @@ from array_api_compat import device
 from .arrays import namespace, sliding_windows
 from .config import EnvConfig
 from .counter_rng import uniform
+from .forms import conditioned, form_in
 from .no_repeat import banned_among, first_of_equals, log_rest, without
 from .sequence_rewards import sequence_score
 from .text import Vocabulary
@@ -64,7 +65,15 @@ class Episodes:
             raise ValueError(
                 f"no_repeat={config.no_repeat} needs more words than that, but only {len(world.words)} can be written"
             )
+        self._form = form_in(world, config)
+        self._every = self._array(np.arange(world.vocab_size))[None, :]
         self._is_eos = self._array(np.arange(world.vocab_size) == Vocabulary.EOS)
+        longest = max(int(d.longest_prompt.max()) for d in world.documents.values()) + config.max_new_tokens
+        if self._form is not None and longest > config.context_length:
+            raise ValueError(
+                f"with a form an observation must show prompt and text, {longest} tokens, but context_length is "
+                f"{config.context_length}"
+            )
         self._score = sequence_score(config.sequence_reward) if config.sequence_reward else None
         self._needs_reference = (
             config.transition == "teacher" or config.target == "reference" or self._score is not None
@@ -90,6 +99,7 @@ class Episodes:
         self.prompt_lengths = self._zeros((num_envs,))
         self._states: Any = world.target.track(self.observe()) if world.target.tracks_states else None
         self._memory = self._new_memory()
+        self._form_states: Any = None if self._form is None else self._form.start(self.observe())
         self.seed_all([secrets.randbits(62) for _ in range(num_envs)])
 
     def __getstate__(self) -> dict[str, Any]:
@@ -183,6 +193,8 @@ class Episodes:
         put(self.unpaid, xp.zeros_like(prompt, dtype=xp.float64))
         put(self.prompt_lengths, prompt)
         put(self.episode, self.episode[rows] + 1)
+        if self._form is not None:
+            put(self._form_states, self._form.start(window))
         if self.world.target.tracks_states:
             put(self._states, self.world.target.track(window))
         elif self._memory is not None:
@@ -209,7 +221,7 @@ class Episodes:
         if self.config.no_repeat:
             masks = without(self.recent(), masks, False)
         masks[:, Vocabulary.EOS] = self.eos_valid()
-        return masks
+        return masks if self._form is None else masks & self._form.allowed(self._form_states, self._every)
 
     def recent(self) -> Any:
         """(B, no_repeat) int64, the last tokens of every prefix, oldest first."""
@@ -219,10 +231,10 @@ class Episodes:
     def target_log_probs(self) -> Any:
         """(B, V) log p*(· | s) over the valid actions, in nats, -inf elsewhere."""
         rows = self.world.target.log_probs(self._track(), self.eos_valid(), self.expected())
-        if not self.config.no_repeat:
-            return rows
-        rest = log_rest(self.world.target, self._track(), self.recent(), self.eos_valid(), self.expected())
-        return without(self.recent(), rows, -self.xp.inf) - rest[:, None]
+        if self.config.no_repeat:
+            rest = log_rest(self.world.target, self._track(), self.recent(), self.eos_valid(), self.expected())
+            rows = without(self.recent(), rows, -self.xp.inf) - rest[:, None]
+        return rows if self._form is None else conditioned(rows, self._form.allowed(self._form_states, self._every))
 
     def expected(self) -> Any:
         """(B,) next token of the document, <eos> after its end; None if nothing depends on it."""
@@ -245,6 +257,8 @@ class Episodes:
         if self.config.invalid_action != "raise":
             return
         valid = self.is_valid(actions)
+        if active is not None:
+            valid = valid | ~active
         if not valid.all():
             wrong = int(actions[~valid][0])
             raise ValueError(
@@ -269,12 +283,19 @@ class Episodes:
             recent = self.recent()
             log_probs = log_probs - log_rest(target, self._track(), recent, self.eos_valid(), expected)
             log_probs = xp.where(self._banned(recent, actions), -xp.inf, log_probs)
+        bonus = None
+        if self._form is not None:
+            log_probs = self.target_log_probs()[self._rows, actions]
+            bonus = config.form_bonus * self._form.bonus(self._form_states, actions[:, None])[:, 0]
         appended = actions
         if config.transition == "teacher":
             appended = expected
             states = target.automaton.next_state(self._states, appended) if target.tracks_states else None
         if target.tracks_states:
             self._states[...] = states if active is None else xp.where(active, states, self._states)
+        if self._form is not None:
+            following = self._form.next(self._form_states, appended)
+            self._form_states = following if active is None else xp.where(active[:, None], following, self._form_states)
         # In an inactive row this column is behind its last token and is never read.
         self.history[self._rows, config.context_length + self.written] = appended
         self.written += 1 if active is None else xp.astype(active, xp.int64)
@@ -290,6 +311,8 @@ class Episodes:
         if self._memory is not None:
             self._memory.advance(appended, ~terminated if active is None else ~terminated & active)
         earned = log_probs if config.log_prob_weight == 1.0 else config.log_prob_weight * log_probs
+        if bonus is not None:
+            earned = earned + bonus
         if active is not None:
             terminated, truncated = terminated & active, truncated & active
             earned = xp.where(active, earned, 0.0)
@@ -310,6 +333,10 @@ class Episodes:
         words = self._choices.shape[0] - 1
         number = words + (eos_valid if isinstance(eos_valid, bool) else xp.astype(eos_valid, xp.int64))
         uniforms = uniform(self.seed, self.episode, _REPLACEMENT + self.written)
+        if self._form is not None:
+            counts = xp.cumulative_sum(xp.astype(self.action_masks(), xp.int64), axis=1)
+            drawn = xp.astype(uniforms * counts[:, -1], xp.int64)
+            return xp.sum(xp.astype(counts <= drawn[:, None], xp.int64), axis=1)
         if not self.config.no_repeat:
             return self._choices[xp.astype(uniforms * number, xp.int64)]
         recent = self.recent()
@@ -367,6 +394,8 @@ class Episodes:
             valid = self._valid_now[actions]
         else:
             valid = self._valid[actions] & ((actions != Vocabulary.EOS) | self.eos_valid())
+        if self._form is not None:
+            valid = valid & self._form.allowed(self._form_states, actions[:, None])[:, 0]
         return valid & ~self._banned(self.recent(), actions) if self.config.no_repeat else valid
 
     def _banned(self, recent: Any, actions: Any) -> Any:
@@ -394,7 +423,19 @@ class Episodes:
             own[...] = self._array(np.from_dlpack(value))
         if self.world.target.tracks_states:
             self._states = self.world.target.track(self.observe())
+        if self._form is not None:
+            self._form_states = self._form_states_along()
         self._remember()
+
+    def _form_states_along(self) -> Any:
+        """(B, S) states of the form after the texts in the history."""
+        xp, form, length = self.xp, self._form, self.config.context_length
+        assert form is not None
+        states = form.start(self.first_observation())
+        for step in range(int(xp.max(self.written))):
+            following = form.next(states, self.history[:, length + step])
+            states = xp.where((step < self.written)[:, None], following, states)
+        return states
 
 
 def _places(world: World) -> Any:

@@ -47,7 +47,8 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     `Discrete(V)`: the id of the next token. Ids 0 to 4 are `<pad> <unk> <bos> <eos> <sep>`; only `<eos>` among them can
     be valid. In a pair task only words of the training targets are valid. `action_masks()` returns the valid actions as
     a (V,) bool array, and so does `info["action_mask"]` with `mask_in_info=True`. `action_space.sample()` draws valid
-    tokens only. With `no_repeat=n` the last n tokens of the prefix are not valid; give `sample` the mask then.
+    tokens only. With `no_repeat=n` the last n tokens of the prefix are not valid, and a `form` says which tokens are
+    valid where; give `sample` the mask then.
 
     ## Observation Space
     `Box(0, V - 1, (context_length,), int64)`: the last `context_length` tokens of the prefix, newest last,
@@ -60,7 +61,8 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     the prompt ended, so with delayed rewards all prompts should have the same length, best 0 (in a pair task `<sep>`
     shows it). `log_prob_weight` multiplies the log-likelihood. `sequence_reward` adds `sequence_weight` times a score
     of the finished text against the reference text ("bleu", "chrf", "exact_match", "f1", "accuracy" or
-    "module:function"), paid with the last token.
+    "module:function"), paid with the last token. A `form` pays `form_bonus` for what it asks beyond what it allows,
+    such as a rhyme.
 
     ## Starting State
     A document is drawn uniformly from `split`. Its first k tokens are the prompt, with k drawn uniformly from
@@ -74,11 +76,11 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
 
     ## Arguments
     Those of `EnvConfig`, as keywords: `corpus, tokenizer, user_dictionary, max_vocab_size, min_count, cleaning, task,
-    vocabularies, reverse, split, prompt_length, context_length, max_new_tokens, min_new_tokens, no_repeat, ending,
-    transition, reward_every, log_prob_weight, sequence_reward, sequence_weight, target, order, arpa, epsilon,
-    target_model, vocab_size, target_seed, invalid_action, mask_in_info`; and `render_mode`: "ansi" (`render()` returns
-    the text so far, each token coloured by its log-likelihood), "rgb_array" (the same as an image, for `RecordVideo`)
-    or "human" (prints the text at every step).
+    vocabularies, reverse, split, prompt_length, context_length, max_new_tokens, min_new_tokens, no_repeat, form,
+    form_bonus, ending, transition, reward_every, log_prob_weight, sequence_reward, sequence_weight, target, order,
+    arpa, epsilon, target_model, vocab_size, target_seed, invalid_action, mask_in_info`; and `render_mode`: "ansi"
+    (`render()` returns the text so far, each token coloured by its log-likelihood), "rgb_array" (the same as an image,
+    for `RecordVideo`) or "human" (prints the text at every step).
 
     `target` is the distribution p*: "ngram", fitted on the training documents or read from the ARPA file `arpa`;
     "markov", a random Markov chain; "reference", the smoothed reference text, compared token by token at the same

@@ -48,6 +48,7 @@ class Texts:
         plain = dataclasses.replace(
             config,
             split="train",
+            form="",
             min_new_tokens=0,
             max_new_tokens=1 if one_label else EnvConfig.max_new_tokens,
             context_length=config.context_length if config.has_pairs else EnvConfig.context_length,

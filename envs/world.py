@@ -60,6 +60,8 @@ class World:
             split="train",
             min_new_tokens=0,
             no_repeat=0,
+            form="",
+            form_bonus=EnvConfig.form_bonus,
             transition="free",
             reward_every=1,
             log_prob_weight=1.0,
