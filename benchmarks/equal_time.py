@@ -11,7 +11,6 @@ with the best validation perplexity.
 from __future__ import annotations
 
 import argparse
-import copy
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from in_time import learn_in_time
 from record import print_table, write_result
 
 CORPORA: dict[str, dict[str, Any]] = {
@@ -42,19 +42,11 @@ def train(job: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
     config = parse_run(["text", f"--env.corpus={path}", *(f"--env.{k}={v}" for k, v in CORPORA[corpus].items())])
     kind = MaximumLikelihood if learner == "maximum likelihood" else DQN
     agent = kind(config.env, config.agent, seed=seed, device="cpu")
-    curve: list[float] = []
-    best: dict[str, Any] = {"perplexity": float("inf")}
 
-    def check(agent: Any) -> bool:
-        if len(curve) < len(CHECKS) and agent.progress >= CHECKS[len(curve)] - 1e-9:
-            perplexity = score_text(agent, "valid", 300).perplexity or float("inf")
-            curve.append(perplexity)
-            if perplexity < best["perplexity"]:
-                best.update(perplexity=perplexity, weights=copy.deepcopy(agent.policy_network.state_dict()))
-        return True
+    def perplexity(agent: Any) -> float:
+        return score_text(agent, "valid", 300).perplexity or float("inf")
 
-    agent.learn(1 << 62, check, max_seconds=chosen["seconds"])
-    agent.policy_network.load_state_dict(best["weights"])
+    curve = learn_in_time(agent, chosen["seconds"], CHECKS, perplexity, lower=True)
     score = score_text(agent, "test", 1_000)
     found = {
         "corpus": corpus, "learner": learner, "seed": seed, "valid": curve, "test": score.perplexity,

@@ -39,9 +39,9 @@ from typing import Any
 import torch
 import yaml
 
-from tokenlm import cli
 from tokenlm.agents.runs import report
 from tokenlm.cli import main as tokenlm
+from tokenlm.commands import train
 from tokenlm.envs.text import write_atomically
 
 from record import print_table, write_result
@@ -262,9 +262,9 @@ class Faults:
         with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
             tokenlm(self._train(place / "warm"))  # so that every child has what is made once
         # Drawing and parsing take longer than everything else; what matters here is that the picture is written.
-        picture, parsed = (place / "warm" / "run" / "curves.png").read_bytes(), cli.parse_run(self._train(place)[1:])
+        picture, parsed = (place / "warm" / "run" / "curves.png").read_bytes(), train.parse_run(self._train(place)[1:])
         report.plot_curves = lambda *parts: write_atomically(parts[-1], lambda path: path.write_bytes(picture))
-        cli.parse_run = lambda words: dataclasses.replace(parsed, output=words[-1].partition("=")[2])
+        train.parse_run = lambda words, *_: dataclasses.replace(parsed, output=words[-1].partition("=")[2])
         self.whole = place / "whole"
         first = self.child(self._train(self.whole))
         if first.code:
