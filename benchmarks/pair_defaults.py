@@ -100,7 +100,8 @@ def main() -> None:
         for variant, words in DATA[data]["variants"].items():
             own = [value for job, value in zip(jobs, found, strict=True) if job[:2] == (data, variant)]
             shown = {"data": data, "configuration": DATA[data]["configuration"], "figure": DATA[data]["figure"]}
-            rows.append({**shown, "variant": variant, "words": " ".join(words), "test": statistics.fmean(own), "runs": own})
+            rows.append({**shown, "variant": variant, "words": " ".join(words)})
+            rows[-1].update(test=statistics.fmean(own), runs=own)
     write_result(chosen.json, rows, seed=list(range(chosen.seeds)), seconds=chosen.seconds)
     print_table([{name: value for name, value in row.items() if name != "runs"} for row in rows])
 
