@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from .config import EnvConfig, Split
 from .targets.making import target_tokenizer
+from .targets.registry import SAMPLES_DOCUMENTS
 from .tasks import Documents, encode_generation, encode_pairs, pair_tokenizer
 from .text import BUILT_IN_CORPORA, Tokenizer, make_tokenizer, read_pair_splits, read_splits
 from .text.pairs import Place
@@ -64,7 +65,7 @@ class Texts:
 
 def notices(config: EnvConfig) -> list[str]:
     """What a user should know of the texts of `config` before training: the same in two splits, documents cut."""
-    if config.target == "markov":
+    if config.target in SAMPLES_DOCUMENTS:
         return []
     texts, found = Texts.of(config), []
     if np.array_equal(texts.documents["train"].tokens, texts.documents["valid"].tokens):
@@ -97,10 +98,10 @@ def fitted(config: EnvConfig, context: bool = True) -> EnvConfig:
 
     Args:
         config: its own max_new_tokens is ignored, except by the targets and tasks that fix it ("markov",
-            "classification").
+            "factored", "classification").
         context: make context_length at least as long as prompt and text.
     """
-    if config.target == "markov" or config.task == "classification":
+    if config.target in SAMPLES_DOCUMENTS or config.task == "classification":
         return config
     texts = Texts.of(config)
     needed = int(np.quantile(texts.tokens_needed(config), COVERED, method="inverted_cdf"))

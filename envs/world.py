@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import EnvConfig, Split
-from .targets import ConditionedTarget, MarkovTarget
+from .targets import ConditionedTarget, FactoredTarget, MarkovTarget
 from .targets.making import make_target
+from .targets.registry import SAMPLES_DOCUMENTS
 from .tasks import Documents, source_prompt
 from .text import PairTokenizer, SymbolTokenizer, Tokenizer, Vocabulary
 from .text.opening import shown
 from .text.prompts import known_ids
 from .texts import Fingerprint, Texts, fingerprint
 
-MARKOV_DOCUMENTS = 2_000
+SAMPLED_DOCUMENTS = 2_000
 _SHORTEST_CHAIN = 2  # with one token every text would be empty
 
 
@@ -41,8 +42,8 @@ class World:
         self.config = config
         self.documents: dict[Split, Documents] = {}
         self.pairs: dict[Split, list[tuple[str, str]]] = {"train": [], "valid": [], "test": []}
-        if config.target == "markov":
-            self._build_markov(config)
+        if config.target in SAMPLES_DOCUMENTS:
+            self._build_sampled(config)
         else:
             self._build_text(config)
         context = self.target.context_size
@@ -96,22 +97,17 @@ class World:
         self.valid = valid_actions(self.vocab_size, config, self.tokenizer)
         self.target = ConditionedTarget(target, self.valid)
 
-    def _build_markov(self, config: EnvConfig) -> None:
+    def _build_sampled(self, config: EnvConfig) -> None:
         if config.ending == "eos" and config.max_new_tokens < _SHORTEST_CHAIN:
             raise ValueError(
-                f"the target 'markov' with ending 'eos' writes <eos> with probability 1 / max_new_tokens, so "
+                f"the target {config.target!r} with ending 'eos' writes <eos> with probability 1 / max_new_tokens, so "
                 f"max_new_tokens must be at least {_SHORTEST_CHAIN}, not {config.max_new_tokens}; raise it or use "
                 "ending 'fixed'"
             )
-        target = MarkovTarget(
-            config.vocab_size,
-            order=config.order,
-            seed=config.target_seed,
-            eos_probability=0.0 if config.ending == "fixed" else 1.0 / config.max_new_tokens,
-        )
+        target, length = _sampled_target(config)
         self.tokenizer = SymbolTokenizer(config.vocab_size)
         for number, split in enumerate(("train", "valid", "test")):
-            ids = target.sample_documents(MARKOV_DOCUMENTS, config.max_new_tokens, seed=config.target_seed * 3 + number)
+            ids = target.sample_documents(SAMPLED_DOCUMENTS, length, seed=config.target_seed * 3 + number)
             longest = np.array([len(d) - 1 for d in ids])
             self.documents[split] = Documents.from_ids(  # type: ignore[index]
                 ids,
@@ -123,6 +119,22 @@ class World:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> World:
         return self
+
+
+def _sampled_target(config: EnvConfig) -> tuple[FactoredTarget | MarkovTarget, int]:
+    """The target that documents are sampled from, and how many words they have at most."""
+    ends = 0.0 if config.ending == "fixed" else 1.0 / config.max_new_tokens
+    if config.target == "markov":
+        chain = MarkovTarget(config.vocab_size, config.order, config.target_seed, eos_probability=ends)
+        return chain, config.max_new_tokens
+    whole = 1 + config.prompt_length[1] + config.max_new_tokens
+    if whole > config.context_length:
+        raise ValueError(
+            f"the target 'factored' looks at the first two words of a text, so context_length must hold the whole of "
+            f"it, {whole} tokens (<bos>, prompt_length {config.prompt_length[1]}, max_new_tokens "
+            f"{config.max_new_tokens}), not {config.context_length}"
+        )
+    return FactoredTarget(config.vocab_size, config.target_seed, ends), whole - 1
 
 
 class UnknownWords(UserWarning):

@@ -2,6 +2,7 @@
 
 from .checking import check_target
 from .conditioned import ConditionedTarget
+from .factored import FactoredTarget
 from .markov import MarkovTarget
 from .ngram import NGramTarget
 from .protocol import FiniteStateTarget, Memory, RecurrentTarget, StatedTarget, Target
@@ -11,6 +12,7 @@ from .scoring import ScoringTarget
 
 __all__ = [
     "ConditionedTarget",
+    "FactoredTarget",
     "FiniteStateTarget",
     "MarkovTarget",
     "Memory",

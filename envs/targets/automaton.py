@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from array_api_compat import device
 
 from ..arrays import namespace
+from ..text.vocabulary import Vocabulary
+from .tables import Tables
 
 
 class Automaton:
@@ -19,8 +22,8 @@ class Automaton:
     order: int
 
     @property
-    def context_size(self) -> int:
-        """Number of last tokens that matter, n - 1."""
+    def context_size(self) -> int | None:
+        """Number of last tokens that matter, n - 1; None for all."""
         return self.order - 1
 
     def log_prob(self, prefixes: Any, tokens: Any, expected: Any = None) -> Any:
@@ -35,7 +38,8 @@ class Automaton:
         """(B, L) prefixes to (B,) states."""
         xp = namespace(prefixes)
         states = xp.zeros(prefixes.shape[0], dtype=xp.int64, device=device(prefixes))
-        for column in range(max(0, prefixes.shape[1] - self.context_size), prefixes.shape[1]):
+        length = prefixes.shape[1]
+        for column in range(0 if self.context_size is None else max(0, length - self.context_size), length):
             states = self.next_state(states, prefixes[:, column])
         return states
 
@@ -54,3 +58,39 @@ class Automaton:
     def state_log_probs(self, states: Any) -> Any:
         """(B, V) log p*(· | state), nats."""
         raise NotImplementedError
+
+
+class SampledAutomaton(Automaton):
+    """Base class of automata whose log-probabilities are a table, so that documents can be sampled from them.
+
+    Attributes:
+        num_states: S.
+    """
+
+    num_states: int
+    _tables: Tables  # "log_prob" (S, V), nats
+
+    def state_log_prob(self, states: Any, tokens: Any) -> Any:
+        """(B,) log p*(token | state), nats."""
+        return self._tables.like(states, "log_prob")[states, tokens]
+
+    def state_log_probs(self, states: Any) -> Any:
+        """(B, V) log p*(· | state), nats."""
+        return self._tables.like(states, "log_prob")[states]
+
+    def sample_documents(self, count: int, length: int, seed: int) -> list[list[int]]:
+        """`count` documents sampled from p*, each up to `<eos>` (left out) or `length` words.
+
+        The first word is drawn given that it is not `<eos>`, so that no document is empty.
+        """
+        rng = np.random.default_rng(seed)
+        cumulative = np.exp(self._tables["log_prob"]).cumsum(1)
+        states, tokens = np.zeros(count, np.int64), np.full((count, length), Vocabulary.EOS)
+        for step in range(length):
+            # <eos> is the lowest id with a probability, so drawing above it excludes it.
+            least = cumulative[states, Vocabulary.EOS : Vocabulary.EOS + 1] if step == 0 else 0.0
+            drawn = least + rng.random((count, 1)) * (cumulative[states, -1:] - least)
+            tokens[:, step] = (cumulative[states] <= drawn).sum(1)
+            states = self.next_state(states, tokens[:, step])
+        ended = np.where((tokens == Vocabulary.EOS).any(1), (tokens == Vocabulary.EOS).argmax(1), length)
+        return [row[:end].tolist() for row, end in zip(tokens, ended, strict=True)]

@@ -9,7 +9,7 @@ from array_api_compat import device
 
 from ..arrays import namespace
 from ..text.vocabulary import Vocabulary
-from .automaton import Automaton
+from .automaton import SampledAutomaton
 from .tables import Tables
 
 MAX_BYTES = 2 << 30
@@ -17,7 +17,7 @@ EXPONENTS = (0.5, 2.5)
 _BLOCK = 1 << 20  # entries of the table computed at a time
 
 
-class MarkovTarget(Automaton):
+class MarkovTarget(SampledAutomaton):
     """p*(a | last n - 1 tokens) ∝ rank^-s, with the ranks a random permutation and s drawn anew in every context.
 
     With s uniform between 0.5 and 2.5 some contexts are almost uniform and some nearly deterministic, so that greedy
@@ -73,14 +73,6 @@ class MarkovTarget(Automaton):
         symbols = namespace(tokens).clip(tokens - Vocabulary.FIRST_WORD + 1, 0, self._symbols - 1)
         return states % self._symbols ** (self.order - 2) * self._symbols + symbols
 
-    def state_log_prob(self, states: Any, tokens: Any) -> Any:
-        """(B,) log p*(token | state), nats."""
-        return self._tables.like(states, "log_prob")[states, tokens]
-
-    def state_log_probs(self, states: Any) -> Any:
-        """(B, V) log p*(· | state), nats."""
-        return self._tables.like(states, "log_prob")[states]
-
     def next_states(self, states: Any) -> Any:
         """(B, V) int64, the state after each token."""
         xp = namespace(states)
@@ -91,20 +83,3 @@ class MarkovTarget(Automaton):
         """(S,) int64, the last word of each state, -1 for none (at order 1, in every state)."""
         symbols = states % self._symbols
         return namespace(states).where(symbols > 0, symbols + Vocabulary.FIRST_WORD - 1, -1)
-
-    def sample_documents(self, count: int, length: int, seed: int) -> list[list[int]]:
-        """`count` documents drawn from the chain, each up to `<eos>` (left out) or `length` words.
-
-        The first word is drawn given that it is not `<eos>`, so that no document is empty.
-        """
-        rng = np.random.default_rng(seed)
-        cumulative = np.exp(self._tables["log_prob"]).cumsum(1)
-        states, tokens = np.zeros(count, np.int64), np.full((count, length), Vocabulary.EOS)
-        for step in range(length):
-            # <eos> is the lowest id with a probability, so drawing above it excludes it.
-            least = cumulative[states, Vocabulary.EOS : Vocabulary.EOS + 1] if step == 0 else 0.0
-            drawn = least + rng.random((count, 1)) * (cumulative[states, -1:] - least)
-            tokens[:, step] = (cumulative[states] <= drawn).sum(1)
-            states = self.next_state(states, tokens[:, step])
-        ended = np.where((tokens == Vocabulary.EOS).any(1), (tokens == Vocabulary.EOS).argmax(1), length)
-        return [row[:end].tolist() for row, end in zip(tokens, ended, strict=True)]
