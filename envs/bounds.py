@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from .arrays import Floats, Ints
 from .config import EnvConfig
-from .no_repeat import NoRepeat, target_in
+from .form_target import FormTarget, gain, gains, most_bonus, target_in
+from .no_repeat import NoRepeat
 from .targets import ConditionedTarget
 from .text import Vocabulary
 from .world import World
@@ -24,7 +25,7 @@ class BeamResult(NamedTuple):
     """The best text that a beam search found after each prefix.
 
     Args:
-        log_probs: (B,) log p*(text | prefix), nats; -inf if none was found.
+        log_probs: (B,) log p*(text | prefix), and what a form pays beside it, nats; -inf if none was found.
         tokens: B lists of ids, `<eos>` included unless the text is truncated; empty if none was found.
     """
 
@@ -68,8 +69,8 @@ def relaxed_optimum(world: World, config: EnvConfig, prefixes: npt.NDArray[np.in
 
     Returns: (B,) nats. A valid bound up to rounding.
     """
-    if config.no_repeat:
-        raise ValueError("no upper bound is known with no_repeat")
+    if config.no_repeat or config.form:
+        raise ValueError(f"no upper bound is known with {'no_repeat' if config.no_repeat else 'a form'}")
     target, states = _initial_states(world, config, prefixes)
     if not hasattr(target.automaton, "last_tokens"):
         raise ValueError(f"the upper bound needs a target with the method last_tokens, not {config.target!r}")
@@ -101,7 +102,7 @@ def relaxed_optimum(world: World, config: EnvConfig, prefixes: npt.NDArray[np.in
 
 def _initial_states(
     world: World, config: EnvConfig, prefixes: npt.NDArray[np.int64]
-) -> tuple[ConditionedTarget | NoRepeat, Ints]:
+) -> tuple[ConditionedTarget | NoRepeat | FormTarget, Ints]:
     """The target and its (B,) states of (B, L) prefixes; ValueError if the environment has no bounds."""
     if not world.target.tracks_states:
         raise ValueError(
@@ -117,10 +118,10 @@ def _initial_states(
 
 
 def _search(
-    target: ConditionedTarget | NoRepeat, config: EnvConfig, start: Ints, width: int
+    target: ConditionedTarget | NoRepeat | FormTarget, config: EnvConfig, start: Ints, width: int
 ) -> tuple[Floats, list[list[int]]]:
     """Beam search from (C,) states, few enough for one chunk; hypotheses are sorted, best first."""
-    ends, count = config.ending == "eos", len(start)
+    ends, count, hope = config.ending == "eos", len(start), most_bonus(target)
     row = np.arange(count)
     states, scores = start[:, None], np.zeros((count, 1))
     parents: list[Ints] = []  # per step, the beam index of each hypothesis before the step …
@@ -132,8 +133,8 @@ def _search(
             chosen = ended.argmax(1)
             better = ended[row, chosen] > best
             best[better], length[better], place[better] = ended[row, chosen][better], step, chosen[better]
-            # Log-probabilities are at most 0, so a hypothesis below the best cannot overtake it.
-            scores = np.where(scores > best[:, None], scores, -np.inf)
+            # Log-probabilities are at most 0, so a hypothesis further below the best than any bonus cannot overtake it.
+            scores = np.where(scores + hope > best[:, None], scores, -np.inf)
             if not np.isfinite(scores).any():
                 break
         states, scores, parent, token = _extend(target, states, scores, width, ends and step >= config.min_new_tokens)
@@ -153,7 +154,7 @@ def _search(
 
 
 def _extend(
-    target: ConditionedTarget | NoRepeat, states: Ints, scores: Floats, width: int, eos_valid: bool
+    target: ConditionedTarget | NoRepeat | FormTarget, states: Ints, scores: Floats, width: int, eos_valid: bool
 ) -> tuple[Ints, Floats, Ints, Ints]:
     """The best extensions of (C, K) hypotheses by one word, at most one per state they lead to.
 
@@ -187,7 +188,7 @@ def _extend(
     return following[row, kept], merged[row, kept], parent[row, kept], token[row, kept]
 
 
-def _best_context(target: ConditionedTarget | NoRepeat, eos_valid: bool) -> Floats:
+def _best_context(target: ConditionedTarget | NoRepeat | FormTarget, eos_valid: bool) -> Floats:
     """(V, V) maximum of log p*(token | state) over all states that writing the row's word can lead to, nats."""
     automaton: Any = target.automaton
     words = target.valid & (np.arange(target.vocab_size) != Vocabulary.EOS)
@@ -221,17 +222,16 @@ def _backup(table: Floats, value: Floats) -> Floats:
     return result
 
 
-def _rows(target: ConditionedTarget | NoRepeat, states: Ints, eos_valid: bool) -> Floats:
+def _rows(target: ConditionedTarget | NoRepeat | FormTarget, states: Ints, eos_valid: bool) -> Floats:
     """(R, V) log p*(· | state, valid), nats."""
-    rows: Floats = target.log_probs(states, np.full(len(states), eos_valid))
-    return rows
+    return gains(target, states, np.full(len(states), eos_valid))
 
 
-def _log_eos(target: ConditionedTarget | NoRepeat, states: Ints) -> Floats:
+def _log_eos(target: ConditionedTarget | NoRepeat | FormTarget, states: Ints) -> Floats:
     """Log p*(<eos> | state) while `<eos>` is valid, nats, in the shape of `states`."""
     flat = states.ravel()
     eos = np.full_like(flat, Vocabulary.EOS)
-    result: Floats = target.log_prob(flat, eos, np.ones(len(flat), np.bool_)).reshape(states.shape)
+    result: Floats = gain(target, flat, eos, np.ones(len(flat), np.bool_)).reshape(states.shape)
     return result
 
 

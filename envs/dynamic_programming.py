@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,11 @@ class TabularMDP:
             self.next_states[states] = following
         self.without_eos = -np.log1p(-np.exp(self.log_eos))
 
-    def index(self, numbers: Ints) -> Ints:
+    def size(self, written: int) -> int:
+        """Number of states, the same after any number of tokens."""
+        return len(self)
+
+    def index(self, numbers: Ints, written: int = 0) -> Ints:
         """Rows of the tables of states, given by their number in the automaton; -1 for those that are not in them."""
         if self._numbers is None:
             return numbers
@@ -70,8 +75,22 @@ class TabularMDP:
     def __len__(self) -> int:
         return len(self.log_eos)
 
+    def allowed_among(self, states: Ints, columns: Ints) -> Any:
+        """(B, n) bool, whether the words in the `columns` (n,) are valid in states (B,); True if all are."""
+        return True if self._allowed is None else self._allowed[states[:, None], columns]
+
+    def reached(self, states: Ints, columns: Ints) -> Ints:
+        """(R,) ascending, the states that the words in the `columns` (n,) lead to from states (B,)."""
+        step, found = max(1, _BLOCK // max(1, len(columns))), np.zeros(len(self), np.bool_)
+        for first in range(0, len(states), step):
+            some = states[first : first + step]
+            following = self.next_states[some[:, None], columns]
+            valid = self.allowed_among(some, columns)
+            found[following if valid is True else following[valid]] = True
+        return np.flatnonzero(found)
+
     def q_values(
-        self, states: Ints, value: Floats, gamma: float, eos_valid: bool, weight: float = 1.0
+        self, states: Ints, value: Floats, gamma: float, eos_valid: bool, weight: float = 1.0, written: int = 0
     ) -> tuple[Floats, Floats]:
         """Action values by one-step look-ahead.
 
@@ -81,6 +100,7 @@ class TabularMDP:
             gamma: discount of `value`.
             eos_valid: whether `<eos>` is a valid action now.
             weight: factor of the step's reward.
+            written: tokens written before; here it makes no difference.
 
         Returns: (B, W) action values of the words and (B,) of `<eos>`, -inf where it is masked.
         """
@@ -89,11 +109,13 @@ class TabularMDP:
             words = words + self.without_eos[states, None]
         if weight != 1.0:
             words = weight * words
-        words = words + _discounted(value, gamma)[self.next_states[states]]
+        words = words + discounted(value, gamma)[self.next_states[states]]
         eos = weight * self.log_eos[states] if eos_valid else np.full(len(states), -np.inf)
         return words, eos
 
-    def backup(self, value: Floats, temperature: float, gamma: float, eos_valid: bool, weight: float = 1.0) -> Floats:
+    def backup(
+        self, value: Floats, temperature: float, gamma: float, eos_valid: bool, weight: float = 1.0, written: int = 0
+    ) -> Floats:
         """(S,) soft Bellman backup of (S,) values: τ·log Σ exp(Q/τ) over the valid actions, the maximum at τ = 0."""
 
         def block(states: Ints) -> Floats:
@@ -238,7 +260,7 @@ def _finite(log_probs: Floats) -> Floats:
     return np.where(np.isneginf(log_probs), 0.0, log_probs)
 
 
-def _discounted(value: Floats, gamma: float) -> Floats:
+def discounted(value: Floats, gamma: float) -> Floats:
     """γ·value; -inf stays -inf at γ = 0."""
     return np.where(np.isneginf(value), -np.inf, gamma * np.maximum(value, np.finfo(np.float64).min))
 

@@ -15,7 +15,7 @@ from array_api_compat import device
 from .arrays import namespace, sliding_windows
 from .config import EnvConfig
 from .counter_rng import uniform
-from .forms import conditioned, form_in
+from .forms import conditioned, form_in, states_along
 from .no_repeat import banned_among, first_of_equals, log_rest, without
 from .sequence_rewards import sequence_score
 from .text import Vocabulary
@@ -424,18 +424,9 @@ class Episodes:
         if self.world.target.tracks_states:
             self._states = self.world.target.track(self.observe())
         if self._form is not None:
-            self._form_states = self._form_states_along()
+            written = self.history[:, self.config.context_length :]
+            self._form_states = states_along(self._form, self.first_observation(), written, self.written)
         self._remember()
-
-    def _form_states_along(self) -> Any:
-        """(B, S) states of the form after the texts in the history."""
-        xp, form, length = self.xp, self._form, self.config.context_length
-        assert form is not None
-        states = form.start(self.first_observation())
-        for step in range(int(xp.max(self.written))):
-            following = form.next(states, self.history[:, length + step])
-            states = xp.where((step < self.written)[:, None], following, states)
-        return states
 
 
 def _places(world: World) -> Any:

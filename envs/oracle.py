@@ -14,7 +14,9 @@ from .arrays import Floats, Ints
 from .bounds import beam_search, relaxed_optimum
 from .config import EnvConfig
 from .dynamic_programming import TabularMDP
-from .no_repeat import NoRepeat, reachable, target_in
+from .form_programme import FormProgramme, TooLarge
+from .form_target import FormTarget, target_in
+from .no_repeat import NoRepeat, reachable
 from .starts import first_observations
 from .targets import ConditionedTarget
 from .text import Vocabulary
@@ -62,7 +64,8 @@ class Oracle:
     truncated text keeps what it has earned and earns nothing more, so its value is 0 at every temperature; no policy
     has a higher return, and V* = 0 at temperature 1 here too. "complete": a text must end within `max_new_tokens`, and
     all others have probability 0; the most likely text and samples of texts use it. With the ending "fixed" all are the
-    same.
+    same. With a form values never continue beyond `max_new_tokens`, and its bonus counts in all of them: the most
+    likely text is the one of the highest return, and samples of texts weigh by exp(bonus/τ) too.
 
     Args:
         world: tokenizer, documents and target.
@@ -73,8 +76,9 @@ class Oracle:
         self.world = world
         self.config = config
         self._values: dict[tuple[float, float, Horizon], list[Floats]] = {}
-        self._table: TabularMDP | None = None
+        self._table: TabularMDP | FormProgramme | None = None
         self._seeds: Ints = np.zeros(0, np.int64)
+        self._form_seeds: dict[int, Ints] = {}
 
     @classmethod
     def of(cls, world: World, config: EnvConfig) -> Oracle:
@@ -115,7 +119,7 @@ class Oracle:
         """The reason why the exact optimum cannot be computed, None if it can."""
         if (reason := self.why_no_states) is not None:
             return reason
-        if self.config.no_repeat:
+        if self.config.form or self.config.no_repeat:
             return self._why_too_many
         entries = self.world.target.automaton.num_states * self.world.vocab_size
         if entries > MAX_ENTRIES:
@@ -155,10 +159,11 @@ class Oracle:
         states, wrote = self._states(prefixes, written)
         weight = self._weight()  # Q/τ is the same with weight 1 and temperature τ/w
         solution = self._solve(temperature / weight, gamma, horizon)
-        value = np.empty(len(states))
+        value = np.zeros(len(states))
         for count in np.unique(wrote):
             rows = wrote == count
-            value[rows] = solution[min(count, len(solution) - 1)][states[rows]]
+            if count >= 0:
+                value[rows] = solution[min(count, len(solution) - 1)][states[rows]]
         return self._shaped(weight * value + self._owed(wrote, unpaid, gamma), prefixes)
 
     def optimal_q(
@@ -178,6 +183,9 @@ class Oracle:
         q_values = np.full((len(states), self.world.vocab_size), -np.inf)
         for count in np.unique(wrote):
             rows = np.flatnonzero(wrote == count)
+            if count < 0:
+                q_values[rows] = 0.0
+                continue
             words, eos = self._look_ahead(states[rows], int(count), solution, gamma)
             q_values[np.ix_(rows, self._mdp.words)] = words
             q_values[rows, Vocabulary.EOS] = eos
@@ -266,7 +274,7 @@ class Oracle:
         return Bounds(lower, relaxed_optimum(self.world, self.config, windows))
 
     @cached_property
-    def target(self) -> ConditionedTarget | NoRepeat:
+    def target(self) -> ConditionedTarget | NoRepeat | FormTarget:
         """p* over the valid actions, whose states `track` gives."""
         try:
             return target_in(self.world, self.config)
@@ -279,8 +287,8 @@ class Oracle:
         return states
 
     def allowed(self, states: Ints) -> npt.NDArray[np.bool_]:
-        """(B, V) bool, or (1, V) if equal for all: the tokens that are valid in (B,) states, apart from `<eos>`."""
-        if isinstance(self.target, NoRepeat):
+        """(B, V) bool, or (1, V) if equal for all: the tokens valid in (B,) states, `<eos>` if `eos_valid` too."""
+        if isinstance(self.target, (NoRepeat, FormTarget)):
             return self.target.allowed(states)
         return self.world.valid[None, :]
 
@@ -289,13 +297,16 @@ class Oracle:
         return self.config.ending == "eos" and written >= self.config.min_new_tokens
 
     @property
-    def _mdp(self) -> TabularMDP:
+    def _mdp(self) -> TabularMDP | FormProgramme:
         if self._table is None:
+            assert isinstance(self.target, ConditionedTarget)
             self._table = TabularMDP(self.target, self.world.words)
         return self._table
 
-    def _rows(self, numbers: Ints) -> Ints:
-        """(B,) rows of the tables of states, given by their number in the target's automaton."""
+    def _rows(self, numbers: Ints, written: int = 0) -> Ints:
+        """(B,) rows of the tables of states after `written` tokens, given by their number in the target's automaton."""
+        if isinstance(self.target, FormTarget):
+            return self._form_rows(self.target, numbers, written)
         if not isinstance(self.target, NoRepeat):
             return numbers
         if self._table is None or (self._table.index(numbers) < 0).any():
@@ -308,9 +319,21 @@ class Oracle:
             self._values.clear()
         return self._table.index(numbers)
 
+    def _form_rows(self, target: FormTarget, numbers: Ints, written: int) -> Ints:
+        if self._table is None or (self._table.index(numbers, written) < 0).any():
+            self._form_seeds[written] = np.union1d(self._form_seeds.get(written, np.zeros(0, np.int64)), numbers)
+            valid = [self.eos_valid(count) for count in range(self.config.max_new_tokens)]
+            known = self._table.tables if isinstance(self._table, FormProgramme) else None
+            try:
+                self._table = FormProgramme(target, self.world.words, self._form_seeds, valid, MAX_ENTRIES, known)
+            except TooLarge as problem:
+                raise NotExact(str(problem)) from None
+            self._values.clear()
+        return self._table.index(numbers, written)
+
     @cached_property
     def _why_too_many(self) -> str | None:
-        """The reason why the tables with `no_repeat` would be too large, None if they are not."""
+        """The reason why the tables with `no_repeat` or a form would be too large, None if they are not."""
         places, words = self.config.no_repeat, len(self.world.words)
         least = math.perm(words, min(places, self.config.max_new_tokens))
         if least * self.world.vocab_size > MAX_ENTRIES:
@@ -350,15 +373,16 @@ class Oracle:
         key = (float(temperature), float(gamma), horizon)
         if key not in self._values:
             mdp, config = self._mdp, self.config
-            if config.ending == "eos" and horizon == "unlimited":
+            if isinstance(mdp, TabularMDP) and config.ending == "eos" and horizon == "unlimited":
                 steps, value = config.min_new_tokens, mdp.stationary(temperature, gamma)
             else:
                 steps = config.max_new_tokens
                 impossible = config.ending == "eos" and horizon == "complete"
-                value = np.full(len(mdp), -np.inf if impossible else 0.0)
+                value = np.full(mdp.size(steps), -np.inf if impossible else 0.0)
             values = [value]
             for count in reversed(range(steps)):
-                value = mdp.backup(value, temperature, gamma, self.eos_valid(count), self._reward_weight(count, gamma))
+                weight = self._reward_weight(count, gamma)
+                value = mdp.backup(value, temperature, gamma, self.eos_valid(count), weight, count)
                 values.insert(0, value)
             self._values[key] = values
         return self._values[key]
@@ -366,7 +390,7 @@ class Oracle:
     def _look_ahead(self, states: Ints, written: int, solution: list[Floats], gamma: float) -> tuple[Floats, Floats]:
         after = solution[min(written + 1, len(solution) - 1)]
         weight = self._reward_weight(written, gamma)
-        return self._mdp.q_values(states, after, gamma, self.eos_valid(written), weight)
+        return self._mdp.q_values(states, after, gamma, self.eos_valid(written), weight, written)
 
     def _refuse(self, gamma: float) -> None:
         """Raise NotExact if there is no exact optimum at discount `gamma`."""
@@ -397,8 +421,20 @@ class Oracle:
 
     def _states(self, prefixes: npt.ArrayLike, written: npt.ArrayLike) -> tuple[Ints, Ints]:
         windows = np.atleast_2d(np.asarray(prefixes, np.int64))
-        states = self._rows(self.track(windows)) if self.is_exact else np.zeros(len(windows), np.int64)
-        return states, np.broadcast_to(np.asarray(written, np.int64), (len(windows),))
+        counts = np.broadcast_to(np.asarray(written, np.int64), (len(windows),))
+        if not self.is_exact:
+            return np.zeros(len(windows), np.int64), counts
+        if not isinstance(self.target, FormTarget):
+            return self._rows(self.track(windows)), counts
+        # A form has no states after the end of a text; a count of -1 marks those rows, whose value is 0.
+        counts = np.where((windows[:, -1] == Vocabulary.EOS) | (counts >= self.config.max_new_tokens), -1, counts)
+        states, going = np.zeros(len(windows), np.int64), np.flatnonzero(counts >= 0)
+        codes = self.target.track(windows[going], counts[going])
+        for _ in range(2):  # a state met for the first time may renumber the others
+            for count in np.unique(counts[going]):
+                rows = counts[going] == count
+                states[going[rows]] = self._rows(codes[rows], int(count))
+        return states, counts
 
     @staticmethod
     def _shaped(array: Floats, prefixes: npt.ArrayLike) -> Floats:
@@ -421,7 +457,7 @@ class Oracle:
         log_probs, active = np.zeros(count), np.ones(count, np.bool_)
         choices = np.append(self._mdp.words, Vocabulary.EOS)
         for step in range(self.config.max_new_tokens):
-            words, eos = self._look_ahead(self._mdp.index(states), step, solution, 1.0)
+            words, eos = self._look_ahead(self._mdp.index(states, step), step, solution, 1.0)
             q_values = np.concatenate([words, eos[:, None]], axis=1)
             if rng is not None:  # Gumbel-max: the argmax is a sample of the softmax
                 q_values = q_values + temperature * rng.gumbel(size=q_values.shape)
@@ -442,7 +478,14 @@ class Oracle:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"world": self.world, "config": self.config, "_values": {}, "_table": None, "_seeds": self._seeds}
+        return {
+            "world": self.world,
+            "config": self.config,
+            "_values": {},
+            "_table": None,
+            "_seeds": self._seeds,
+            "_form_seeds": {},
+        }
 
 
 @lru_cache(maxsize=2)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from .arrays import Floats, Ints
 from .config import Split
+from .form_target import gain, gains, most_bonus
 from .oracle import NotExact, Oracle
 from .starts import first_observations
 from .text import Vocabulary
@@ -112,7 +113,8 @@ def best_constant(oracle: Oracle, starts: Starts) -> Ints:
     texts = np.concatenate(list(constant_texts(oracle).values()))
     returns = text_log_probs(oracle, starts, texts)
     if returns.max() == -np.inf:
-        raise NotExact("no constant text is allowed in this environment, because no_repeat forbids it")
+        why = "the form forbids" if oracle.config.form else "no_repeat forbids"
+        raise NotExact(f"no constant text is allowed in this environment, because {why} it")
     best: Ints = texts[returns.argmax()]
     return best
 
@@ -120,7 +122,8 @@ def best_constant(oracle: Oracle, starts: Starts) -> Ints:
 def text_log_probs(oracle: Oracle, starts: Starts, texts: Ints) -> Floats:
     """(N,) mean log-probability of each of the texts (N, T), `<pad>` after their ends, over the starts, nats.
 
-    -inf for a text with a token that is not valid after some prompt.
+    What a form pays for them is added, as everywhere here. -inf for a text with a token that is not valid after some
+    prompt.
     """
     result = np.empty(len(texts))
     first = oracle.track(starts.prefixes)
@@ -135,8 +138,10 @@ def text_log_probs(oracle: Oracle, starts: Starts, texts: Ints) -> Floats:
             if not kept.any():
                 break
             text, state, weight, token = text[kept], state[kept], weight[kept], token[kept]
-            gained = oracle.target.log_prob(state, token, np.full(len(state), oracle.eos_valid(step)))
+            gained = gain(oracle.target, state, token, np.full(len(state), oracle.eos_valid(step)))
             total += _sums(text, weight * gained, len(some))
+            goes_on = np.isfinite(total)[text]
+            text, state, weight, token = text[goes_on], state[goes_on], weight[goes_on], token[goes_on]
             state = oracle.target.automaton.next_state(state, token)
             if len(text) > len(some):  # texts that began differently soon meet
                 known, number = np.unique(state, return_inverse=True)
@@ -153,9 +158,10 @@ def _greedy_log_prob(oracle: Oracle, starts: Starts, weights: Floats) -> float:
     for step in range(oracle.config.max_new_tokens):
         ends = oracle.eos_valid(step)
         scores = np.where(oracle.allowed(states), weights, -np.inf)
-        scores[:, Vocabulary.EOS] = weights[Vocabulary.EOS] if ends else -np.inf
+        if not ends:
+            scores[:, Vocabulary.EOS] = -np.inf
         tokens = np.broadcast_to(scores.argmax(1), states.shape)
-        total += float(chances @ oracle.target.log_prob(states, tokens, np.full(len(states), ends)))
+        total += float(chances @ gain(oracle.target, states, tokens, np.full(len(states), ends)))
         goes_on = tokens != Vocabulary.EOS
         if not goes_on.any():
             break
@@ -178,7 +184,7 @@ def single_text(oracle: Oracle, starts: Starts, width: int = 16) -> tuple[float,
     """
     ends, horizon = oracle.config.ending == "eos", oracle.config.max_new_tokens
     states, weights = oracle.track(starts.prefixes)[None, :], starts.weights
-    scores, texts = np.zeros(1), np.zeros((1, 0), np.int64)
+    scores, texts, hope = np.zeros(1), np.zeros((1, 0), np.int64), most_bonus(oracle.target)
     best, found = -np.inf, np.zeros(0, np.int64)
     for step in range(horizon):
         gains = _mean_rows(oracle, states, weights, oracle.eos_valid(step))  # (K, V)
@@ -188,8 +194,8 @@ def single_text(oracle: Oracle, starts: Starts, width: int = 16) -> tuple[float,
             best, found = float(ended.max()), np.append(texts[ended.argmax()], Vocabulary.EOS)
         totals[:, Vocabulary.EOS] = -np.inf
         order = np.argsort(-totals, axis=None, kind="stable")[: 4 * width]
-        # Log-probabilities are at most 0, so what is below the best text cannot overtake it.
-        order = order[totals.flat[order] > best]
+        # Log-probabilities are at most 0, so what is further below the best text than any bonus cannot overtake it.
+        order = order[totals.flat[order] + hope > best]
         if not len(order):
             break
         parent, token = np.divmod(order, totals.shape[1])
@@ -202,7 +208,7 @@ def single_text(oracle: Oracle, starts: Starts, width: int = 16) -> tuple[float,
         scores, texts = totals.flat[order[kept]], np.column_stack([texts[parent[kept]], token[kept]])
         states, place = np.unique(following[kept], axis=1, return_inverse=True)
         weights = _sums(place, weights, states.shape[1])
-        if step == horizon - 1:
+        if step == horizon - 1 and scores[0] > best:
             best, found = float(scores[0]), texts[0]
     return best, found.tolist()
 
@@ -218,7 +224,7 @@ def _mean_rows(oracle: Oracle, states: Ints, weights: Floats, eos_valid: bool) -
     result = np.zeros((len(states), size))
     for row, own in zip(result, states, strict=True):
         for some in _pieces(len(own), size, _ENTRIES):
-            row += weights[some] @ oracle.target.log_probs(own[some], np.full(len(own[some]), eos_valid))
+            row += weights[some] @ gains(oracle.target, own[some], np.full(len(own[some]), eos_valid))
     return result
 
 

@@ -22,9 +22,9 @@ PATTERN = (
 class Jueju:
     """Lines three and four of a quatrain (绝句), five characters each, after its first two.
 
-    Valid are characters whose tones keep to 平平平仄仄，仄仄仄平平 and the two marks in their places. With `no_repeat=1`,
-    which the name `jueju5` sets, no character stands twice in a row. Paid is 1 with the last character if it rhymes
-    with the last of the prompt, twelve tokens before.
+    Valid are characters whose tones keep to 平平平仄仄，仄仄仄平平 and the two marks in their places. With
+    `no_repeat=1`, which the name `jueju5` sets, no character stands twice in a row. Paid is 1 with the last character
+    if it rhymes with the last of the prompt, twelve tokens before.
 
     A state is (place, rhyme): tokens written, and the rhyme group asked for, NUM_RHYMES where the prompt has none.
 

@@ -20,7 +20,8 @@ _METHODS = ("start", "allowed", "next", "bonus", "most_bonus")
 
 def form_in(world: World, config: EnvConfig) -> Form | None:
     """The form of an environment; None if it has none."""
-    return make_form(config.form, world.tokenizer) if config.form else None
+    tokenizer: Any = world.tokenizer  # cached by its identity
+    return make_form(config.form, tokenizer) if config.form else None
 
 
 @lru_cache(maxsize=8)

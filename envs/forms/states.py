@@ -10,6 +10,16 @@ from ..arrays import namespace
 from .protocol import Form
 
 
+def states_along(form: Form, first: Any, tokens: Any, written: Any) -> Any:
+    """(B, S) states of a form after first observations (B, L) and the first `written` (B,) of the tokens (B, T)."""
+    xp = namespace(first)
+    states = form.start(first)
+    for step in range(int(xp.max(written)) if first.shape[0] else 0):
+        following = form.next(states, tokens[:, step])
+        states = xp.where((step < written)[:, None], following, states)
+    return states
+
+
 def states_after(form: Form, windows: Any, written: Any) -> Any:
     """(B, S) states of a form after windows (B, L), whose last `written` (B,) tokens are not of the prompt.
 
@@ -18,14 +28,11 @@ def states_after(form: Form, windows: Any, written: Any) -> Any:
     xp = namespace(windows)
     length = windows.shape[1]
     columns = xp.arange(length, device=device(windows))[None, :]
-    place = columns - written[:, None]
-    rows = xp.arange(windows.shape[0], device=device(windows))
-    first = xp.where(place >= 0, windows[rows[:, None], xp.clip(place, 0, length - 1)], 0)
-    states = form.start(first)
-    for step in range(int(xp.max(written)) if windows.shape[0] else 0):
-        tokens = windows[rows, xp.clip(length - written + step, 0, length - 1)]
-        states = xp.where((step < written)[:, None], form.next(states, tokens), states)
-    return states
+    rows = xp.arange(windows.shape[0], device=device(windows))[:, None]
+    before = columns - written[:, None]
+    first = xp.where(before >= 0, windows[rows, xp.clip(before, 0, length - 1)], 0)
+    tokens = windows[rows, xp.clip(length - written[:, None] + columns, 0, length - 1)]
+    return states_along(form, first, tokens, written)
 
 
 def conditioned(rows: Any, allowed: Any) -> Any:

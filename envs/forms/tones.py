@@ -27,8 +27,8 @@ _APICAL = ("zh", "ch", "sh", "r", "z", "c", "s")
 def reading(character: str) -> tuple[int, int]:
     """Tone and rhyme group of a character in its commonest reading: LEVEL or OBLIQUE, and 0 to NUM_RHYMES - 1.
 
-    NO_TONE and NO_RHYME for what is no Chinese character, and for neutral syllables. First and second tone are level,
-    third and fourth oblique, as they are spoken today; what was an entering tone in the Tang is where it is now.
+    NO_TONE and NO_RHYME for what is no Chinese character. First and second tone are level, all others oblique, as they
+    are spoken today; what was an entering tone in the Tang is where it is now.
 
     Source: the readings of the library pypinyin.
     """
@@ -37,7 +37,7 @@ def reading(character: str) -> tuple[int, int]:
     if not "\u3400" <= character <= "\u9fff" or len(character) != 1:
         return NO_TONE, NO_RHYME
     final = pinyin(character, style=Style.FINALS_TONE3, neutral_tone_with_five=True, errors="ignore")
-    if not final or not final[0][0] or final[0][0][-1] not in "1234":
+    if not final or final[0][0][-1:] not in tuple("12345"):
         return NO_TONE, NO_RHYME
     vowel, tone = final[0][0][:-1], final[0][0][-1]
     initial = pinyin(character, style=Style.INITIALS, strict=False)[0][0]
