@@ -8,7 +8,7 @@ prefix a_0 … a_{t-1} at [a_0, …, a_t]. `python benchmarks/rules.py` compares
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,13 @@ from tokenlm.agents.dqn import losses
 from tokenlm.agents.dqn.agent import DQN
 from tokenlm.agents.dqn.config import AgentConfig
 from tokenlm.agents.dqn.rules import C51, CQL, ILQL, PQN, QSFT, CrossEntropy, IQLearn, Quantile
+from tokenlm.agents.dqn.trajectory_rules import TBRM, ReVal, TrajectoryBalance
 from tokenlm.agents.dqn.update import Update
 from tokenlm.agents.replay.episodes import EpisodeBatch, EpisodeReplay
 from tokenlm.envs import EnvConfig, Episodes, Vocabulary, World
 
 Floats = npt.NDArray[np.float64]
+TRAJECTORY = (TrajectoryBalance, TBRM, ReVal)
 
 
 class AllTexts:
@@ -48,15 +50,15 @@ class AllTexts:
         steps = [episodes.step(self.tokens[:, t], active)[0] for t in range(horizon)]
         self.rewards = np.stack(steps, axis=1)  # (N, T)
 
-    def batch(self, device: torch.device | str = "cpu") -> EpisodeBatch:
-        """A batch with every text once."""
+    def batch(self, device: torch.device | str = "cpu", rows: Sequence[int] | None = None) -> EpisodeBatch:
+        """A batch with every text once, or with those in `rows`."""
         count, horizon = self.tokens.shape
         replay = EpisodeReplay(count, 1, horizon, int(self.words.max()) + 1, device=device)
         tokens = np.concatenate([np.full((count, 1), Vocabulary.BOS), self.tokens], axis=1)
         full, ones = np.full(count, horizon), np.ones(count, np.int64)
         arrays = (tokens, self.tokens, self.rewards.astype(np.float32), ones, full, ones.astype(np.bool_))
         replay.add(*(torch.from_numpy(a).to(device) for a in arrays))
-        return replay.rows(torch.arange(count, device=device))
+        return replay.rows(torch.tensor(range(count) if rows is None else rows, device=device))
 
     def tree(self, grid: Floats) -> list[Floats]:
         """(N, T) values of the tokens of all texts -> a tree; the value of a prefix is that of its first text."""
@@ -90,6 +92,8 @@ def learned(agent: DQN, texts: AllTexts) -> list[Floats]:
         figures = online.of(torch.log_softmax(online.preferences, -1))
     elif isinstance(rule, CrossEntropy):
         figures = online.of(torch.log_softmax(online.preferences / update.density_temperature, -1))
+    elif isinstance(rule, TRAJECTORY):
+        figures = online.advantage / agent.temperature
     elif isinstance(rule, (C51, Quantile)):
         figures = online.of(online.preferences)
     else:
@@ -97,8 +101,13 @@ def learned(agent: DQN, texts: AllTexts) -> list[Floats]:
     return texts.tree(figures.cpu().double().numpy().reshape(texts.rewards.shape))
 
 
-def fixed_point(config: AgentConfig, texts: AllTexts, temperature: float) -> list[Floats]:
-    """The fixed point of the rule on `texts`: Q(s, a) in nats; log p(a | s) for cross_entropy and q_sft."""
+def fixed_point(
+    config: AgentConfig, texts: AllTexts, temperature: float, reference: list[Floats] | None = None
+) -> list[Floats]:
+    """The fixed point of the rule on `texts`: Q(s, a) in nats.
+
+    For cross_entropy, q_sft and the rules of whole texts log π(a | s); `reference` is log π_ref(a | s) of the latter.
+    """
     rewards, rule = texts.tree(texts.rewards), config.rule
     words = len(texts.words)
     if isinstance(rule, CrossEntropy):
@@ -107,6 +116,11 @@ def fixed_point(config: AgentConfig, texts: AllTexts, temperature: float) -> lis
         return _q_sft(rule, config.gamma, rewards, words, texts.env_config)
     if isinstance(rule, IQLearn):
         return _iq_learn(rule, config.gamma, rewards, temperature)
+    if isinstance(rule, TRAJECTORY):
+        if reference is not None:
+            rewards = [r + temperature * log for r, log in zip(rewards, reference, strict=True)]
+        values = _backward(rewards, 1.0, lambda q: _soft(q, temperature))
+        return [(q - _soft(q, temperature)[..., None]) / temperature for q in values]
     tau = 0.0 if rule.hard else temperature
     if isinstance(rule, PQN):
         return _traced(rewards, config.gamma, rule.trace_decay)

@@ -49,7 +49,8 @@ class Learner:
         self.network = network
         # A target network that is copied after every update is the online network: one pass is enough.
         copied = config.target_update_rate == 1.0 and config.target_update_interval == 1
-        self.lags = rule.target_network and not (copied and config.network.is_deterministic)
+        follows = copied and config.network.is_deterministic and not rule.frozen_target
+        self.lags = rule.target_network and not follows
         self.target_network = copy.deepcopy(network).requires_grad_(False).eval() if self.lags else network
         self.valid_actions = valid_actions
         self.backup = Backup(
@@ -96,7 +97,8 @@ class Learner:
             norm = self.optimizer.step(self.learning_rate(progress))
             self._watch(batch, metrics["loss"].detach() if norm is None else metrics["loss"].detach() + norm)
             self.updates += 1
-            if self.lags and self.updates % self.target_update_interval == 0:
+            moves = self.lags and not self.rule.frozen_target
+            if moves and self.updates % self.target_update_interval == 0:
                 self._update_target()
         if norm is not None:
             metrics["grad_norm"] = norm

@@ -44,6 +44,7 @@ class Rule:
         ignores: settings of `AgentConfig` that the rule does not use, so that a choice is refused.
         hard: backs up the maximum at every temperature; τ is then that of acting only.
         target_network: has a target network.
+        frozen_target: it stays the network before the first update: a reference policy.
         replays: learns from a replay; without, from the episodes just written.
         needs_temperature: τ = 0 is refused.
         starts_from_likelihood: its action head can begin as the logits of a language model (`pretrain`).
@@ -65,6 +66,7 @@ class Rule:
     ignores = cast("tuple[str, ...]", ())
     hard = False
     target_network = True
+    frozen_target = False
     replays = True
     needs_temperature = False
     starts_from_likelihood = True

@@ -13,6 +13,7 @@ from ..networks import Heads
 from . import losses
 from .offline_rules import ILQL, QSFT, CrossEntropy, IQLearn
 from .rule import Outcome, Rule, TDRule
+from .trajectory_rules import TBRM, ReVal, TrajectoryBalance
 from .update import Update
 
 _MARGIN_BINS = 4
@@ -302,4 +303,7 @@ RULES: dict[str, type[Rule]] = {
     "cql": CQL,
     "ilql": ILQL,
     "pqn": PQN,
+    "trajectory_balance": TrajectoryBalance,
+    "tbrm": TBRM,
+    "reval": ReVal,
 }
