@@ -41,8 +41,8 @@ class EnvConfig:
         corpus: "zh" or "en" (built in), a text file (one document per line), a .tsv file, a folder, "hf:NAME", or,
             in Python, an iterable of strings. Pair tasks take .tsv (source<TAB>target) and .jsonl files, folders of
             these, "hf:NAME?source=COLUMN&target=COLUMN" or an iterable of (source, target); "zh" and "en" are then
-            pairs whose source is in that language. The targets "markov" and "factored" ignore it and sample their own
-            documents.
+            pairs whose source is in that language. The targets "markov", "factored" and "teacher" ignore it and
+            sample their own documents.
         tokenizer: "auto" (jieba for mostly Chinese text, word otherwise), "jieba", "char", "word", "nltk", "bpe",
             or the path of a Hugging Face tokenizer.json.
         user_dictionary: a file of extra words for jieba, one per line, each optionally followed by its frequency.
@@ -85,9 +85,10 @@ class EnvConfig:
         sequence_weight: factor of that score.
         target: the distribution p* whose log-likelihood is the reward: "ngram" (interpolated modified
             Kneser-Ney), "markov" (a random Zipfian Markov chain), "factored" (hidden classes of words, see
-            `FactoredTarget`), "reference" (the smoothed reference text, compared token by token at the same position),
-            "causal_lm" (a frozen neural language model), a name given to `register_target`, or "module:Class" of your
-            own; in Python also a `Target` or a function from a tokenizer to one.
+            `FactoredTarget`), "teacher" (a Transformer with random weights, see `TeacherTarget`), "reference" (the
+            smoothed reference text, compared token by token at the same position), "causal_lm" (a frozen neural
+            language model), a name given to `register_target`, or "module:Class" of your own; in Python also a `Target`
+            or a function from a tokenizer to one.
         order: order n of the "ngram" target; of the "markov" chain, context length + 1.
         arpa: an ARPA file (KenLM, SRILM) to read the "ngram" target from instead of fitting it; `order` is then
             ignored.
@@ -95,8 +96,8 @@ class EnvConfig:
         target_model: the model of "causal_lm": a local folder or hub name of a Hugging Face causal model, or a run
             folder. It needs its own tokenizer, which "auto" gives. It conditions on the first observation and all
             tokens written since, also beyond context_length.
-        vocab_size: tokens of the targets "markov" and "factored", the five special ones included.
-        target_seed: seed of the targets "markov" and "factored".
+        vocab_size: tokens of the targets "markov", "factored" and "teacher", the five special ones included.
+        target_seed: seed of the targets "markov", "factored" and "teacher".
         invalid_action: "raise": a masked action raises ValueError; "random": it is replaced by a uniformly random
             valid one, for learners without action masks. The optimum is the same.
         mask_in_info: put the action mask into info["action_mask"] at every step.

@@ -98,7 +98,7 @@ def fitted(config: EnvConfig, context: bool = True) -> EnvConfig:
 
     Args:
         config: its own max_new_tokens is ignored, except by the targets and tasks that fix it ("markov",
-            "factored", "classification").
+            "factored", "teacher", "classification").
         context: make context_length at least as long as prompt and text.
     """
     if config.target in SAMPLES_DOCUMENTS or config.task == "classification":

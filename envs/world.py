@@ -21,6 +21,9 @@ from .text.prompts import known_ids
 from .texts import Fingerprint, Texts, fingerprint
 
 SAMPLED_DOCUMENTS = 2_000
+_TEACHER_DOCUMENTS = 200, 1_000  # fewest and most that a teacher is asked for, for training
+_TEACHER_WORDS = 1_000_000  # of the vocabularies of all these documents together
+_HELD_OUT = 100  # its documents for validation and test each
 _SHORTEST_CHAIN = 2  # with one token every text would be empty
 
 
@@ -107,7 +110,8 @@ class World:
         target, length = _sampled_target(config)
         self.tokenizer = SymbolTokenizer(config.vocab_size)
         for number, split in enumerate(("train", "valid", "test")):
-            ids = target.sample_documents(SAMPLED_DOCUMENTS, length, seed=config.target_seed * 3 + number)
+            count = _count(config, split)
+            ids = target.sample_documents(count, length, seed=config.target_seed * 3 + number)
             longest = np.array([len(d) - 1 for d in ids])
             self.documents[split] = Documents.from_ids(  # type: ignore[index]
                 ids,
@@ -121,9 +125,21 @@ class World:
         return self
 
 
-def _sampled_target(config: EnvConfig) -> tuple[FactoredTarget | MarkovTarget, int]:
+def _count(config: EnvConfig, split: str) -> int:
+    """How many documents are sampled; a teacher's take seconds, and longer the larger its vocabulary."""
+    if config.target != "teacher":
+        return SAMPLED_DOCUMENTS
+    return int(np.clip(_TEACHER_WORDS // config.vocab_size, *_TEACHER_DOCUMENTS)) if split == "train" else _HELD_OUT
+
+
+def _sampled_target(config: EnvConfig) -> tuple[Any, int]:
     """The target that documents are sampled from, and how many words they have at most."""
     ends = 0.0 if config.ending == "fixed" else 1.0 / config.max_new_tokens
+    longest = config.prompt_length[1] + config.max_new_tokens
+    if config.target == "teacher":
+        from .targets.teacher import TeacherTarget  # it takes torch a second to be imported
+
+        return TeacherTarget(config.vocab_size, config.target_seed, ends), longest
     if config.target == "markov":
         chain = MarkovTarget(config.vocab_size, config.order, config.target_seed, eos_probability=ends)
         return chain, config.max_new_tokens

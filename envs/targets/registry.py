@@ -9,8 +9,8 @@ from ..arguments import nearest
 from ..text import Tokenizer
 from .protocol import Target
 
-BUILT_IN = ("ngram", "markov", "factored", "reference", "causal_lm")
-SAMPLES_DOCUMENTS = ("markov", "factored")  # they need no corpus: documents are sampled from the target itself
+BUILT_IN = ("ngram", "markov", "factored", "teacher", "reference", "causal_lm")
+SAMPLES_DOCUMENTS = ("markov", "factored", "teacher")  # they need no corpus: documents are sampled from the target itself
 Factory = Callable[[Tokenizer], Target]
 
 factories: dict[str, Factory] = {}
