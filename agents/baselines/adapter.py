@@ -11,17 +11,16 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ...envs import EnvConfig, World, env_config_from, nearest
-from ...envs.text import write_atomically, write_json
+from ...envs.text import write_json
 from ...envs.text.digests import check_digests, write_digests
 from ...envs.text.files import read_json
 from ..acting.choosing import choose_actions
 from ..devices import resolve_device
 from ..networks import NetworkConfig, network_config
+from ..networks.weights import read_weights, write_weights
 from ..protocol import BaseAgent, Callback
 from ..replay.demonstrations import Demonstrations, demonstrations
 
@@ -204,8 +203,7 @@ class Adapter(BaseAgent):
         except TypeError as error:
             raise ValueError(f"only settings of numbers, text, lists and dicts can be saved: {error}") from None
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: tensor.detach().cpu().clone() for name, tensor in self._module().state_dict().items()}
-        write_atomically(folder / "weights.safetensors", lambda p: save_file(weights, p))
+        write_weights(folder, self._module().state_dict())
         write_json(folder / "agent.json", values)
         write_digests(folder, [folder / "agent.json", folder / "weights.safetensors"])
 
@@ -231,7 +229,7 @@ class Adapter(BaseAgent):
             check_digests(folder, ("agent.json", "weights.safetensors"))
         try:
             return cls._loaded(folder, saved, env, device)
-        except (KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as problem:
+        except (KeyError, TypeError, AttributeError, RuntimeError) as problem:
             raise ValueError(f"the agent in {folder} is damaged ({problem}); restore it from a copy") from None
 
     @classmethod
@@ -247,7 +245,7 @@ class Adapter(BaseAgent):
                 f"the agent in {folder} was trained with another vocabulary than that of the environment "
                 f"({len(agent.tokenizer.vocabulary)} tokens); use the corpus and tokenizer it was trained with"
             )
-        agent._module().load_state_dict(load_file(folder / "weights.safetensors", device=str(agent.device)))
+        agent._module().load_state_dict(read_weights(folder, str(agent.device)))
         agent._restore(saved)
         return agent
 

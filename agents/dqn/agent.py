@@ -26,6 +26,7 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.history import History
 from ..networks import QNetwork, make_q_network
 from ..networks.module import ModuleConfig
+from ..networks.weights import read_weights
 from ..replay.corpus import corpus_replay
 from ..replay.episodes import EpisodeBatch, EpisodeReplay
 from ..replay.sampling import BatchSampler, episode_priorities
@@ -276,7 +277,7 @@ class DQN(QPolicy):
 
     def take_weights(self, path: str | Path) -> bool:
         """See `BaseAgent`."""
-        self.policy_network.load_state_dict(saving.read_weights(Path(path), str(self.device)))
+        self.policy_network.load_state_dict(read_weights(Path(path), str(self.device)))
         return True
 
     def go_on_from(self, path: str | Path) -> None:

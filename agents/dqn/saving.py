@@ -6,35 +6,27 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from ...envs import Phrases, env_config_of
 from ...envs.arguments import refuse_code
-from ...envs.text import Tokenizer, load_tokenizer, write_atomically, write_json
+from ...envs.text import Tokenizer, load_tokenizer, write_json
 from ...envs.text.digests import check_digests, write_digests
 from ...envs.text.files import read_json
-from ...envs.text.opening import check_file
 from ..networks import QNetwork
+from ..networks.weights import read_weights, write_weights
 from .config import AgentConfig
 from .format_1 import agent_settings
 
 FORMAT = 2
-_MOST_BYTES = 1 << 40  # of weights
 # What settings of wrong types and weights of wrong shapes raise, memory for a network that cannot be among them.
-_DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError, SafetensorError)
+_DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
 
 def save_agent(agent: Any, folder: Path) -> None:
     """Write weights, settings and tokenizer of `agent`, a `DQN`."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in agent.policy_network.state_dict().items()}
-    place = folder / "weights.safetensors"
-    try:
-        write_atomically(place, lambda p: save_file(weights, p))
-    except SafetensorError as problem:
-        raise OSError(f"{place} could not be written ({problem}); is the disk full?") from None
+    write_weights(folder, agent.policy_network.state_dict())
     agent.tokenizer.save(folder / "tokenizer")
     agent.network.save_settings(folder)
     env = dataclasses.asdict(agent.env_config)
@@ -101,7 +93,7 @@ def restore(agent: Any, folder: Path) -> None:
     settings = _settings(folder, trust=True)  # names of code in it are not used
     _refuse_other_vocabulary(folder, settings, agent.tokenizer)
     try:
-        agent.network.load_state_dict(load_file(folder / "weights.safetensors", device=str(agent.device)))
+        agent.network.load_state_dict(read_weights(folder, str(agent.device)))
         _take_counts(agent, settings)
     except _DAMAGE as problem:
         told = str(problem).splitlines()[-1].strip()
@@ -126,10 +118,7 @@ def take_weights(network: QNetwork, folder: Path, tokenizer: Tokenizer) -> None:
     _refuse_other_vocabulary(folder, _settings(folder, trust=False), tokenizer)
     own = network.state_dict()
     kept = {name: tensor for name, tensor in own.items() if name.startswith("value_head.")}
-    try:
-        weights = read_weights(folder, "cpu") | kept
-    except SafetensorError as problem:
-        raise ValueError(f"the weights in {folder} are damaged ({problem}); restore them from a copy") from None
+    weights = read_weights(folder, "cpu") | kept
     differing = sorted(
         name
         for name in own.keys() | weights.keys()
@@ -141,13 +130,6 @@ def take_weights(network: QNetwork, folder: Path, tokenizer: Tokenizer) -> None:
             "settings of the network, and a loss with the same heads"
         )
     network.load_state_dict(weights)
-
-
-def read_weights(folder: Path, device: str) -> dict[str, Tensor]:
-    """The weights saved in `folder`, by name."""
-    path = folder / "weights.safetensors"
-    check_file(path, "file of weights", _MOST_BYTES)  # a pipe would be waited for
-    return load_file(path, device=device)
 
 
 def _settings(folder: Path, trust: bool) -> dict[str, Any]:
@@ -162,7 +144,8 @@ def _settings(folder: Path, trust: bool) -> dict[str, Any]:
             check_digests(folder, ["agent.json", "weights.safetensors"])
         env = settings["env"] if isinstance(settings.get("env"), dict) else {}
         named = {"agent.loss": settings["agent"].get("loss")}
-        refuse_code({**named, **{f"env.{name}": env.get(name) for name in ("target", "sequence_reward")}}, str(folder))
+        of_env = {f"env.{name}": env.get(name) for name in ("target", "sequence_reward", "form")}
+        refuse_code({**named, **of_env}, str(folder))
     if settings.get("format") == 1:
         return {**settings, "agent": agent_settings(settings["agent"])}
     if settings.get("format") != FORMAT:
