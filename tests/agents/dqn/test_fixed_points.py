@@ -42,32 +42,60 @@ def steps(start: float, end: float, target_update_rate: float = 1.0) -> dict:
     return {"learning_rate": schedule, "target_update_rate": target_update_rate}
 
 
+def by_entry(rate: float) -> dict:
+    return {"optimizer": "sgd", "learning_rate": rate, "target_update_rate": 1.0}
+
+
 SLOW = steps(0.3, 3e-5, 0.5)
+ADAM = {  # kinks, a LayerNorm before the heads, or a softmax between them and the values: updates and their sizes
+    "pqn": (1_200, SLOW), "hl_gauss": (500, steps(1.0, 1e-2)), "c51": (500, steps(1.0, 1e-2)),
+    "iq_learn, τ = 0": (1_200, SLOW), "pcl, τ = 0": (1_200, SLOW),
+}  # fmt: skip
 
 
-def pace(loss: str, settings: dict, temperature: float) -> tuple[int, dict]:
-    """How many updates it takes, and of which size: few where the maximum is smooth, many where it has kinks."""
+def descend_by_entry(agent: DQN, texts: AllTexts) -> None:
+    """Plain gradient descent, each entry of the table at its own rate: its gradient over how often it is met.
+
+    The root is met in every text and a prefix of two tokens in one of nine, so one rate for all is slow for most.
+    """
+    with torch.no_grad():
+        met = agent.network(texts.batch().tokens)[:, :-1].flatten(0, 1).square().mean(0).clamp(min=1e-9)
+    for head in (agent.network.head, agent.network.value_head, agent.network.behaviour_head, agent.network.reward_head):
+        if head is not None:
+            head.weight.register_hook(lambda gradient: gradient / met)
+            head.bias.register_hook(torch.zeros_like)  # one for all prefixes: the table needs none
+    for group in agent.learner.optimizer.dense.param_groups:
+        group["momentum"] = 0.0
+
+
+def pace(loss: str, settings: dict, temperature: float) -> tuple[int, float]:
+    """How many updates `descend_by_entry` takes, and its rate: what is steep wants a small one, kinks want more."""
     rule = make_rule(loss, {name: value for name, value in settings.items() if name in names_of(rule_class(loss))})
-    kinks = temperature == 0.0 or rule.hard
-    if loss in ("hl_gauss", "c51"):
-        return 500, steps(1.0, 1e-2)
-    if loss == "quantile":
-        return 1_500, SLOW
-    if loss in ("cross_entropy", "q_sft"):
-        return 250, steps(0.3, 3e-3)
-    if loss in ("soft_q", "double", "dqn") and not rule.dueling and rule.n_step == 1:
-        return 400, steps(0.1, 5e-3)
-    if loss == "cql" or (kinks and (loss in ("iq_learn", "pqn") or (rule.n_step or 0) > 1)):
-        return 1_200, SLOW
-    if kinks:
-        return 600, steps(0.3, 1e-3)
-    return 600 if loss == "ilql" else 400, steps(0.3, 3e-3)
+    if loss in ("cross_entropy", "q_sft", "iq_learn", "quantile"):
+        return {"cross_entropy": (80, 2.0), "q_sft": (60, 1.0), "iq_learn": (140, 3.0), "quantile": (150, 10.0)}[loss]
+    if loss == "munchausen":
+        return 80, 0.6
+    if loss == "pcl" and rule.n_step > 1:
+        return 120, 0.6
+    if rule.dueling and (temperature == 0.0 or rule.hard):
+        return 100, 0.8
+    return 60, 0.9
 
 
 def error_of(loss: str, every: int, temperature: float, **settings) -> float:
     env = environment(every)
-    updates, sizes = pace(loss, settings, temperature)
-    texts, agent = AllTexts(env), agent_of(env, loss, temperature, **{**sizes, **settings})
+    texts, with_adam = AllTexts(env), ADAM.get(loss)
+    if temperature == 0.0 and (loss == "iq_learn" or (loss == "pcl" and settings)):
+        with_adam = ADAM[f"{loss}, τ = 0"]
+    if with_adam:
+        updates, sizes = with_adam
+        agent = agent_of(env, loss, temperature, **{**sizes, **settings})
+    else:
+        updates, rate = pace(loss, settings, temperature)
+        agent = agent_of(env, loss, temperature, **{**settings, **by_entry(rate)})
+        descend_by_entry(agent, texts)
+    if loss == "cross_entropy":  # of a table of zeros the policy is uniform already
+        torch.nn.init.normal_(agent.network.head.weight, generator=torch.Generator().manual_seed(0))
     solve(agent, texts, updates)
     return distance(learned(agent, texts), fixed_point(agent.config, texts, temperature))
 
@@ -93,23 +121,20 @@ CASES = [(r, tau) for r in RULES for tau in TEMPERATURES if tau > 0 or loss_of(r
 @pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize(("rule", "temperature"), CASES)
 def test_rules_for_every_temperature(rule, temperature, every):
-    loss = loss_of(rule)
-    # A single head moves all of an untried path's actions alike, so its last digits come later.
-    within = 1e-3 if make_rule(loss, RULES[rule]).dueling else 1e-2
-    assert error_of(loss, every, temperature, **RULES[rule]) < within
+    assert error_of(loss_of(rule), every, temperature, **RULES[rule]) < 1e-3
 
 
 @pytest.mark.parametrize("every", EVERY)
 @pytest.mark.parametrize(
     ("loss", "within", "settings"),
     [
-        ("dqn", 1e-2, {}),
+        ("dqn", 1e-3, {}),
         ("dqn", 1e-3, {"n_step": 3}),
         ("dqn", 1e-3, {"dueling": True}),
         ("pqn", 1e-3, {}),
         ("cross_entropy", 1e-5, {}),
         ("q_sft", 1e-5, {}),
-        ("ilql", 1e-3, {"learning_rate": Schedule(0.1, 1e-3, shape="exponential"), "target_update_rate": 0.5}),
+        ("ilql", 1e-3, {}),
     ],
 )
 def test_rules_with_one_temperature(loss, within, settings, every):
@@ -139,8 +164,9 @@ def test_the_fixed_point_is_the_oracles_optimum():
 def test_discounted_dense_rewards_keep_p_star(gamma):
     """Identity 1: at τ = 1 V* = 0 for every discount, so the agent is the language model all the same."""
     env = environment()
-    texts, agent = AllTexts(env), agent_of(env, "soft_q", 1.0, gamma=gamma, **steps(0.3, 3e-3))
-    solve(agent, texts, 400)
+    texts, agent = AllTexts(env), agent_of(env, "soft_q", 1.0, gamma=gamma, **by_entry(0.9))
+    descend_by_entry(agent, texts)
+    solve(agent, texts, 60)
     np.testing.assert_allclose(learned(agent, texts)[2], texts.tree(texts.rewards)[2], atol=1e-3)
 
 
@@ -223,15 +249,16 @@ def test_one_step_of_several_is_the_plain_rule():
 def test_a_reward_shared_out_keeps_every_return():
     """What the reward head says sums to what was paid, and the policy is the optimum's."""
     texts, dense = AllTexts(environment(0)), AllTexts(environment())
-    agent = agent_of(texts.env_config, "soft_q", 0.5, redistribute=True)
-    solve(agent, texts, 2_000)
+    agent = agent_of(texts.env_config, "soft_q", 0.5, redistribute=True, **by_entry(0.6))
+    descend_by_entry(agent, texts)
+    solve(agent, texts, 150)
     batch = texts.batch()
     hidden = agent.network(batch.tokens)[:, :-1]
     shared = agent.network.action_rewards(hidden, batch.actions).sum(1)
-    assert torch.allclose(shared, batch.rewards.sum(1), atol=1e-2)
+    assert torch.allclose(shared, batch.rewards.sum(1), atol=1e-3)
 
     def log_policy(q_values):
         return [q / 0.5 - torch.logsumexp(torch.from_numpy(q / 0.5), -1, keepdim=True).numpy() for q in q_values]
 
     optimal = fixed_point(agent.config, dense, 0.5)
-    assert distance(log_policy(learned(agent, texts)), log_policy(optimal)) < 0.05
+    assert distance(log_policy(learned(agent, texts)), log_policy(optimal)) < 1e-2
