@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..envs import EnvConfig, Vocabulary, World
+from ..envs.forms import form_in
 from .decoding import Prefixes, Reader, WindowReader, Writer
 from .decoding.readers import WindowPolicy, masks_after, window_values
 from .networks.prefixes import windows_at
@@ -183,7 +184,8 @@ class BaseAgent(Writer):
     def reader(self, prefixes: Prefixes, env: EnvConfig | None = None, greedy: bool = False) -> Reader:
         """See `Writer`."""
         env = env or self.env_config
-        return WindowReader(self, World.of(env).valid, env, prefixes, greedy)
+        world = World.of(env)
+        return WindowReader(self, world.valid, env, prefixes, greedy, form_in(world, env))
 
     def acting_reader(self, prefixes: Prefixes, env: EnvConfig, greedy: bool = False) -> Reader:
         """What acts in an environment after `prefixes`: the reader, unless the agent acts by phrases."""
@@ -212,14 +214,17 @@ class BaseAgent(Writer):
         Yields: (n, V) values of the next n states, nats, as of `Reader`.
         """
         env = env or self.env_config
-        valid = World.of(env).valid
+        world = World.of(env)
+        valid, form = world.valid, form_in(world, env)
         at_once = max(1, min(_WINDOWS, BLOCK // len(valid)))
         for first in range(0, len(rows), at_once):
             part = slice(first, first + at_once)
             windows = windows_at(tokens, rows[part], columns[part], env.context_length)
-            masks = masks_after(valid, windows, None if written is None else written[part], env)
+            counts = None if written is None else written[part]
+            masks = masks_after(valid, windows, counts, env, form)
             # Texts that begin alike share windows; each is read once.
-            both = np.concatenate([windows, masks[:, Vocabulary.EOS, None]], axis=1)
+            told = masks[:, Vocabulary.EOS] if form is None or counts is None else counts
+            both = np.concatenate([windows, told[:, None]], axis=1)
             _, kept, place = np.unique(both, axis=0, return_index=True, return_inverse=True)
             values = window_values(self, windows[kept], masks[kept], greedy)
             yield torch.from_numpy(values[place.reshape(-1)])

@@ -47,6 +47,8 @@ class PhraseActions(gym.Wrapper[Observation, np.int64, Observation, np.int64], g
             )
         if inner.config.no_repeat:
             raise ValueError("phrases would repeat tokens, so no_repeat must be 0")
+        if inner.config.form:
+            raise ValueError(f"phrases know nothing of the form {inner.config.form!r}; use no form")
         self._inner = inner
         self.gamma = gamma
         if isinstance(phrases, int):

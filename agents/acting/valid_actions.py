@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...envs import EnvConfig, Phrases, Vocabulary, valid_actions
+from ...envs.forms import Form, make_form, states_after
 from ...envs.text import Tokenizer
 
 
@@ -21,11 +22,13 @@ class ValidActions:
         env: the environment's arguments.
         valid: (V,) bool, the actions that are valid in some state.
         phrases: phrase p is written by action V + p; None for no phrases.
+        form: the environment's form; None if it has none.
     """
 
     env: EnvConfig
     valid: Tensor
     phrases: Phrases | None = None
+    form: Form | None = None
 
     @classmethod
     def of(
@@ -43,44 +46,65 @@ class ValidActions:
             env: the environment's arguments.
             vocab_size: V.
             device: of the masks.
-            tokenizer: the environment's, needed for tasks of pairs.
+            tokenizer: the environment's, needed for tasks of pairs and forms.
             phrases: phrases that are actions too.
             single: only actions that write one token are valid.
         """
         if phrases is not None and env.no_repeat:
             raise ValueError("phrases would repeat tokens, so with no_repeat set phrases to 0")
+        if phrases is not None and env.form:
+            raise ValueError(f"phrases know nothing of the form {env.form!r}, so set phrases to 0")
+        if env.form and tokenizer is None:
+            raise ValueError(f"what the form {env.form!r} allows depends on its tokenizer; pass the tokenizer")
         valid = valid_actions(vocab_size, env, tokenizer)
         if phrases is not None:
             valid = phrases.mask(valid, np.int64(env.max_new_tokens), env.min_new_tokens)
             valid &= (phrases.lengths == 1) | (not single)
-        return cls(env, torch.from_numpy(valid).to(device), phrases)
+        form = make_form(env.form, tokenizer) if env.form and tokenizer is not None else None
+        return cls(env, torch.from_numpy(valid).to(device), phrases, form)
 
     @property
     def device(self) -> torch.device:
         """Device of the masks."""
         return self.valid.device
 
-    def mask(self, written: Tensor, recent: Tensor | None = None) -> Tensor:
+    def mask(self, written: Tensor, allowed: Tensor | None = None) -> Tensor:
         """(N, V) or, if equal for all, (V,) bool: the valid actions after `written` (N,) new tokens.
 
-        `recent` (N, n) are the last tokens, which `no_repeat` needs; see `recent_at`.
+        `allowed` (N, V) bool is what `no_repeat` and a form leave; see `allowed_at`.
         """
         if not self.env.min_new_tokens:
-            return self.valid if recent is None else without(self.valid.repeat(len(recent), 1), recent)
+            return self.valid if allowed is None else self.valid & allowed
         valid = self.valid.repeat(len(written), 1)
         valid[:, self.ending] = self.may_end(written)
-        return valid if recent is None else without(valid, recent)
+        return valid if allowed is None else valid & allowed
 
-    def recent_at(self, tokens: Tensor, places: Tensor) -> Tensor | None:
-        """(N, no_repeat) last tokens at `places` (N,) of the flattened texts (R, T), `<pad>` before their beginning.
+    def allowed_at(self, tokens: Tensor, places: Tensor, written: Tensor) -> Tensor | None:
+        """(N, V) bool, what `no_repeat` and the form allow after some tokens; None where there is neither.
 
-        None without `no_repeat`.
+        Args:
+            tokens: (R, T) texts, right-padded.
+            places: (N,) of the newest tokens in the flattened texts.
+            written: (N,) tokens written up to there.
         """
-        if not self.env.no_repeat:
+        if not self.env.no_repeat and self.form is None:
             return None
-        back = torch.arange(self.env.no_repeat - 1, -1, -1, device=tokens.device)
+        length = tokens.shape[1] if self.form is not None else self.env.no_repeat
+        back = torch.arange(length - 1, -1, -1, device=tokens.device)
         inside = places[:, None] % tokens.shape[1] >= back
-        return torch.where(inside, tokens.flatten()[(places[:, None] - back).clamp(min=0)], Vocabulary.PAD)
+        windows = torch.where(inside, tokens.flatten()[(places[:, None] - back).clamp(min=0)], Vocabulary.PAD)
+        return self.allowed_after(windows, None if self.form is None else states_after(self.form, windows, written))
+
+    def allowed_after(self, windows: Tensor, form_states: Tensor | None) -> Tensor:
+        """(N, V) bool, what `no_repeat` and the form allow after windows (N, L), in its states (N, S)."""
+        if self.form is None or form_states is None:
+            allowed = torch.ones((len(windows), len(self.valid)), dtype=torch.bool, device=self.device)
+        else:
+            every = torch.arange(len(self.valid), device=form_states.device)[None, :]
+            allowed = self.form.allowed(form_states, every).to(self.device)
+        if not self.env.no_repeat:
+            return allowed
+        return without(allowed, windows[:, windows.shape[1] - self.env.no_repeat :])
 
     def may_end(self, written: Tensor) -> Tensor:
         """(N, E) bool, which actions of `ending` are valid after `written` (N,) new tokens."""
@@ -113,9 +137,9 @@ class ValidActions:
             always[self.ending] = False
         return always
 
-    def masked(self, q_values: Tensor, written: Tensor, recent: Tensor | None = None) -> Tensor:
+    def masked(self, q_values: Tensor, written: Tensor, allowed: Tensor | None = None) -> Tensor:
         """(N, V) values, -inf for actions that are not valid; arguments as in `mask`."""
-        return q_values.masked_fill(~self.mask(written, recent), -torch.inf)
+        return q_values.masked_fill(~self.mask(written, allowed), -torch.inf)
 
 
 def without(valid: Tensor, recent: Tensor) -> Tensor:

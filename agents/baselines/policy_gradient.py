@@ -115,8 +115,9 @@ class _PolicyGradient(Adapter):
         hidden = self.network(batch.tokens)[:, :-1]
         read = hidden[batch.is_action]
         row, column = batch.is_action.nonzero(as_tuple=True)
-        recent = self.valid_actions.recent_at(batch.tokens, row * batch.tokens.shape[1] + column)
-        values = self.network.q_values(read, self.valid_actions.mask(batch.written[batch.is_action], recent))
+        written = batch.written[batch.is_action]
+        allowed = self.valid_actions.allowed_at(batch.tokens, row * batch.tokens.shape[1] + column, written)
+        values = self.network.q_values(read, self.valid_actions.mask(written, allowed))
         every = torch.log_softmax(values, -1)
         taken = every.gather(1, batch.actions[batch.is_action][:, None]).squeeze(1)
         entropy = -(every.exp() * every.masked_fill(every == -torch.inf, 0.0)).sum(-1)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ...envs import EnvConfig, NotExact, Oracle, Vocabulary, World, env_config_from
 from ...envs.arrays import Floats, Ints
 from ...envs.bounds import beam_search
+from ...envs.forms import form_in
 from ...envs.text import write_json
 from ...envs.text.files import read_json
 from ...envs.trivial import best_constant, single_text, start_distribution
@@ -136,7 +137,7 @@ class Positioned(BaseAgent):
 
     def masks_at(self, windows: Ints, written: Ints | None) -> npt.NDArray[np.bool_]:
         """(B, V) bool, the valid actions after windows (B, L) and `written` (B,) tokens; None where that is unknown."""
-        return masks_after(self.world.valid, windows, written, self.env_config)
+        return masks_after(self.world.valid, windows, written, self.env_config, form_in(self.world, self.env_config))
 
     def save(self, path: str | Path) -> None:
         """Write the settings into the folder `path`; all else follows from the environment."""

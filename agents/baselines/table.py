@@ -55,6 +55,8 @@ class Table(Positioned):
     ) -> None:
         super().__init__(env, seed=seed, device=device, context=context, temperature=temperature, num_envs=num_envs)
         config, words = self.env_config, self.world.words
+        if config.form:
+            raise ValueError(f"a table of rewards after the last tokens knows no form, and this is {config.form!r}")
         if config.reward_every != 1 or config.sequence_reward or config.transition != "free":
             raise ValueError(
                 "a table of rewards needs one for every token: reward_every 1, no sequence_reward and transition 'free'"

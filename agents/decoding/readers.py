@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ...envs import EnvConfig, Phrases, Vocabulary
+from ...envs.forms import Form, states_after
 from ..acting.phrases import Decisions
-from ..acting.valid_actions import ValidActions, without
+from ..acting.valid_actions import ValidActions
 from ..networks import QNetwork
 from ..networks.prefixes import Prefixes, rows_of, windows_of
 
@@ -106,8 +107,10 @@ class NetworkReader(ByToken):
         self._network = network
         self._valid_actions = valid_actions
         self._written = 0
-        last = windows_of(prefixes, max(1, valid_actions.env.no_repeat))
-        self._recent = torch.from_numpy(last).to(valid_actions.device) if valid_actions.env.no_repeat else None
+        windows = torch.from_numpy(windows_of(prefixes, valid_actions.env.context_length)).to(valid_actions.device)
+        form = valid_actions.form
+        self._recent = windows[:, windows.shape[1] - valid_actions.env.no_repeat :]
+        self._form_states: Tensor | None = None if form is None else form.start(windows)
         self._hidden, self._state = network.encode(*rows_of(prefixes, context_length, valid_actions.device))
 
     @torch.no_grad()
@@ -116,8 +119,8 @@ class NetworkReader(ByToken):
         if valid is None:
             known = self._valid_actions
             valid = known.valid if self._written >= known.env.min_new_tokens else known.always
-            if self._recent is not None:
-                valid = without(valid.repeat(len(self._recent), 1), self._recent)
+            if known.env.no_repeat or known.form is not None:
+                valid = valid & known.allowed_after(self._recent, self._form_states)
         return self._network.policy_values(self._hidden, valid.to(self._hidden.device)).float()
 
     @torch.no_grad()
@@ -125,13 +128,16 @@ class NetworkReader(ByToken):
         """See `Reader`."""
         self._hidden, self._state = self._network.step(tokens.to(self._hidden.device), self._state)
         self._written += 1
-        if self._recent is not None:
-            self._recent = torch.cat([self._recent[:, 1:], tokens.to(self._recent)[:, None]], 1)
+        self._recent = torch.cat([self._recent, tokens.to(self._recent)[:, None]], 1)[:, 1:]
+        form = self._valid_actions.form
+        if form is not None and self._form_states is not None:
+            self._form_states = form.next(self._form_states, tokens.to(self._form_states.device))
 
     def select(self, rows: Tensor) -> None:
         """See `Reader`."""
-        if self._recent is not None:
-            self._recent = self._recent[rows]
+        self._recent = self._recent[rows]
+        if self._form_states is not None:
+            self._form_states = self._form_states[rows]
         self._hidden = self._hidden[rows]
         self._state = tuple(part[rows] for part in self._state)
 
@@ -184,6 +190,7 @@ class WindowReader(ByToken):
         env: the environment's arguments.
         prefixes: ids of each prefix, starting with `<bos>`.
         greedy: use the agent's deterministic action instead of log π.
+        form: the environment's form; None if it has none.
     """
 
     def __init__(
@@ -193,7 +200,9 @@ class WindowReader(ByToken):
         env: EnvConfig,
         prefixes: Prefixes,
         greedy: bool = False,
+        form: Form | None = None,
     ) -> None:
+        self._form = form
         self._agent = agent
         self._valid = valid
         self._env = env
@@ -204,7 +213,7 @@ class WindowReader(ByToken):
     def values(self, valid: Tensor | None = None) -> Tensor:
         """See `Reader`."""
         if valid is None:
-            masks = masks_after(self._valid, self._windows, self._written, self._env)
+            masks = masks_after(self._valid, self._windows, self._written, self._env, self._form)
         else:
             masks = valid.cpu().numpy()
         return torch.from_numpy(window_values(self._agent, self._windows, masks, self._greedy))
@@ -224,6 +233,7 @@ def masks_after(
     windows: npt.NDArray[np.int64],
     written: npt.NDArray[np.int64] | int | None,
     env: EnvConfig,
+    form: Form | None = None,
 ) -> npt.NDArray[np.bool_]:
     """(B, V) bool, the valid actions after windows (B, L).
 
@@ -232,10 +242,16 @@ def masks_after(
         windows: (B, L) int64.
         written: new tokens so far, (B,) or one number; None: `<eos>` is valid wherever it ever is.
         env: the environment's arguments.
+        form: its form; None if it has none. With one, `written` must be known.
     """
     masks = np.tile(valid, (len(windows), 1))
     if written is not None:
         masks[:, Vocabulary.EOS] &= written >= env.min_new_tokens
+    if form is not None:
+        if written is None:
+            raise ValueError("with a form the valid actions depend on the tokens written; pass written")
+        states = states_after(form, windows, np.broadcast_to(np.asarray(written, np.int64), (len(windows),)))
+        masks &= form.allowed(states, np.arange(len(valid))[None, :])
     if not env.no_repeat:
         return masks
     banned = np.zeros_like(masks)

@@ -74,8 +74,8 @@ class Collector:
         self.network.eval()
         self.network.resample_noise()
         newest_at = self.rows * self.tokens.shape[1] + self.prompt_lengths + self.written - 1
-        recent = self.valid_actions.recent_at(self.tokens, newest_at)
-        valid = self.valid_actions.mask(self.written.to(self.device), recent)
+        allowed = self.valid_actions.allowed_at(self.tokens, newest_at, self.written)
+        valid = self.valid_actions.mask(self.written.to(self.device), allowed)
         values = self.network.policy_values(self.hidden, valid)
         explored = valid
         chance: float | Tensor = epsilon

@@ -132,7 +132,7 @@ def _log_behaviour(update: Update) -> Tensor:
     states = update.target_next
     with torch.no_grad():
         logits = _behaviour_head(update.target_network)(states.hidden)
-    return torch.log_softmax(update.valid_actions.masked(logits, states.written, states.recent), -1)
+    return torch.log_softmax(update.valid_actions.masked(logits, states.written, states.allowed), -1)
 
 
 def _behaviour(update: Update) -> Tensor:

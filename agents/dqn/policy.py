@@ -119,13 +119,14 @@ class QPolicy(BaseAgent):
         """See `BaseAgent`; one causal pass over the texts."""
         network, valid = self.policy_network.eval(), self.valid_tokens
         hidden = network(torch.from_numpy(tokens).to(self.device))[rows, columns]
-        places = torch.from_numpy(rows * tokens.shape[1] + columns)
-        recent = valid.recent_at(torch.from_numpy(tokens), places)
+        places, texts = torch.from_numpy(rows * tokens.shape[1] + columns), torch.from_numpy(tokens)
+        if written is None and valid.form is not None:
+            raise ValueError("with a form the valid actions depend on the tokens written; pass written")
         anywhere = np.full(len(rows), self.env_config.max_new_tokens)  # where <eos> is valid if it ever is
         for first in range(0, len(rows), at_once := max(1, BLOCK // network.vocab_size)):
             part = slice(first, first + at_once)
-            count = torch.from_numpy((anywhere if written is None else written)[part]).to(self.device)
-            masks = valid.mask(count, None if recent is None else recent[part])
+            count = torch.from_numpy((anywhere if written is None else written)[part])
+            masks = valid.mask(count.to(self.device), valid.allowed_at(texts, places[part], count))
             yield network.policy_values(hidden[part], masks)
 
     def policy_temperature(self, asked: float | None) -> float:

@@ -70,7 +70,7 @@ class States:
         valid_actions: of the environment.
         backup: how values are backed up.
         trains: whether gradients are kept.
-        recent: (N, n) last tokens, where `no_repeat` forbids them.
+        allowed: (N, V) bool, what `no_repeat` and a form allow; None where there is neither.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class States:
         valid_actions: ValidActions,
         backup: Backup,
         trains: bool,
-        recent: Tensor | None = None,
+        allowed: Tensor | None = None,
     ) -> None:
-        self.recent = recent
+        self.allowed = allowed
         self.network, self.hidden, self.written, self.actions = network, hidden, written, actions
         self.valid_actions, self.backup, self.trains = valid_actions, backup, trains
 
@@ -92,12 +92,12 @@ class States:
         """The same states without gradients."""
         hidden = self.hidden.detach()
         parts = (self.written, self.actions, self.valid_actions, self.backup)
-        return States(self.network, hidden, *parts, trains=False, recent=self.recent)
+        return States(self.network, hidden, *parts, trains=False, allowed=self.allowed)
 
     @_Property
     def preferences(self) -> Tensor:
         """(N, V) output of the action head, -inf where an action is not valid: for rules that need all of them."""
-        return self.network.q_values(self.hidden, self.valid_actions.mask(self.written, self.recent))
+        return self.network.q_values(self.hidden, self.valid_actions.mask(self.written, self.allowed))
 
     @_Property
     def value(self) -> Tensor:
@@ -147,7 +147,7 @@ class States:
     def head_of_taken(self, head: nn.Linear, temperature: float) -> tuple[Tensor, Tensor]:
         """(N,) output of a V-wide head for the actions chosen, and its soft maximum τ log Σ exp(·/τ) over the valid."""
         weight, bias = effective(head)
-        if self.recent is not None:
+        if self.allowed is not None:
             values = self._masked(weight, bias)
             return self.of(values), losses.soft_value(values, temperature)
         always = self.valid_actions.always
@@ -160,14 +160,14 @@ class States:
     def _soft_maximum(self) -> Tensor:
         weight, bias = effective(self.network.head)
         temperature = self.backup.temperature
-        if self.recent is not None:
+        if self.allowed is not None:
             return losses.soft_value(self._masked(weight, bias), temperature)
         maximum = soft_maximum(self.hidden, weight, bias, self.valid_actions.always, temperature, self.backup.dtype)
         return self._with_eos(maximum, weight, bias, temperature)
 
     def _masked(self, weight: Tensor, bias: Tensor) -> Tensor:
         """(N, V) output of the head, -inf where an action is not valid: which ones differs from state to state."""
-        return self.valid_actions.masked(self.hidden @ weight.t() + bias, self.written, self.recent)
+        return self.valid_actions.masked(self.hidden @ weight.t() + bias, self.written, self.allowed)
 
     def _with_eos(self, maximum: Tensor, weight: Tensor, bias: Tensor, temperature: float) -> Tensor:
         """The soft maximum with `<eos>`, which may be valid in some states only."""
@@ -190,9 +190,10 @@ class States:
     @property
     def bound(self) -> Tensor:
         """(N,) upper bound of V*, nats."""
-        env, temperature = self.valid_actions.env, self.backup.temperature
+        env, form, temperature = self.valid_actions.env, self.valid_actions.form, self.backup.temperature
         steps_left = (env.max_new_tokens - self.written).clamp(min=0)
         largest_score = max(0.0, env.sequence_weight) if env.sequence_reward else 0.0
+        largest_score += env.form_bonus * form.most_bonus if form is not None and env.pays_bonus else 0.0
         bound = losses.value_bound(temperature, steps_left, self.network.vocab_size, env.log_prob_weight, largest_score)
         # Phrases add ways to write a text, never texts: log N(text) <= steps left · log ways.
         return bound + temperature * math.log(self.valid_actions.ways) * steps_left
@@ -295,8 +296,8 @@ class Update:
         place, written = (self._before, self.written) if before else (self._after, self._written_after)
         actions = self.actions if before else None
         found = hidden.index_select(0, place)
-        recent = self.valid_actions.recent_at(self.batch.tokens, place)
-        return States(network, found, written, actions, self.valid_actions, self.backup, trains, recent)
+        allowed = self.valid_actions.allowed_at(self.batch.tokens, place, written)
+        return States(network, found, written, actions, self.valid_actions, self.backup, trains, allowed)
 
     @torch.no_grad()
     def targets(self, rewards: Tensor, v_t: Tensor) -> Tensor:

@@ -28,6 +28,11 @@ def supported_claims(env: EnvConfig, temperature: float, gamma: float) -> str:
             "One token per episode: a contextual bandit. Shows how well p* is learned, nothing about sequential "
             "decisions."
         )
+    if env.pays_bonus:
+        return (
+            f"A form, {env.form}, whose bonus depends on tokens long before it. Shows planning: what p* alone likes best "
+            "is far from the optimum."
+        )
     temperature = temperature / env.log_prob_weight  # r = w log p* at τ has the optimum of log p* at τ/w
     if env.reward_every == 1 and temperature == 1.0:
         return (

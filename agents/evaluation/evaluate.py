@@ -65,7 +65,7 @@ def score_text(
     documents = world.documents[split]
     count = len(documents) if limit is None else min(whole_number("documents", limit, 1), len(documents))
     step = config.max_new_tokens
-    if config.has_pairs:  # the policy never writes sources; the prompts of other documents are scored too
+    if config.has_pairs or config.form:  # the policy never writes these prompts; those of others are scored too
         pieces = list(enumerate(documents.shortest_prompt[:count].tolist()))
     else:
         pieces = [(d, s) for d in range(count) for s in range(0, int(documents.lengths[d]) + 1, step)]

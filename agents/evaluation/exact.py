@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from ...envs import EnvConfig, Episodes, Vocabulary, World
+from ...envs.forms import form_in, states_along
 from ..protocol import Agent, complete
 from .policies import world_of
 from .scores import Scale
@@ -50,6 +51,7 @@ def every_text(world: World, config: EnvConfig, prompt: list[int] | None = None)
         longer = np.repeat(open_texts, len(choices), axis=0)
         longer = np.concatenate([longer, np.tile(choices, len(open_texts))[:, None]], axis=1)
         longer = longer[~_repeats(longer, ids, config.no_repeat)]
+        longer = longer[_keeps_form(longer, ids, world, config)]
         over = longer[:, -1] == Vocabulary.EOS
         ended.append(longer[over])
         open_texts = longer[~over]
@@ -65,6 +67,18 @@ def _repeats(texts: Ints, prompt: list[int], places: int) -> npt.NDArray[np.bool
     last = before[:, max(0, before.shape[1] - places) :] if places else before[:, :0]
     found: npt.NDArray[np.bool_] = (last == texts[:, -1:]).any(1)
     return found
+
+
+def _keeps_form(texts: Ints, prompt: list[int], world: World, config: EnvConfig) -> npt.NDArray[np.bool_]:
+    """(N,) bool, whether the form allows the last of the tokens (N, t) after the prompt."""
+    form = form_in(world, config)
+    if form is None:
+        return np.ones(len(texts), np.bool_)
+    first = np.array([Vocabulary.PAD] * config.context_length + [Vocabulary.BOS, *prompt])[-config.context_length :]
+    before = np.full(len(texts), texts.shape[1] - 1)
+    states = states_along(form, np.tile(first, (len(texts), 1)), texts, before)
+    allowed: npt.NDArray[np.bool_] = form.allowed(states, texts[:, -1:])[:, 0]
+    return allowed
 
 
 def _earned(world: World, config: EnvConfig, prompt: list[int], tokens: Ints, lengths: Ints) -> Floats:

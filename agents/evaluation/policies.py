@@ -81,7 +81,8 @@ def log_likelihood(agent: BaseAgent, config: EnvConfig, forced: Forced, temperat
     chosen = torch.from_numpy(forced.actions[rows, steps])
     tau, total, done = agent.policy_temperature(temperature), 0.0, 0
     width = int((forced.tokens != Vocabulary.PAD).sum(1).max())
-    for values in agent.values_at(forced.tokens[:, :width], rows, columns, config):
+    written = steps if config.form else None
+    for values in agent.values_at(forced.tokens[:, :width], rows, columns, config, written):
         actions = chosen[done : done + len(values), None].to(values.device)
         total += float(torch.log_softmax(values / tau, -1).gather(1, actions).cpu().double().sum())
         done += len(values)

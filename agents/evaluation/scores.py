@@ -116,6 +116,7 @@ def is_p_star(config: EnvConfig, temperature: float) -> bool:
     return (
         config.transition == "free"
         and not config.sequence_reward
+        and not config.pays_bonus
         and config.log_prob_weight > 0.0
         and temperature == config.log_prob_weight
     )

@@ -33,7 +33,7 @@ def corpus_replay(
     documents = world.documents["train"]
     rng = np.random.default_rng(seed)
     starts = rng.integers(documents.shortest_prompt, documents.longest_prompt + 1)
-    if not config.has_pairs:
+    if not config.has_pairs and not config.form:  # a form counts from the prompt
         unknown = np.add.reduceat(documents.tokens == Vocabulary.UNK, documents.offsets[:-1]) > 0
         broken = unknown | (documents.lengths - starts >= config.max_new_tokens)
         last = np.where(unknown, documents.lengths - 1, np.maximum(documents.lengths - config.max_new_tokens + 1, 0))

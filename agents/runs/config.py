@@ -85,7 +85,7 @@ def run_config_of(values: dict[str, Any], source: str, trust: bool = False) -> R
     try:
         agent, env = values["agent"], values["env"]
         named = {"algorithm": values.get("algorithm"), "agent.loss": agent.get("loss")}
-        named |= {f"env.{name}": env.get(name) for name in ("target", "sequence_reward")}
+        named |= {f"env.{name}": env.get(name) for name in ("target", "sequence_reward", "form")}
         if not trust:
             refuse_code(named, source)
         agent = AgentConfig(**(agent_settings(agent) if is_format_1(agent) else agent))
