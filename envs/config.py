@@ -38,8 +38,8 @@ class EnvConfig:
     """The arguments of a TokenLM environment.
 
     Args:
-        corpus: "zh" or "en" (built in), a text file (one document per line), a .tsv file, a folder, "hf:NAME", or,
-            in Python, an iterable of strings. Pair tasks take .tsv (source<TAB>target) and .jsonl files, folders of
+        corpus: "zh", "en" or "jueju" (built in; quatrains), a text file (one document per line), a .tsv file, a folder,
+            "hf:NAME", or, in Python, an iterable of strings. Pair tasks take .tsv (source<TAB>target) and .jsonl files, folders of
             these, "hf:NAME?source=COLUMN&target=COLUMN" or an iterable of (source, target); "zh" and "en" are then
             pairs whose source is in that language. The targets "markov", "factored" and "teacher" ignore it and
             sample their own documents.

@@ -24,6 +24,7 @@ _MARKOV = {"target": "markov", "order": 2, "vocab_size": 200, "max_new_tokens": 
 _TINY = {"target": "markov", "order": 3, "vocab_size": 8, "max_new_tokens": 4, "context_length": 5}
 _ONE_START = {"ending": "fixed", "prompt_length": (0, 0)}
 _PAIRS = {"target": "reference"}
+_VERSE = {"corpus": "jueju", "form": "jueju5", "order": 2, "max_new_tokens": 12, "prompt_length": (12, 12)}
 _IDS: dict[str, dict[str, Any]] = {
     "TokenLM-v0": {},
     # A late reward pays for what was written; a prompt would hide where that began.
@@ -38,6 +39,7 @@ _IDS: dict[str, dict[str, Any]] = {
         **_PAIRS, "task": "classification", "vocabularies": "separate", "context_length": 64, "max_new_tokens": 1,
         "ending": "fixed",
     },
+    "TokenLM-Form-v0": {**_VERSE, "tokenizer": "char", "ending": "fixed", "no_repeat": 1, "context_length": 25},
 }  # fmt: skip
 for _id, _settings in _IDS.items():
     register_id(_id, _settings.get("max_new_tokens", EnvConfig.max_new_tokens), _settings)

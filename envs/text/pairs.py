@@ -11,15 +11,16 @@ from urllib.parse import parse_qsl
 
 from ..arguments import nearest
 from .opening import parse_json, shown
-from .reading import BUILT_IN_CORPORA, load_columns, read_lines, read_pairs
+from .reading import load_columns, read_lines, read_pairs
 
 Pair = tuple[str, str]
 
 _KEYS_SHOWN = 8
 PAIR_SUFFIXES = (".tsv", ".jsonl")
+_LANGUAGES = ("zh", "en")
 _SOURCES = (
     "use a .tsv file (source<TAB>target per line), a .jsonl file, a folder of these, "
-    f"'hf:NAME?source=COLUMN&target=COLUMN', an iterable of (source, target) or one of {', '.join(BUILT_IN_CORPORA)}"
+    f"'hf:NAME?source=COLUMN&target=COLUMN', an iterable of (source, target) or one of {', '.join(_LANGUAGES)}"
 )
 # The built-in file of each task and source language; both directions of translation share one file.
 _BUILT_IN = {
@@ -81,7 +82,7 @@ def read_pair_corpus(corpus: str | Path | Iterable[Pair], task: str = "qa") -> l
     name = str(corpus)
     if corpus == "":
         raise ValueError(f"the name of the corpus is empty; {_SOURCES}")
-    if name in BUILT_IN_CORPORA:
+    if name in _LANGUAGES:
         return _built_in(task, name)
     place = Place.of(name)
     if place.path.startswith("hf:"):

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from ..arguments import nearest
 from .opening import text_lines
 
-BUILT_IN_CORPORA = ("zh", "en")
+BUILT_IN_CORPORA = ("zh", "en", "jueju")
 SUFFIXES = (".txt", ".tsv")
 _SOURCES = f"use a text file, a .tsv file, a folder, 'hf:NAME' or one of {', '.join(BUILT_IN_CORPORA)}"
 _BLOCK = 1 << 20  # bytes
@@ -24,7 +24,7 @@ def read_documents(source: str | Path | Iterable[str]) -> list[str]:
     """The documents of a corpus, without blank ones.
 
     Args:
-        source: "zh" or "en" (built in); a text file with one document per line; a .tsv file with the documents in its
+        source: "zh", "en" or "jueju" (built in); a text file with one document per line; a .tsv file with the documents in its
             second column; a folder of .txt and .tsv files, read in order of their names; a Hugging Face dataset
             "hf:NAME[:CONFIG]", optionally with "?split=train&column=text"; or an iterable of texts.
 
