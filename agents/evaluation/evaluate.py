@@ -18,7 +18,7 @@ from .claims import supported_claims
 from .exact import MAX_TEXTS, exact_score
 from .playing import Play, play, short_of_optimum, started
 from .policies import log_likelihood, world_of
-from .scores import Scale, normalized_score
+from .scores import Scale, interval, normalized_score, why_unknown
 from .tasks import task_figures
 
 _BLOCK = 256  # texts per batch
@@ -130,7 +130,7 @@ def evaluate(
     the soft regret τ·KL(π ‖ π*) over whole texts, estimated from sampled ones, exact where all texts can be listed.
     `trivial_regret` is that of the best trivial policy, `trivial` its name, and `normalized_score` is
     1 - regret/trivial_regret. `greedy_regret` and `greedy_score` are the same figures at τ = 0. All are null where the
-    optimum is unknown.
+    optimum is unknown, and `no_optimum` says why it is at τ. `trivial_regret_ci` is null where that is exact.
 
     kl_to_target (KL(π ‖ p*), nats a text), sampled_return, greedy_return, target_return (of samples of p*),
     random_return, constant_return (the best constant token, with or without `<eos>` after it), trivial_returns (see
@@ -174,6 +174,7 @@ def evaluate(
         "greedy_return_ci": interval(greedy.returns),
         **references,
         "trivial_returns": scale.trivial,
+        "no_optimum": why_unknown(world, config, tau),
         "optimal_return_bounds": None,
         "greedy_score_bounds": None,
         "exact": exact,
@@ -218,16 +219,10 @@ def regret_figures(scale: Scale, regrets: npt.NDArray[np.float64]) -> dict[str, 
         "regret": regret,
         "regret_ci": interval(regrets) if known else None,
         "trivial_regret": scale.trivial_regret,
+        "trivial_regret_ci": scale.trivial_regret_ci,
         "trivial": scale.best,
         "normalized_score": scale.score(regret),
     }
-
-
-def interval(values: npt.NDArray[np.float64]) -> list[float]:
-    """95 % confidence interval of the mean of (N,) independent values: mean ± 1.96 standard errors."""
-    mean, count = float(values.mean()), len(values)
-    half = 1.96 * float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
-    return [mean - half, mean + half]
 
 
 def _exact(agent: BaseAgent, world: World, config: EnvConfig, objective: float) -> dict[str, float] | None:
