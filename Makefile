@@ -4,13 +4,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help train test test-all test-rllib matrix fuzz docs lint types check clean
+.PHONY: help train test test-all test-rllib gpu gpu-wheels matrix fuzz docs lint types check clean
 
 help:
 	@echo "make train       install, train on the built-in Chinese corpus, show what was learned (about three minutes)"
 	@echo "make test        install and run the fast tests"
 	@echo "make test-all    the slow learning tests too"
 	@echo "make test-rllib  the tests of the RLlib adapters, in an environment of their own (.venv-rllib)"
+	@echo "make gpu         what needs a GPU: tests and benchmarks, in ten minutes, with PYTHON as it is, without a network"
+	@echo "make gpu-wheels  the pure-Python packages for it, to carry to a machine without a network"
 	@echo "make fuzz        every parser of files, ten minutes each, with inputs that atheris finds (Python 3.11 to 3.13)"
 	@echo "make matrix      the environment with the oldest and newest Gymnasium and every supported Python found here"
 	@echo "make docs        the documentation as HTML, in build/docs"
@@ -44,6 +46,14 @@ test-rllib: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-rllib
 	.venv-rllib/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[rllib]' 'hypothesis>=6.100' 'pytest>=8.3'
 	.venv-rllib/bin/python -m pytest -m rllib tests/agents/baselines/test_rllib.py
+
+# Not in .venv: a machine with a GPU has a torch of its own.
+gpu:
+	$(PYTHON) benchmarks/gpu.py --minutes 8
+
+gpu-wheels: $(VENV)/installed
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check -c constraints.txt --no-deps \
+		--wheel-dir build/gpu-wheels $$($(BIN)/python benchmarks/checkout.py)
 
 matrix: $(VENV)/installed-dev
 	sh tests/matrix.sh $(BIN)/python

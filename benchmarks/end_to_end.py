@@ -24,15 +24,13 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import DummyVecEnv
 from tqdm import tqdm
 
 from tokenlm.agents import DQN
 from tokenlm.envs import EnvConfig, TokenLMEnv, Vocabulary, World
 
 from measuring import REPETITIONS, in_own_process, spread
-from peers import TARGET_TRANSITIONS, CleanRL, Task, cleanrl_replay, our_settings, sb3_dqn
+from ours import TARGET_TRANSITIONS, Task, our_settings
 from record import print_table, write_result
 
 LENGTH, TEXTS = 32, 32
@@ -41,6 +39,7 @@ REPLAY_RATIO, EPSILON = 8, 0.1
 REPLAY = 20_000  # capacity in transitions
 RATE = "env steps/s"
 WORDS_A_DOCUMENT = 40
+FOR_A_GPU = "ours, 4,096 environments, batch of 1,024"
 Stamp = Callable[[int, int], bool]
 
 
@@ -90,17 +89,17 @@ class Clock:
         return {**spread((gained[:, 1] / gained[:, 0]).tolist(), RATE), "trained/step": float(ratio)}
 
 
-class _StampEveryStep(BaseCallback):
-    def __init__(self, stamp: Stamp, batch: int) -> None:
-        super().__init__()
-        self.stamp, self.batch = stamp, batch
-
-    def _on_step(self) -> bool:
-        return self.stamp(self.num_timesteps, self.model._n_updates * self.batch)
-
-
 def run_sb3(task: Task, env: EnvConfig, stamp: Stamp, num_envs: int, batch: int) -> None:
     """stable-baselines3, with an update every `batch` / 8 environment steps."""
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    from peers import sb3_dqn
+
+    class StampEveryStep(BaseCallback):
+        def _on_step(self) -> bool:
+            return stamp(self.num_timesteps, self.model._n_updates * batch)
+
     vector = DummyVecEnv([lambda: TokenLMEnv(env)] * num_envs)
     between = batch // REPLAY_RATIO  # environment steps per update
     every, updates = max(1, between // num_envs), max(1, num_envs // between)
@@ -109,11 +108,13 @@ def run_sb3(task: Task, env: EnvConfig, stamp: Stamp, num_envs: int, batch: int)
         exploration_initial_eps=EPSILON, exploration_final_eps=EPSILON, learning_starts=max(100, 2 * between),
         target_update_interval=TARGET_TRANSITIONS // REPLAY_RATIO,
     )  # fmt: skip
-    model.learn(1 << 40, _StampEveryStep(stamp, batch))
+    model.learn(1 << 40, StampEveryStep())
 
 
 def run_cleanrl(task: Task, env: EnvConfig, stamp: Stamp, batch: int = 32) -> None:
     """CleanRL's loop with one environment, with an update every `batch` / 8 steps."""
+    from peers import CleanRL, cleanrl_replay
+
     learner = CleanRL(task, batch, cleanrl_replay(task, REPLAY))
     world: gym.Env[Any, Any] = TokenLMEnv(env)
     rng = np.random.default_rng(0)
@@ -135,12 +136,12 @@ def run_cleanrl(task: Task, env: EnvConfig, stamp: Stamp, batch: int = 32) -> No
             learner.update(batch)
 
 
-def run_ours(task: Task, env: EnvConfig, stamp: Stamp, **settings: Any) -> None:
+def run_ours(task: Task, env: EnvConfig, stamp: Stamp, num_envs: int, batch_size: int = TEXTS, **settings: Any) -> None:
     """`tokenlm.DQN.learn`."""
     agent = DQN(
-        env, seed=0, device=task.device, epsilon=EPSILON, replay_ratio=REPLAY_RATIO, batch_size=TEXTS,
-        replay_capacity=max(REPLAY, 2 * LENGTH * settings.get("num_envs", 64)),
-        **our_settings(task.network, TARGET_TRANSITIONS // OUR_BATCH), **settings,
+        env, seed=0, device=task.device, epsilon=EPSILON, replay_ratio=REPLAY_RATIO, batch_size=batch_size,
+        num_envs=num_envs, replay_capacity=max(REPLAY, 2 * LENGTH * num_envs),
+        **our_settings(task.network, max(1, TARGET_TRANSITIONS // (batch_size * LENGTH))), **settings,
     )  # fmt: skip
     agent.learn(1 << 40, lambda agent: stamp(agent.env_steps, agent.learner.transitions_trained))
 
@@ -152,7 +153,9 @@ RUNS: dict[str, Callable[[Task, EnvConfig, Stamp], None]] = {
     "CleanRL's algorithm, 1 environment": run_cleanrl,
     "ours, 64 environments": partial(run_ours, num_envs=64),
     "ours, 256 environments, sparse Adam": partial(run_ours, num_envs=256, precision="auto", optimizer="sparse_adam"),
+    FOR_A_GPU: partial(run_ours, num_envs=4_096, batch_size=1_024, precision="auto"),
 }
+ON_A_CPU = [name for name in RUNS if name != FOR_A_GPU]
 SB3_ROWS = [name for name in RUNS if name.startswith("stable-baselines3")]
 
 
@@ -199,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--vocab-sizes", type=int, nargs="+", default=[200, 5_000, 50_000])
     parser.add_argument("--networks", nargs="+", default=["lstm"], choices=["lstm", "transformer"])
-    parser.add_argument("--learners", nargs="+", default=list(RUNS), choices=list(RUNS), metavar="LEARNER")
+    parser.add_argument("--learners", nargs="+", default=ON_A_CPU, choices=list(RUNS), metavar="LEARNER")
     parser.add_argument("--seconds", type=float, default=8.0, help="of measurement for each case")
     parser.add_argument("--case-seconds", type=float, default=90.0, help="a case that takes longer is given up")
     parser.add_argument("--device", default="cpu")

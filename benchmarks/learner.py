@@ -29,13 +29,14 @@ import torch
 from tqdm import tqdm
 
 from measuring import in_own_process, peak_memory, rates, spread, synchronize
-from peers import PEERS, SB3, Ours, PeerLearner, Task
+from ours import OURS, SB3, Ours, PeerLearner, Task
 from record import print_table, write_result
 
 TEXTS = 32  # texts in our batch
 SB3_BATCH = 32  # transitions, the library's default
 RATE, MEMORY = "transitions/s", "update MiB"
 MATERIALISED = "ours, materialised"
+LEARNERS = (*OURS, SB3, "CleanRL's algorithm", "Tianshou", "TorchRL")
 
 
 class Case(NamedTuple):
@@ -57,7 +58,7 @@ def measure(case: Case) -> dict[str, Any]:
     warnings.simplefilter("ignore")  # other libraries' own deprecations
     device = case.task.device
     torch.manual_seed(0)
-    learner = PEERS[case.peer](case.task, case.batch)
+    learner = make_learner(case)
     learner.update(learner.least)  # creates the optimiser state and tunes kernels
     batch = fitting_batch(learner, case)
     if not batch:
@@ -66,6 +67,15 @@ def measure(case: Case) -> dict[str, Any]:
     memory = peak_memory(lambda: learner.update(batch), device)
     found = rates(lambda: learner.update(batch), batch, case.seconds, device)
     return {"batch": batch, **spread(found, RATE), MEMORY: memory}
+
+
+def make_learner(case: Case) -> PeerLearner:
+    """The case's learner; ModuleNotFoundError where its library is not installed."""
+    if case.peer in OURS:
+        return OURS[case.peer](case.task, case.batch)
+    from peers import PEERS
+
+    return PEERS[case.peer](case.task, case.batch)
 
 
 def fitting_batch(learner: PeerLearner, case: Case) -> int:
@@ -173,7 +183,7 @@ def main() -> None:
     parser.add_argument("--vocab-sizes", type=int, nargs="+", default=[200, 1_000, 5_000, 50_000])
     parser.add_argument("--networks", nargs="+", default=["lstm", "transformer"], choices=["lstm", "transformer"])
     parser.add_argument("--lengths", type=int, nargs="+", default=[32, 256])
-    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS), metavar="LEARNER")
+    parser.add_argument("--peers", nargs="+", default=list(LEARNERS), choices=LEARNERS, metavar="LEARNER")
     parser.add_argument("--seconds", type=float, default=2.0, help="of measurement for each case")
     parser.add_argument("--update-seconds", type=float, default=2.5, help="an update that takes longer is made smaller")
     parser.add_argument("--update-gib", type=float, default=12.0, help="and one that takes more memory")

@@ -31,7 +31,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dqn": {"loss": "dqn"},
     "dqn, sparse Adam": {"loss": "dqn", "precision": "auto", "optimizer": "sparse_adam"},
     "soft_q": {"loss": "soft_q"},
+    "dqn, auto": {"loss": "dqn", "precision": "auto"},
+    "soft_q, auto": {"loss": "soft_q", "precision": "auto"},
 }
+UPDATES = ["dqn", "dqn, sparse Adam", "soft_q"]
 
 
 def flops(case: Case, loss: str) -> float:
@@ -88,18 +91,24 @@ def seconds_each(run: Callable[[], Any], device: torch.device, least: float, rep
     return found
 
 
-def ceilings(device: torch.device) -> dict[str, float]:
-    """Measured operations per second of a large matrix product, and bytes per second of a large copy."""
-    side = 8_192 if device.type == "cuda" else 2_048
+def ceilings(device: torch.device, side: int | None = None) -> dict[str, float]:
+    """Measured operations per second of a large matrix product, and bytes per second of a large copy.
+
+    Args:
+        device: where to measure.
+        side: rows and columns of the matrices; None for a size that fills the device. The copy of a small side is
+            small too.
+    """
+    side = side or (8_192 if device.type == "cuda" else 2_048)
     found = {}
     for name, dtype in DTYPES.items():
-        if dtype not in (torch.float32, resolve_precision("auto", device)):
+        if device.type == "cpu" and dtype not in (torch.float32, resolve_precision("auto", device)):
             continue  # an emulated product takes half a minute, and no update uses it
         a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
         out = torch.empty_like(a)
         times = seconds_each(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), device, 0.3, 5)
         found[name] = 2 * side**3 / min(times)
-    source = torch.randn(1 << 26, device=device)
+    source = torch.randn(side * side if side < 2_048 else 1 << 26, device=device)
     target = torch.empty_like(source)
     found["copy"] = 2 * source.numel() * 4 / min(seconds_each(lambda: target.copy_(source), device, 0.3, 5))
     return found
@@ -114,7 +123,7 @@ def measure(case: Case, name: str, device: torch.device, ceiling: dict[str, floa
     work = flops(case, settings["loss"])
     sizes = {n: p.numel() for n, p in learner.network.named_parameters()}
     products = str(resolve_precision(settings.get("precision", "float32"), device)).removeprefix("torch.")
-    least = work / ceiling[products] + bytes_moved(case, settings, sizes) / ceiling["copy"]
+    least = work / ceiling.get(products, ceiling["float32"]) + bytes_moved(case, settings, sizes) / ceiling["copy"]
     return {
         "network": case.network,
         "update": name,
@@ -144,7 +153,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     ):
         others = {"V": base.vocab_size, "T": base.length, "batch": base.batch}
         del others[name]
-        for number, (network, update) in enumerate((n, u) for n in NETWORKS for u in SETTINGS):
+        for number, (network, update) in enumerate(sorted({(r["network"], r["update"]) for r in rows})):
             line = sorted(
                 (r[name], r["µs a transition"], r["of the roofline"]) for r in rows
                 if (r["network"], r["update"]) == (network, update) and all(r[n] == v for n, v in others.items())
@@ -169,6 +178,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--updates", nargs="+", default=UPDATES, choices=list(SETTINGS))
     chosen = parser.parse_args()
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
@@ -182,7 +192,7 @@ def main() -> None:
     work = [
         (case, name)
         for case in sorted(sizes, key=lambda c: (c.network, c.vocab_size, c.length, c.batch))
-        for name in SETTINGS
+        for name in chosen.updates
     ]
     rows = [
         measure(case, name, device, ceiling, chosen.repetitions) for case, name in tqdm(work, unit="case")

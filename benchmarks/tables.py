@@ -19,10 +19,11 @@ from tokenlm.envs.text import write_text_atomically
 
 from chinese_tables import CHINESE
 from code_tables import CODE
+from gpu_table import gpu_table
 from result_tables import RESULTS
 
 ROOT = Path(__file__).parents[1]
-PARTS: dict[str, Callable[[], str]] = {**RESULTS, **CODE, **CHINESE}
+PARTS: dict[str, Callable[[], str]] = {**RESULTS, **CODE, **CHINESE, "gpu": gpu_table}
 _PART = re.compile(r"(<!-- (?P<name>[\w-]+):begin -->\n).*?(<!-- (?P=name):end -->)", re.DOTALL)
 
 

@@ -11,7 +11,8 @@ from tokenlm.envs import EnvConfig, NotRunning, TokenLMDeviceEnv, TokenLMVectorE
 from tokenlm.envs.targets import NGramTarget
 
 N = 6
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
 SETTINGS = [
     {},
     {"ending": "fixed"},

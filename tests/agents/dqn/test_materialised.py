@@ -17,7 +17,7 @@ def _benchmarks_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("network", ["lstm", "transformer"])
 @pytest.mark.parametrize("optimizer", ["adam", "sparse_adam"])
 def test_the_materialised_form_has_our_loss_and_gradients(network: str, optimizer: str) -> None:
-    from peers import GAMMA, Ours, Task, materialised_loss
+    from ours import GAMMA, Ours, Task, materialised_loss
 
     torch.manual_seed(0)
     ours = Ours(Task(network, 40, 6, episodes=8), 24, max_grad_norm=None, optimizer=optimizer)

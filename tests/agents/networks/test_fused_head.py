@@ -127,6 +127,13 @@ def test_the_triton_kernels_give_the_same():
     assert run("triton_equality.py", TRITON_INTERPRET="1").count("equal") == 12
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_the_triton_kernels_give_the_same_on_a_gpu():
+    pytest.importorskip("triton")
+    assert run("triton_equality.py").count("equal") == 12
+
+
 def test_the_triton_kernels_compile_for_a_gpu_that_is_not_there(tmp_path):
     pytest.importorskip("triton")
     assert run("triton_compiled.py", TRITON_CACHE_DIR=str(tmp_path)).split() == ["forward", "to_hidden", "to_weight"]

@@ -1,4 +1,7 @@
-"""Run by test_fused_head.py with TRITON_INTERPRET=1: the kernels against the plain form, values and gradients."""
+"""Run by test_fused_head.py: the kernels against the plain form, values and gradients.
+
+On the CPU with TRITON_INTERPRET=1, else on a GPU.
+"""
 
 import itertools
 
@@ -6,6 +9,7 @@ import torch
 
 from tokenlm.agents.networks import fused_head, triton_head
 
+DEVICE = "cpu" if triton_head.INTERPRETED else "cuda"
 generator = torch.Generator().manual_seed(0)
 tolerance = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 sizes = ((5, 37, 16), (70, 300, 48))
@@ -13,13 +17,13 @@ fits = triton_head.fits
 
 
 def draw(*shape):
-    return torch.randn(shape, generator=generator)
+    return torch.randn(shape, generator=generator).to(DEVICE)
 
 
 for (rows, actions, depth), temperature, dtype in itertools.product(sizes, (0.0, 0.5, 1.0), tolerance):
     operands = [draw(rows, depth), 0.3 * draw(actions, depth), draw(actions)]
-    valid = torch.arange(actions) >= 5
-    chosen = torch.randint(5, actions, (rows,), generator=generator)
+    valid = torch.arange(actions, device=DEVICE) >= 5
+    chosen = torch.randint(5, actions, (rows,), generator=generator).to(DEVICE)
     to_taken, to_peak = draw(2, rows)
     results = []
     for form in (fits, lambda hidden: False):
