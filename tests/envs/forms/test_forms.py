@@ -82,6 +82,18 @@ WORLDS = {
         corpus=("a b c d e", "b c d a", "c a b d e", "a b", "b e c", "c d a b", "d a"), tokenizer="word", order=2,
         max_new_tokens=3, context_length=6, prompt_length=(0, 1), form="own_forms:Sums", form_bonus=1.0,
     ),
+    "quatrain": EnvConfig(  # two characters of level tone, three of oblique
+        corpus=("月水风不山，不月水风山。山风山月水，水月不山风。", "不月山水风，水不月山风。风山风水不，月不月山风。"),
+        order=2, context_length=25, form="jueju5", form_bonus=2.0,
+    ),
+    "couplet": EnvConfig(
+        corpus=("风月，水山", "山水，月风", "水山，风月", "月天，天水", "天水，月山"), order=2, prompt_length=(3, 3),
+        max_new_tokens=4, context_length=8, form="couplet", form_bonus=1.5,
+    ),
+    "acrostic": EnvConfig(
+        corpus=("ab c cab", "c ab cab", "cab ab", "cab c", "ab cab ab c"), tokenizer="word", order=2,
+        prompt_length=(1, 1), max_new_tokens=5, context_length=8, form="lines?length=2", form_bonus=1.0,
+    ),
 }  # fmt: skip
 
 
@@ -89,14 +101,14 @@ WORLDS = {
 def tree(config: EnvConfig, prompt: tuple[int, ...]) -> dict[tuple[int, ...], tuple[float, float]]:
     """Every text with its return and its log-probability under p* over the valid actions."""
     world = World.of(dataclasses.replace(config, no_repeat=0, form=""))
-    form, found = Sums(world.tokenizer), {}
+    form, found = make_form(config.form, world.tokenizer), {}
     every = np.arange(world.vocab_size)[None, :]
 
     def walk(written: tuple[int, ...], state, total: float, log_prob: float) -> None:
         if len(written) == config.max_new_tokens or (written and written[-1] == EOS):
             found[written] = total, log_prob
             return
-        prefix = ([0] * 9 + [2, *prompt, *written])[-config.context_length :]
+        prefix = window(config, *prompt, *written).tolist()
         ends = config.ending == "eos" and len(written) >= config.min_new_tokens
         row = world.target.log_probs(world.target.track(np.array([prefix])), np.array([ends]))[0]
         row[[t for t in prefix[len(prefix) - config.no_repeat :] if t != EOS]] = -np.inf
@@ -108,16 +120,19 @@ def tree(config: EnvConfig, prompt: tuple[int, ...]) -> dict[tuple[int, ...], tu
             after = form.next(state, np.array([token]))
             walk((*written, int(token)), after, total + float(reward), log_prob + float(row[token]))
 
-    walk((), form.start(np.array([([0] * 9 + [2, *prompt])[-config.context_length :]])), 0.0, 0.0)
+    walk((), form.start(window(config, *prompt)[None]), 0.0, 0.0)
     return found
 
 
 def window(config: EnvConfig, *tokens: int):
-    return np.array(([0] * 9 + [2, *tokens])[-config.context_length :])
+    return np.array(([0] * config.context_length + [2, *tokens])[-config.context_length :])
 
 
-def prompts_of(config: EnvConfig):
-    return [(), (5,), (8,)] if config.prompt_length[1] else [()]
+def prompts_of(config: EnvConfig) -> list[tuple[int, ...]]:
+    """None, and three that documents begin with."""
+    documents = World.of(config).documents["train"]
+    lengths = (min(config.prompt_length[1], len(documents[i]) - 1) for i in range(min(3, len(documents))))
+    return [(), *{tuple(documents[i][:length].tolist()) for i, length in enumerate(lengths)}]
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -133,16 +148,16 @@ def test_the_optimum_is_that_of_all_texts(name, temperature):
         soft = temperature * np.logaddexp.reduce(returns / temperature) if temperature else returns.max()
         assert value == pytest.approx(soft, abs=1e-10)
     if temperature == 0.0:
-        best = beam_search(oracle.world, config, windows, 1_000).log_probs
+        best = beam_search(oracle.world, config, windows, 200).log_probs
         np.testing.assert_allclose(config.log_prob_weight * best, found, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_action_values_are_those_of_the_texts_that_go_on(name):
     config = WORLDS[name]
-    oracle, texts = Oracle(World.of(config), config), tree(config, (5,) if config.prompt_length[1] else ())
-    prompt = (5,) if config.prompt_length[1] else ()
-    some = sorted({text[:length] for text in texts for length in range(config.max_new_tokens) if EOS not in text})[::7]
+    prompt = prompts_of(config)[-1]
+    oracle, texts = Oracle(World.of(config), config), tree(config, prompt)
+    some = sorted({text[:length] for text in texts for length in range(config.max_new_tokens) if EOS not in text[:length]})[::9]
     for written in some:
         q_values = oracle.optimal_q(window(config, *prompt, *written), len(written), temperature=0.7)
         before = [t for t in texts if t[: len(written)] == written and len(t) > len(written)]
@@ -165,12 +180,12 @@ def test_texts_that_the_oracle_writes(name):
     best = oracle.most_likely_text()
     assert whole[tuple(best.tokens)][0] == pytest.approx(max(v[0] for v in whole.values()), abs=1e-10)
     assert best.log_prob == pytest.approx(whole[tuple(best.tokens)][1], abs=1e-10)
-    drawn = oracle.sample_power("", temperature=0.8, count=4_000, seed=0)
+    drawn = oracle.sample_power("", temperature=0.8, count=2_000, seed=0)
     scores = {t: v[0] / weight / 0.8 for t, v in whole.items()}
     total = np.logaddexp.reduce(list(scores.values()))
     likeliest = max(scores, key=scores.get)
     share = np.mean([tuple(text.tokens) == likeliest for text in drawn])
-    assert share == pytest.approx(math.exp(scores[likeliest] - total), abs=0.03)
+    assert share == pytest.approx(math.exp(scores[likeliest] - total), abs=0.04)
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -186,7 +201,7 @@ def test_trivial_policies_and_p_star_by_the_tree(name, temperature):
             assert found == pytest.approx(policy_return(config, prompt, policy, temperature), abs=1e-9)
     starts = start_distribution(oracle)
     returns = policy_returns(oracle, starts)
-    value, text = single_text(oracle, starts, 1_000)
+    value, text = single_text(oracle, starts, 300)
     chances: dict[tuple[int, ...], float] = {}
     for number in range(len(documents)):
         ids = documents[number].tolist()
@@ -239,7 +254,7 @@ def test_episodes_pay_it_and_all_environments_agree(name):
             np.testing.assert_array_equal(np.isfinite(rows), masks)
             np.testing.assert_allclose(device.target_log_probs().numpy(), rows, atol=1e-12)
             action = int(rng.integers(0, single.world.vocab_size))  # a wrong one is replaced
-            if written == [] and seed == 3:
+            if not written:
                 copy = single.state_dict()
             seen, reward, terminated, truncated, info = single.step(action)
             seen_by_vector, rewards, *_, infos = vector.step(np.array([action, action]))
@@ -254,9 +269,8 @@ def test_episodes_pay_it_and_all_environments_agree(name):
         assert total == pytest.approx(
             tree(dataclasses.replace(config, invalid_action="raise"), prompt)[tuple(written)][0]
         )
-    if config.ending == "fixed":
-        single.load_state_dict(copy)  # the form's state comes back too
-        np.testing.assert_array_equal(single._episodes._form_states[0, :1], [0])
+    single.load_state_dict(copy)  # the form's state comes back too
+    assert single._episodes._form_states[0, 0] == 0
 
 
 def test_states_come_back_in_the_middle_of_a_text():
