@@ -57,6 +57,21 @@ def test_a_file_of_texts_stands_in_place_of_a_configuration(runs, sentences):
     assert parse_run([str(runs.parent)]).name == runs.parent.name
 
 
+def test_a_report_is_one_page_that_needs_nothing_else(runs, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    assert command("report", runs / "animals", *[p for p in runs.iterdir() if p.name != "animals"][:1],
+                   "--page", page, "--documents=4") == 0  # fmt: skip
+    assert str(page) in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<img ") == text.count('src="data:image/png;base64,') == 3  # curves, calibration, credit
+    assert "http" not in text
+    assert "<script" not in text
+    for heading in ("Figures", "Curves", "Calibration", "Credit of every token", "All settings", "Commands"):
+        assert f"<h2>{heading}</h2>" in text
+    assert command("report", runs / "animals", "--documents=0") == 2
+    assert "documents must be at least 1, not 0" in capsys.readouterr().err
+
+
 def test_a_word_is_a_configuration_first(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quickstart").mkdir()  # as in the folder of all runs

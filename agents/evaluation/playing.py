@@ -87,7 +87,7 @@ def play(
         tokens, decided = reader.tokens(actions)
         decisions += active & decided.numpy()
         if measures_kl or (optimal is not None and optimal.known):
-            log_pi = _log_policy(values, tau)
+            log_pi = log_policy_of(values, tau)
             if measures_kl:
                 kl += np.where(active, _divergence(log_pi, running.target_log_probs()), 0.0)
             if optimal is not None and optimal.known:
@@ -142,7 +142,7 @@ class OptimalPolicy:
         return log_probs
 
 
-def _log_policy(values: Tensor, temperature: float) -> Tensor:
+def log_policy_of(values: Tensor, temperature: float) -> Tensor:
     """(N, V) log π from the values of a reader; at τ = 0 the best action has probability 1."""
     if temperature > 0.0:
         return torch.log_softmax(over_temperature(values.double(), temperature), -1)

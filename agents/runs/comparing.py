@@ -19,6 +19,10 @@ from .report import figures_of, shown
 from .table import beside, table
 
 SAMPLES = "samples.txt"
+STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
+# Okabe and Ito 2008, "Color universal design", without yellow, which is pale on white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_STROKES = ("-", "-.", (0, (6, 1.5)), ":")
 _TITLES = ("before training", "after training", "maximum likelihood")
 
 
@@ -31,7 +35,7 @@ def comparison(runs: Sequence[FoundRun], width: int) -> str:
     """
     names = names_of_runs(runs)
     parts = [("settings that differ", _settings(runs, names)), ("figures", _figures(runs, names))]
-    parts += [(title, beside(columns, width)) for title, columns in _texts(runs, names)]
+    parts += [(title, beside(columns, width)) for title, columns in texts_of(runs, names)]
     return "\n\n".join("\n".join([f"{title}:", *lines]) for title, lines in parts)
 
 
@@ -52,57 +56,75 @@ def plot_runs(runs: Sequence[FoundRun], path: Path) -> None:
         runs: with their evaluations.
         path: the PNG file to write.
     """
-    names = names_of_runs(runs)
-    font = label_font(names)
-    labels = names if font else [f"run {number}" for number in range(1, len(names) + 1)]
-    with matplotlib.rc_context(
-        {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
-    ):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 4.2), layout="constrained")
-        returns, perplexity = figure.subplots(1, 2)
-        best = []
-        for number, (run, label) in enumerate(zip(runs, labels, strict=True)):
-            colour = f"C{number}"
-            seconds, steps, greedy, own, target = (
-                np.array([row.get(name) for row in run.rows], float)
-                for name in ("wall_seconds", "num_steps", "greedy_return", "perplexity", "target_perplexity")
-            )
-            x = seconds if np.isfinite(seconds).all() else steps
-            returns.plot(x, greedy, color=colour, label=label)
-            perplexity.plot(x, own, color=colour, label=label)
-            if np.isfinite(target).any():
-                best.append(target[np.isfinite(target)][-1])
-                perplexity.axhline(best[-1], color=colour, linestyle="--", linewidth=1)
-        returns.set(xlabel="seconds of training", ylabel="return of an episode (nats)", title="Greedy return")
-        returns.set_yscale("symlog", linthresh=10)
-        returns.yaxis.set_major_formatter(ScalarFormatter())
-        if best:
-            perplexity.set_yscale("log")
-            perplexity.set_ylim(0.9 * min(best), 10 * max(best))
-            perplexity.yaxis.set_major_formatter(ScalarFormatter())
-            perplexity.yaxis.set_minor_formatter(ScalarFormatter())
-        perplexity.set(
-            xlabel="seconds of training", ylabel="perplexity", title="Held-out perplexity (dashed: p* itself)"
-        )
-        for axes in (returns, perplexity):
-            axes.legend(frameon=False, prop=font)
+        draw_runs(figure, runs)
         write_atomically(path, lambda p: figure.savefig(p, dpi=130, format="png"))
 
 
-def _settings(runs: Sequence[FoundRun], names: Sequence[str]) -> list[str]:
-    different = differing(runs)
-    if not different:
-        return ["  none"]
-    rows = [["", *names], *([name, *(setting(run.settings.get(name)) for run in runs)] for name in different)]
-    return ["  " + line for line in table(rows)]
+def draw_runs(figure: Figure, runs: Sequence[FoundRun]) -> None:
+    """Draw what `plot_runs` plots."""
+    labels, font = labels_of(runs)
+    returns, perplexity = figure.subplots(1, 2)
+    best = []
+    for number, (run, label) in enumerate(zip(runs, labels, strict=True)):
+        line = line_of(number)
+        seconds, steps, greedy, own, target = (
+            np.array([row.get(name) for row in run.rows], float)
+            for name in ("wall_seconds", "num_steps", "greedy_return", "perplexity", "target_perplexity")
+        )
+        x = seconds if np.isfinite(seconds).all() else steps
+        returns.plot(x, greedy, label=label, **line)
+        perplexity.plot(x, own, label=label, **line)
+        if np.isfinite(target).any():
+            best.append(target[np.isfinite(target)][-1])
+            perplexity.axhline(best[-1], color=line["color"], linestyle="--", linewidth=1)
+    returns.set(xlabel="seconds of training", ylabel="return of an episode (nats)", title="Greedy return")
+    returns.set_yscale("symlog", linthresh=10)
+    returns.yaxis.set_major_formatter(ScalarFormatter())
+    if best:
+        perplexity.set_yscale("log")
+        perplexity.set_ylim(0.9 * min(best), 10 * max(best))
+        perplexity.yaxis.set_major_formatter(ScalarFormatter())
+        perplexity.yaxis.set_minor_formatter(ScalarFormatter())
+    perplexity.set(xlabel="seconds of training", ylabel="perplexity", title="Held-out perplexity (dashed: p* itself)")
+    for axes in (returns, perplexity):
+        axes.legend(frameon=False, prop=font)
 
 
-def _figures(runs: Sequence[FoundRun], names: Sequence[str]) -> list[str]:
+def labels_of(runs: Sequence[FoundRun]) -> tuple[list[str], Any]:
+    """Names of the runs for a picture, and the font to write them in; numbers and None where no font has them."""
+    names = names_of_runs(runs)
+    font = label_font(names)
+    return (names if font else [f"run {number}" for number in range(1, len(names) + 1)]), font
+
+
+def line_of(number: int) -> dict[str, Any]:
+    """Colour and stroke of a run's line: to be told apart by readers of any eyesight, and in black and white."""
+    return {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _STROKES[number % len(_STROKES)]}
+
+
+def settings_rows(runs: Sequence[FoundRun], names: Sequence[str]) -> list[list[str]]:
+    """A table of the settings that differ, with a row of titles; empty if none do."""
+    rows = [[name, *(setting(run.settings.get(name)) for run in runs)] for name in differing(runs)]
+    return [["", *names], *rows] if rows else []
+
+
+def figures_rows(runs: Sequence[FoundRun], names: Sequence[str]) -> list[list[str]]:
+    """A table of the final figures, with a row of titles."""
     known = [_titled(run) for run in runs]
     titles = dict.fromkeys(title for figures in known for title in figures)
     rows = [["", *names], ["state", *(run.state for run in runs)]]
-    rows += [[title[-1], *(shown(figures.get(title)) for figures in known)] for title in titles]
-    return ["  " + line for line in table(rows, right=range(1, len(runs) + 1))]
+    return rows + [[title[-1], *(shown(figures.get(title)) for figures in known)] for title in titles]
+
+
+def _settings(runs: Sequence[FoundRun], names: Sequence[str]) -> list[str]:
+    rows = settings_rows(runs, names)
+    return ["  " + line for line in table(rows)] if rows else ["  none"]
+
+
+def _figures(runs: Sequence[FoundRun], names: Sequence[str]) -> list[str]:
+    return ["  " + line for line in table(figures_rows(runs, names), right=range(1, len(runs) + 1))]
 
 
 def _titled(run: FoundRun) -> dict[tuple[str, ...], Any]:
@@ -115,7 +137,7 @@ def _titled(run: FoundRun) -> dict[tuple[str, ...], Any]:
     return {title: value for title, value in found.items() if value is not None}
 
 
-def _texts(runs: Sequence[FoundRun], names: Sequence[str]) -> list[tuple[str, list[list[str]]]]:
+def texts_of(runs: Sequence[FoundRun], names: Sequence[str]) -> list[tuple[str, list[list[str]]]]:
     """Titles of the texts of all runs, each with a column of a run's texts."""
     written = [_samples(run.folder / SAMPLES) for run in runs]
     titles = dict.fromkeys(title for texts in written for title in texts if title != "before training")

@@ -1,0 +1,46 @@
+"""`tokenlm report`: a page about runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokenlm.commands.command import Command, add_loading, make_parser, options_of
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+def _parser() -> ArgumentParser:
+    parser = make_parser("report", COMMAND.summary)
+    parser.add_argument("runs", type=str, nargs="+", help="folders of one run or more")
+    parser.add_argument("--page", type=str | None, default=None, help="the HTML file to write; RUN/report.html")
+    parser.add_argument("--documents", type=int, default=200, help="validation documents for calibration and credit")
+    add_loading(parser)
+    return parser
+
+
+def _run(words: list[str]) -> None:
+    chosen = _parser().parse_args(words)
+    from tokenlm.agents.runs.listing import read_run
+    from tokenlm.agents.runs.output import say
+    from tokenlm.agents.runs.page import write_page
+    from tokenlm.envs.arguments import whole_number
+
+    whole_number("documents", chosen.documents, 1)
+    runs = [read_run(folder) for folder in chosen.runs]
+    for run in runs:
+        if run.damage:
+            raise ValueError(run.damage)
+    page = Path(chosen.page or runs[0].folder / "report.html")
+    write_page(runs, page, chosen.documents, chosen.device, chosen.trust)
+    say(f"page: {page}")
+
+
+COMMAND = Command(
+    usage="report RUN [RUN …]",
+    summary="one HTML page: curves, calibration, credit, texts",
+    run=_run,
+    names=lambda: options_of(_parser()),
+    needs_less="give fewer --documents",
+)
