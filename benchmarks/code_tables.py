@@ -52,11 +52,16 @@ IDS = {
         "Built-in sentences with one of four labels.",
         "Accuracy. An episode is one token, so it says nothing about sequences.",
     ),
+    "TokenLM-Form-v0": (
+        "Quatrains: lines three and four after the first two, tones kept; a rhyme with line two is paid 10 nats.",
+        "Planning, in verse that one can read: a rhyme is asked for twelve tokens before it is paid, which p\\* cannot "
+        "see.",
+    ),
 }
 REFERENCES = ("constant", "same-text", "beam", "oracle", "unigram", "table", "bandit", "maximum-likelihood")
 _SHOWN = (
-    "corpus", "task", "target", "order", "vocab_size", "vocabularies", "ending", "prompt_length", "max_new_tokens",
-    "reward_every", "context_length",
+    "corpus", "task", "target", "order", "vocab_size", "vocabularies", "form", "no_repeat", "ending", "prompt_length",
+    "max_new_tokens", "reward_every", "context_length",
 )  # fmt: skip
 
 

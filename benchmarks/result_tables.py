@@ -392,6 +392,40 @@ def _nats(value: float | None) -> str:
     return "-" if value is None else f"{value:,.2f}"
 
 
+_FORM_WORLDS = {"built in": "the built-in corpus", "Tang": "the Tang (五言绝句 of chinese-poetry, MIT)"}
+_FORM_SHOWN = 2  # prompts
+
+
+def form_table() -> str:
+    """What policies write under the form `jueju5` after the same two lines, in every world."""
+    result = load("form.json")
+    lines: list[str] = []
+    for row in result["rows"]:
+        given, half = [text[:12] for text in row["given"][:_FORM_SHOWN]], row["soft"][0]
+        count = row["policies"][0]["prompts"]
+        lines += [
+            f"After the first two lines of {count} held-out quatrains of {_FORM_WORLDS[row['world']]}, "
+            f"{row['tokens']:,} tokens:",
+            "",
+            "| policy | return | rhymes | soft regret at τ = ½ | " + " | ".join(given) + " |",
+            "|---" * (4 + len(given)) + "|",
+        ]
+        for policy in row["policies"]:
+            regret = "" if policy["soft_regret"] is None else f"{policy['soft_regret']:.2f}"
+            name = policy["policy"].replace("*", "\\*")
+            cells = [name, f"{policy['return']:.2f}", f"{policy['rhymes']:.2f}", regret, *policy["texts"][:_FORM_SHOWN]]
+            lines.append(f"| {' | '.join(cells)} |")
+        drawn = ["best there is at τ = ½, drawn", "", "", "0", *half["best there is"][:_FORM_SHOWN]]
+        lines += [f"| {' | '.join(drawn)} |", ""]
+        soft = [
+            f"at τ = {soft['temperature']:g} {soft['optimum']:.2f} and {soft['p* sampled']:.2f}" for soft in row["soft"]
+        ]
+        lines += [f"Soft returns of the optimum and of p\\* sampled: {', '.join(soft)}.", ""]
+    steps = result["settings"]["steps"]
+    note = f"Returns in nats a text, exact. Learners have {steps:,} steps of one seed each and write their greedy text."
+    return "\n".join([*lines, f"{note} (`{result['command']}`)"])
+
+
 def tuning_table() -> str:
     """What one setting changes, the others being the quickstart's."""
     result = load("tuning.json")
@@ -444,6 +478,7 @@ RESULTS: dict[str, Callable[[], str]] = {
     "faults": faults_table,
     "kneser_ney": kneser_ney_table,
     "worlds": worlds_table,
+    "form": form_table,
     "tuning": tuning_table,
     "rules": rules_table,
     "markov": markov_table,

@@ -32,6 +32,10 @@ SETTINGS = {
         "task": "classification", "target": "reference", "vocabularies": "separate", "context_length": 64,
         "max_new_tokens": 1, "ending": "fixed",
     },
+    "TokenLM-Form-v0": {
+        "corpus": "jueju", "tokenizer": "char", "form": "jueju5", "form_bonus": 10.0, "no_repeat": 1, "order": 2,
+        "prompt_length": (12, 12), "max_new_tokens": 12, "ending": "fixed", "context_length": 25,
+    },
 }  # fmt: skip
 
 
@@ -55,8 +59,9 @@ def test_the_optimum_of_the_race():
     assert oracle.expected_return("random", [[0] * 16 + [2]])[0] == pytest.approx(-126.61167197, abs=1e-6)
 
 
-def test_the_shipped_configuration_is_that_of_the_id():
-    assert parse_run(["markov"]).env == gym.make("TokenLM-Markov-v0").unwrapped.config
+@pytest.mark.parametrize("name", ["markov", "form"])
+def test_the_shipped_configuration_is_that_of_the_id(name):
+    assert parse_run([name]).env == gym.make(f"TokenLM-{name.capitalize()}-v0").unwrapped.config
 
 
 @pytest.mark.parametrize("loss", RULES)

@@ -1,0 +1,193 @@
+"""What is written under the form `jueju5` after the same two lines, beside the best there is.
+
+    python benchmarks/form.py [--steps 80000] [--data-dir FOLDER] [--json FILE]
+
+Prompts are the first two lines of the test quatrains. First the built-in corpus with learners: ours (`tokenlm train
+form`), GRPO from a start cloned on the corpus, and maximum likelihood, each with the same network, one thread and one
+seed; all write their greedy text. With `--data-dir`, then the Tang quatrains in its folder `jueju` without learners.
+Returns are exact, nats a text, the bonus for a rhyme included; the soft regret is measured on 64 sampled texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tokenlm.agents import DQN, MaximumLikelihood, play
+from tokenlm.agents.baselines.policy_gradient import GRPO
+from tokenlm.agents.baselines.references import Beam
+from tokenlm.agents.protocol import BaseAgent
+from tokenlm.envs import EnvConfig, Episodes, Oracle, Vocabulary, World
+from tokenlm.envs.forms import form_in, states_along
+from tokenlm.envs.trivial import single_text, starts_of
+from tokenlm.parsing import parse_run
+
+from record import print_table, write_result
+
+HERE = Path(__file__).parent
+PROMPT = TEXT = 12  # tokens
+SHOWN = 6  # texts kept of every policy
+SAMPLES = 64
+CLONED = 20_000  # transitions of the corpus that GRPO begins with
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Prompts:
+    """The first two lines of all test quatrains whose characters are known, and what may be written after them."""
+
+    def __init__(self, config: EnvConfig) -> None:
+        self.config, self.world = dataclasses.replace(config, split="test"), World.of(config)
+        documents = self.world.documents["test"]
+        whole = [documents[i] for i in range(len(documents))]
+        self.documents = [ids for ids in whole if len(ids) == PROMPT + TEXT and Vocabulary.UNK not in ids]
+        self.oracle = Oracle.of(self.world, self.config)
+
+    def started(self) -> Episodes:
+        """An episode after every prompt."""
+        episodes = Episodes(self.world, self.config, len(self.documents))
+        prompts = [ids[:PROMPT].tolist() for ids in self.documents]
+        episodes.start_from_prompts(np.arange(len(prompts)), prompts, None)
+        return episodes
+
+    def written(self, values: Callable[[Episodes], Any]) -> Ints:
+        """(N, T) the texts of the greedy policy of values (N, V)."""
+        episodes = self.started()
+        for _ in range(TEXT):
+            episodes.step(np.where(episodes.action_masks(), values(episodes), -np.inf).argmax(1))
+        return episodes.history[:, -TEXT - 1 : -1].copy()
+
+    def measured(self, policy: str, texts: Ints, regret: float | None = None) -> dict[str, Any]:
+        """A row: mean return of texts (N, T), how many rhyme, and the first of them."""
+        episodes, form = self.started(), form_in(self.world, self.config)
+        assert form is not None
+        total, rhymes = np.zeros(len(texts)), np.zeros(len(texts))
+        states = form.start(episodes.observe())
+        for tokens in texts.T:
+            rhymes += form.bonus(states, tokens[:, None])[:, 0]
+            states = form.next(states, tokens)
+            total += episodes.step(tokens)[0]
+        decode = self.world.tokenizer.decode
+        return {
+            "policy": policy,
+            "return": float(total.mean()),
+            "rhymes": float(rhymes.mean()),
+            "soft_regret": regret,
+            "prompts": len(texts),
+            "texts": [decode(ids) for ids in texts[:SHOWN].tolist()],
+        }
+
+
+def references(prompts: Prompts) -> list[dict[str, Any]]:
+    """Rows of the policies that know p*."""
+    oracle, config = prompts.oracle, prompts.config
+    without = Oracle.of(prompts.world, dataclasses.replace(config, form_bonus=0.0))
+    form = form_in(prompts.world, config)
+    assert form is not None
+    every = np.arange(prompts.world.vocab_size)[None, :]
+
+    def best(oracle: Oracle) -> Ints:
+        return prompts.written(lambda e: oracle.optimal_q(e.observe(), e.written, temperature=0.0))
+
+    def with_bonus(episodes: Episodes) -> Any:
+        after = episodes.history[:, config.context_length :]
+        states = states_along(form, episodes.first_observation(), after, episodes.written)
+        return episodes.target_log_probs() + config.form_bonus * form.bonus(states, every)
+
+    first = prompts.started().observe()
+    beam = Beam(config).texts_after(first)
+    same = np.tile(single_text(oracle, starts_of(oracle, first))[1], (len(first), 1))
+    return [
+        prompts.measured("optimum", best(oracle)),
+        prompts.measured("beam 10", beam),
+        prompts.measured("greedy under p*, the last character chosen with the bonus", prompts.written(with_bonus)),
+        prompts.measured("the same text for all prompts", same),
+        prompts.measured("best text without thought of rhyme", best(without)),
+        prompts.measured("greedy under p*", prompts.written(lambda e: e.target_log_probs())),
+    ]
+
+
+def soft(prompts: Prompts) -> list[dict[str, Any]]:
+    """Rows of soft returns at τ = ½ and 1: the optimum, and p* sampled."""
+    first, oracle = prompts.started().observe(), prompts.oracle
+    return [
+        {
+            "temperature": tau,
+            "optimum": float(oracle.optimal_value(first, temperature=tau, horizon="episode").mean()),
+            "p* sampled": float(oracle.expected_return("target", first, tau).mean()),
+            "best there is": [t.text[PROMPT:] for t in _drawn(prompts, tau)],
+        }
+        for tau in (0.5, 1.0)
+    ]
+
+
+def _drawn(prompts: Prompts, tau: float) -> list[Any]:
+    decode = prompts.world.tokenizer.decode
+    firsts = [decode(ids[:PROMPT].tolist()) for ids in prompts.documents[:SHOWN]]
+    return [prompts.oracle.sample_power(text, tau, seed=n)[0] for n, text in enumerate(firsts)]
+
+
+def learners(prompts: Prompts, steps: int) -> list[dict[str, Any]]:
+    """Rows of what learns: each has the same network and the same number of environment steps or transitions."""
+    run = parse_run(["form"])
+    decode, network = prompts.world.tokenizer.decode, run.agent.network
+    texts = [decode(ids[:PROMPT].tolist()) for ids in prompts.documents]
+
+    def ours() -> BaseAgent:
+        return DQN(run.env, run.agent, seed=0, device="cpu").learn(steps)
+
+    def grpo() -> BaseAgent:
+        agent = GRPO(run.env, seed=0, device="cpu", network=network, num_envs=64, learning_rate=1e-3)
+        return agent.pretrain(CLONED).learn(steps)
+
+    def likelihood() -> BaseAgent:
+        return MaximumLikelihood(run.env, seed=0, device="cpu", network=network, learning_rate=4e-3).learn(steps)
+
+    rows = []
+    for name, make in (("ours, DQN", ours), ("GRPO", grpo), ("maximum likelihood", likelihood)):
+        began = time.process_time()
+        agent = make()
+        seconds = time.process_time() - began
+        found = agent.generate(texts, temperature=0.0, seed=0)
+        ids = np.array([prompts.world.tokenizer.encode(text[PROMPT:]) for text in found])
+        tau = 0.5 if agent.has_temperature else 1.0
+        regret = float(play(agent, prompts.world, prompts.config, SAMPLES, 0, tau, 0.5).regret.mean())
+        rows.append({**prompts.measured(name, ids, regret), "processor_seconds": round(seconds, 1)})
+        print_table([{k: v for k, v in rows[-1].items() if k != "texts"}])
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=80_000)
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--json", type=Path, default=HERE / "results" / "form.json")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    built_in = EnvConfig(corpus="jueju", form="jueju5", order=2, context_length=25)
+    worlds = {"built in": built_in}
+    if chosen.data_dir is not None:
+        worlds["Tang"] = dataclasses.replace(built_in, corpus=str(chosen.data_dir / "jueju"))
+    rows: list[dict[str, Any]] = []
+    for name, config in worlds.items():
+        prompts = Prompts(config)
+        policies = references(prompts)
+        print_table([{k: row[k] for k in ("policy", "return", "rhymes")} for row in policies])
+        if name == "built in":
+            policies += learners(prompts, chosen.steps)
+        decode = prompts.world.tokenizer.decode
+        given = [decode(ids.tolist()) for ids in prompts.documents[:SHOWN]]
+        rows.append({"world": name, "tokens": prompts.world.vocab_size, "given": given, "policies": policies,
+                     "soft": soft(prompts)})  # fmt: skip
+    write_result(chosen.json, rows, steps=chosen.steps, cloned=CLONED, samples=SAMPLES, seed=0)
+
+
+if __name__ == "__main__":
+    main()
