@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from array_api_compat import array_namespace
 
+from . import scalars
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_NAMESPACES: dict[type, Any] = {}
+_NAMESPACES: dict[type, Any] = {bool: scalars, int: scalars, float: scalars}
 
 
 def namespace(array: Any) -> Any:
-    """The array API namespace of an array, cached by type because every step asks for it."""
+    """The array API namespace of an array, cached by type because every step asks for it; `scalars` for a number."""
     kind = type(array)
     if kind not in _NAMESPACES:
         _NAMESPACES[kind] = array_namespace(array)
@@ -26,7 +29,19 @@ def search(ascending: Any, wanted: Any) -> Any:
     """Left insertion points of `wanted` in `ascending` (N,), as `numpy.searchsorted`."""
     if isinstance(wanted, np.ndarray):
         return ascending.searchsorted(wanted)  # array_api_compat would check both dtypes at every call
+    if isinstance(wanted, int):
+        return bisect_left(ascending, wanted)
     return namespace(wanted).searchsorted(ascending, wanted)
+
+
+def any_true(condition: Any) -> bool:
+    """Whether any entry is True; of a bool, itself."""
+    return condition if isinstance(condition, bool) else bool(condition.any())
+
+
+def column(values: Any) -> Any:
+    """(B,) -> (B, 1); a number as it is."""
+    return values if isinstance(values, int) else values[:, None]
 
 
 def sliding_windows(array: Any, width: int) -> Any:

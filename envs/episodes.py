@@ -1,7 +1,7 @@
 """The dynamics of all TokenLM environments, batched, for NumPy and torch.
 
 The single, the vector and the device environment are interfaces to this class. Its arrays are those of the Python
-array API namespace `xp`.
+array API namespace `xp`. What has one value per row, (B,), may also be a Python number: see `one_row.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import device
 
-from .arrays import namespace, sliding_windows
+from .arrays import any_true, column, namespace, sliding_windows
 from .config import EnvConfig
 from .counter_rng import uniform
 from .forms import conditioned, form_in, states_along
@@ -49,15 +49,17 @@ class Episodes:
         self.world = world
         self.config = config
         self.num_envs = num_envs
-        self._rows = namespace(np.arange(0) if like is None else like).arange(
-            num_envs, device=None if like is None else device(like)
-        )
+        like = np.zeros(0) if like is None else like
+        xp, length, horizon = namespace(like), config.context_length, config.max_new_tokens
+        self._rows = xp.arange(num_envs, device=device(like))
+        self.history = xp.zeros((num_envs, length + horizon + 1), dtype=xp.int64, device=device(like))
+        self._windows = sliding_windows(self.history, length)  # a view of all possible observations
         documents = world.documents[config.split]
         self._tokens = self._array(documents.tokens)
         self._offsets = self._array(documents.offsets)
         self._shortest = self._array(documents.shortest_prompt)
         self._longest = self._array(documents.longest_prompt)
-        self._valid = self._array(world.valid)
+        self._valid = self._valid_at = self._array(world.valid)
         # <eos> comes last, so that leaving it out shortens the list.
         self._choices = self._array(np.append(world.words, Vocabulary.EOS))
         self._place = self._array(_places(world))
@@ -67,7 +69,6 @@ class Episodes:
             )
         self._form = form_in(world, config)
         self._every = self._array(np.arange(world.vocab_size))[None, :]
-        self._is_eos = self._array(np.arange(world.vocab_size) == Vocabulary.EOS)
         longest = max(int(d.longest_prompt.max()) for d in world.documents.values()) + config.max_new_tokens
         if self._form is not None and longest > config.context_length:
             raise ValueError(
@@ -78,26 +79,23 @@ class Episodes:
         self._needs_reference = (
             config.transition == "teacher" or config.target == "reference" or self._score is not None
         )
-        # Whether <eos> is valid, or None if that depends on the state.
+        # Whether <eos> is valid, as `_valid` then says too, or None if that depends on the state.
         self._eos_valid = False if config.ending == "fixed" else True if config.min_new_tokens == 0 else None
-        if self._eos_valid is not None:
-            self._valid_now = self._valid & (self._eos_valid | ~self._is_eos)
 
-        xp, length, horizon = self.xp, config.context_length, config.max_new_tokens
         self._columns = xp.arange(length, device=self.device)
-        self.history = self._zeros((num_envs, length + horizon + 1))
-        self._windows = sliding_windows(self.history, length)  # a view of all possible observations
-        self.written = self._zeros((num_envs,))
-        self.unpaid = self._zeros((num_envs,), xp.float64)
+        self.written = self._row_zeros(xp.int64)
+        self.unpaid = self._row_zeros(xp.float64)
         # Next tokens are needed up to the horizon only, but a score needs the whole reference text.
         ahead = (
             horizon if self._score is None else max(horizon, int((documents.lengths - documents.shortest_prompt).max()))
         )
         self.reference = self._zeros((num_envs, ahead + 1)) if self._needs_reference else None
-        self.seed = self._zeros((num_envs,))
-        self.episode = self._zeros((num_envs,))
+        self.seed = self._row_zeros(xp.int64)
+        self.episode = self._row_zeros(xp.int64)
         self.prompt_lengths = self._zeros((num_envs,))
-        self._states: Any = world.target.track(self.observe()) if world.target.tracks_states else None
+        self._states: Any = None
+        if world.target.tracks_states:
+            self._states = self._track_from(self.observe())
         self._memory = self._new_memory()
         self._form_states: Any = None if self._form is None else self._form.start(self.observe())
         self.seed_all([secrets.randbits(62) for _ in range(num_envs)])
@@ -113,12 +111,17 @@ class Episodes:
     @property
     def xp(self) -> Any:
         """The namespace of the arrays: the Python array API of NumPy or torch."""
+        return namespace(self.history)
+
+    @property
+    def row_xp(self) -> Any:
+        """The namespace of what has one value per row, (B,): `xp`, or `scalars`."""
         return namespace(self._rows)
 
     @property
     def device(self) -> Any:
         """The device of the arrays."""
-        return device(self._rows)
+        return device(self.history)
 
     def _array(self, values: Any) -> Any:
         return self.xp.asarray(values, device=self.device)
@@ -126,10 +129,30 @@ class Episodes:
     def _zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
         return self.xp.zeros(shape, dtype=dtype or self.xp.int64, device=self.device)
 
+    def _row_zeros(self, dtype: Any) -> Any:
+        """(B,) zeros, for what has one value per row."""
+        return self._zeros((self.num_envs,), dtype)
+
+    def _track_from(self, prefixes: Any) -> Any:
+        """(R,) states of p* after the prefixes (R, L)."""
+        return self.world.target.track(prefixes)
+
+    def _at(self, rows: Any, values: Any) -> Any:
+        """(R,) what has one value per row, (B,), in some rows."""
+        return values[rows]
+
+    def _first(self, values: Any, chosen: Any) -> int:
+        """The first of the values (B,) whose row is `chosen` (B,) bool."""
+        return int(values[chosen][0])
+
+    def _put(self, name: str, values: Any, rows: Any = ..., where: Any = None) -> None:
+        """Write `values` to `rows` of the attribute `name`; with `where` (B,) bool, of all rows, where it is True."""
+        _write(getattr(self, name), values, rows, where)
+
     def seed_all(self, seeds: list[int]) -> None:
         """Seed all rows. Rows with equal seeds get the same sequence of documents and prompts."""
-        self.seed[...] = self._array(np.array([s & _SEED_BITS for s in seeds], np.int64))
-        self.episode[...] = 0
+        self._put("seed", self._array(np.array([s & _SEED_BITS for s in seeds], np.int64)))
+        self._put("episode", 0)
 
     def seed_row(self, row: int, seed: int) -> None:
         """Seed one row; see `seed_all`."""
@@ -142,8 +165,7 @@ class Episodes:
         With `where` (B,) bool, `rows` must be all rows, and an episode starts where it is True. This needs no
         synchronisation with the device.
         """
-        xp = self.xp
-        seed, episode = self.seed[rows], self.episode[rows]
+        xp, seed, episode = self.row_xp, self._at(rows, self.seed), self._at(rows, self.episode)
         number = self._offsets.shape[0] - 1
         document = xp.astype(uniform(seed, episode, _DOCUMENT) * number, xp.int64)
         shortest, longest = self._shortest[document], self._longest[document]
@@ -173,30 +195,24 @@ class Episodes:
         """Start in `rows` from the first `prompt` (R,) tokens of tokens[begin:end]; `where` as in `start`."""
         xp = self.xp
         length = self.config.context_length
-        place = prompt[:, None] - length + self._columns[None, :]  # position in the document, -1 for <bos>
-        last = tokens.shape[0] - 1
-        window = tokens[xp.clip(begin[:, None] + place, 0, last)]
-        window = xp.where(place >= 0, window, xp.where(place == -1, Vocabulary.BOS, Vocabulary.PAD))
-
-        def put(array: Any, values: Any) -> None:
-            if where is None:
-                array[rows] = values
-            else:
-                array[...] = xp.where(where if array.ndim == 1 else where[:, None], values, array)
-
-        put(self.history[:, :length], window)
+        place = column(prompt) - length + self._columns[None, :]  # position in the document, -1 for <bos>
+        inside = place >= 0
+        window = tokens[xp.where(inside, column(begin) + place, 0)]
+        window = xp.where(inside, window, xp.where(place == -1, Vocabulary.BOS, Vocabulary.PAD))
+        _write(self.history[:, :length], window, rows, where)
         if self.reference is not None:
-            ahead = begin[:, None] + prompt[:, None] + xp.arange(self.reference.shape[1], device=self.device)
-            following = tokens[xp.clip(ahead, 0, last)]
-            put(self.reference, xp.where(ahead < end[:, None], following, Vocabulary.EOS))
-        put(self.written, xp.zeros_like(prompt))
-        put(self.unpaid, xp.zeros_like(prompt, dtype=xp.float64))
-        put(self.prompt_lengths, prompt)
-        put(self.episode, self.episode[rows] + 1)
+            ahead = column(begin + prompt) + xp.arange(self.reference.shape[1], device=self.device)
+            inside = ahead < column(end)
+            following = xp.where(inside, tokens[xp.where(inside, ahead, 0)], Vocabulary.EOS)
+            _write(self.reference, following, rows, where)
+        self._put("written", 0, rows, where)
+        self._put("unpaid", 0.0, rows, where)
+        self._put("prompt_lengths", prompt, rows, where)
+        self._put("episode", self._at(rows, self.episode) + 1, rows, where)
         if self._form is not None:
-            put(self._form_states, self._form.start(window))
+            self._put("_form_states", self._form.start(window), rows, where)
         if self.world.target.tracks_states:
-            put(self._states, self.world.target.track(window))
+            self._put("_states", self._track_from(window), rows, where)
         elif self._memory is not None:
             if where is not None:  # encoding prompts costs more than a synchronisation
                 (begun,) = xp.nonzero(where)
@@ -240,31 +256,47 @@ class Episodes:
         """(B,) next token of the document, <eos> after its end; None if nothing depends on it."""
         return None if self.reference is None else self.reference[self._rows, self.written]
 
+    def written_in(self, row: int) -> int:
+        """Tokens written so far in a row."""
+        return int(self._at(row, self.written))
+
+    def unpaid_in(self, row: int) -> float:
+        """Log-probabilities of a row that are not yet paid as reward, nats."""
+        return float(self._at(row, self.unpaid))
+
     def tokens(self, row: int) -> list[int]:
         """Ids of the first observation and of all tokens written since, without padding."""
-        ids = self.history[row, : self.config.context_length + int(self.written[row])].tolist()
+        ids = self.history[row, : self.config.context_length + self.written_in(row)].tolist()
         return [i for i in ids if i != Vocabulary.PAD]
 
     def check(self, actions: Any, active: Any = None) -> None:
         """Raise ValueError for the first action of the `active` rows (None: all) that is out of range or masked."""
         if active is not None:
             actions = self.xp.where(active, actions, self._choices[0])
-        size = self.world.vocab_size
+        size = self.world.target.vocab_size
         out = (actions < 0) | (actions >= size)
-        if out.any():
-            wrong = int(actions[out][0])
+        if any_true(out):
+            wrong = self._first(actions, out)
             raise ValueError(f"action {wrong} is out of range; actions are the token ids 0 to {size - 1}")
         if self.config.invalid_action != "raise":
             return
         valid = self.is_valid(actions)
         if active is not None:
             valid = valid | ~active
-        if not valid.all():
-            wrong = int(actions[~valid][0])
+        masked = self.row_xp.logical_not(valid)
+        if any_true(masked):
+            wrong = self._first(actions, masked)
             raise ValueError(
                 f"action {wrong} ({self.world.vocabulary.token(wrong)}) is masked in this state; choose one that "
                 'action_masks() allows, or make the environment with invalid_action="random"'
             )
+
+    def write(self, action: int) -> tuple[float, bool, bool, float]:
+        """`check` and `step` for one row: its action to its reward, terminated, truncated and log p*."""
+        actions = self._array(np.array([action]))
+        self.check(actions)
+        reward, terminated, truncated, log_prob = (values.item() for values in self.step(actions))
+        return reward, terminated, truncated, log_prob
 
     def step(self, actions: Any, active: Any = None) -> tuple[Any, Any, Any, Any]:
         """Take the valid `actions` (B,) in the `active` (B,) bool rows (None: all); other rows stay, with reward 0.
@@ -272,11 +304,13 @@ class Episodes:
         Returns: (rewards, terminated, truncated, log_probs), each (B,). log_probs are log p*(action | s) in nats, paid
         or not. A sequence reward is computed on the host, so it synchronises with the device.
         """
-        xp, config, target = self.xp, self.config, self.world.target
+        xp, config, target = self.row_xp, self.config, self.world.target
         if active is not None:
             actions = xp.where(active, actions, self._choices[0])
         if config.invalid_action == "random":
-            actions = xp.where(self.is_valid(actions), actions, self._random_actions())
+            valid = self.is_valid(actions)
+            if valid is not True:  # drawing costs one row as much as the rest of a step
+                actions = xp.where(valid, actions, self._random_actions())
         expected = self.expected()
         log_probs, states = target.step(self._track(), actions, self.eos_valid(), expected)
         if config.no_repeat:
@@ -292,10 +326,10 @@ class Episodes:
             appended = expected
             states = target.automaton.next_state(self._states, appended) if target.tracks_states else None
         if target.tracks_states:
-            self._states[...] = states if active is None else xp.where(active, states, self._states)
+            self._put("_states", states, where=active)
         if self._form is not None:
             following = self._form.next(self._form_states, appended)
-            self._form_states = following if active is None else xp.where(active[:, None], following, self._form_states)
+            self._put("_form_states", following, where=active)
         # In an inactive row this column is behind its last token and is never read.
         self.history[self._rows, config.context_length + self.written] = appended
         self.written += 1 if active is None else xp.astype(active, xp.int64)
@@ -307,7 +341,7 @@ class Episodes:
             terminated, truncated = full | (appended == Vocabulary.EOS), xp.zeros_like(full)
         else:
             terminated = appended == Vocabulary.EOS
-            truncated = full & ~terminated
+            truncated = full & (appended != Vocabulary.EOS)
         if self._memory is not None:
             self._memory.advance(appended, ~terminated if active is None else ~terminated & active)
         earned = log_probs if config.log_prob_weight == 1.0 else config.log_prob_weight * log_probs
@@ -324,12 +358,12 @@ class Episodes:
             due = self.written % config.reward_every == 0
             pays = pays | (due if active is None else due & active)
         rewards = xp.where(pays, self.unpaid, 0.0)
-        self.unpaid[...] = xp.where(pays, 0.0, self.unpaid)
+        self._put("unpaid", xp.where(pays, 0.0, self.unpaid))
         return self._with_scores(rewards, terminated), terminated, truncated, log_probs
 
     def _random_actions(self) -> Any:
         """(B,) uniformly random valid actions."""
-        xp, eos_valid = self.xp, self.eos_valid()
+        xp, eos_valid = self.row_xp, self.eos_valid()
         words = self._choices.shape[0] - 1
         number = words + (eos_valid if isinstance(eos_valid, bool) else xp.astype(eos_valid, xp.int64))
         uniforms = uniform(self.seed, self.episode, _REPLACEMENT + self.written)
@@ -360,7 +394,7 @@ class Episodes:
     def hypothesis(self, row: int) -> str:
         """The text written so far in a row, without the prompt."""
         first = self.config.context_length
-        return self.world.tokenizer.decode(self.history[row, first : first + int(self.written[row])].tolist())
+        return self.world.tokenizer.decode(self.history[row, first : first + self.written_in(row)].tolist())
 
     def reference_text(self, row: int) -> str:
         """The document after the prompt, encoded and decoded; "" if nothing depends on it."""
@@ -390,10 +424,9 @@ class Episodes:
 
     def is_valid(self, actions: Any) -> Any:
         """(B,) bool, whether each of the `actions` (B,) is valid now."""
-        if self._eos_valid is not None:
-            valid = self._valid_now[actions]
-        else:
-            valid = self._valid[actions] & ((actions != Vocabulary.EOS) | self.eos_valid())
+        valid = self._valid_at[actions]
+        if self._eos_valid is None:
+            valid = valid & ((actions != Vocabulary.EOS) | self.eos_valid())
         if self._form is not None:
             valid = valid & self._form.allowed(self._form_states, actions[:, None])[:, 0]
         return valid & ~self._banned(self.recent(), actions) if self.config.no_repeat else valid
@@ -401,12 +434,16 @@ class Episodes:
     def _banned(self, recent: Any, actions: Any) -> Any:
         return banned_among(recent, actions) & (actions != Vocabulary.EOS)
 
+    def _kept(self, name: str) -> Any:
+        """The array `name`."""
+        return getattr(self, name)
+
     _KEPT = ("history", "written", "unpaid", "reference", "seed", "episode", "prompt_lengths")
 
     def state_dict(self) -> dict[str, Any]:
         """Copies of all arrays that change from step to step."""
         xp = self.xp
-        return {name: xp.asarray(value, copy=True) for name in self._KEPT if (value := getattr(self, name)) is not None}
+        return {name: xp.asarray(value, copy=True) for name in self._KEPT if (value := self._kept(name)) is not None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`; ValueError for other shapes.
@@ -415,18 +452,27 @@ class Episodes:
         log-probabilities may differ in the last digits.
         """
         for name, value in state.items():
-            own = getattr(self, name)
+            own = self._kept(name)
             if tuple(value.shape) != tuple(own.shape):
                 raise ValueError(
                     f"the saved {name} has shape {tuple(value.shape)}, this environment needs {tuple(own.shape)}"
                 )
-            own[...] = self._array(np.from_dlpack(value))
+            self._put(name, self._array(np.from_dlpack(value)))
         if self.world.target.tracks_states:
-            self._states = self.world.target.track(self.observe())
+            self._put("_states", self._track_from(self.observe()))
         if self._form is not None:
             written = self.history[:, self.config.context_length :]
             self._form_states = states_along(self._form, self.first_observation(), written, self.written)
         self._remember()
+
+
+def _write(array: Any, values: Any, rows: Any, where: Any) -> None:
+    """Write `values` to `rows` of an array; with `where` (B,) bool, to all rows where it is True."""
+    if where is None:
+        array[rows] = values
+    else:
+        mask = where if array.ndim == 1 else where[:, None]
+        array[...] = namespace(array).where(mask, values, array)
 
 
 def _places(world: World) -> Any:

@@ -14,6 +14,7 @@ from gymnasium.error import Error, ResetNeeded
 
 from .config import EnvConfig
 from .episodes import Episodes
+from .one_row import OneRow
 from .oracle import Oracle
 from .picture import Painter
 from .registration import with_length
@@ -139,7 +140,7 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
             always_valid(self.world, self.config), self.config.context_length
         )
         self.oracle = Oracle(self.world, self.config)
-        self._episodes = Episodes(self.world, self.config, 1)
+        self._episodes = OneRow.of(self.world, self.config)
         self._spec: EnvSpec | None = None
         self._running = False
         self._seeded = False
@@ -166,15 +167,13 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         if not self._running:
             state = "is over" if self._log_probs else "has not begun"
             raise NotRunning(f"the episode {state}; call reset() before step()")
-        actions = token_ids(action, 1)
-        self._episodes.check(actions)
-        rewards, terminated, truncated, log_probs = self._episodes.step(actions)
-        self._running = not (terminated[0] or truncated[0])
-        self._log_probs.append(float(log_probs[0]))
+        token = int(action) if isinstance(action, np.integer) else int(token_ids(action, 1)[0])
+        reward, terminated, truncated, log_prob = self._episodes.write(token)
+        self._running = not (terminated or truncated)
+        self._log_probs.append(log_prob)
         if self.render_mode == "human":
             self._print()
-        info = {"log_prob": self._log_probs[-1], **self._info()}
-        return self._episodes.observe()[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+        return self._episodes.observe()[0], reward, terminated, truncated, {"log_prob": log_prob, **self._info()}
 
     @property
     def spec(self) -> EnvSpec | None:
@@ -198,16 +197,16 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
         episodes = self._episodes
         return self.oracle.optimal_q(
             episodes.observe()[0],
-            episodes.written[0],
+            self.written,
             temperature=temperature,
             gamma=gamma,
-            unpaid=episodes.unpaid[0],
+            unpaid=episodes.unpaid_in(0),
         )
 
     @property
     def written(self) -> int:
         """Tokens written so far in this episode."""
-        return int(self._episodes.written[0])
+        return self._episodes.written_in(0)
 
     @property
     def text(self) -> str:

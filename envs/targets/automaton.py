@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from array_api_compat import device
@@ -17,9 +17,12 @@ class Automaton:
 
     Attributes:
         order: n; the state of a prefix depends on its last n - 1 tokens. State 0 is the empty context.
+        takes_numbers: whether `next_state`, `state_log_prob` and `advance` also take one state and token as Python
+            numbers, and `state_of` one prefix as a list, and return numbers then.
     """
 
     order: int
+    takes_numbers: ClassVar[bool] = False
 
     @property
     def context_size(self) -> int | None:
@@ -36,11 +39,16 @@ class Automaton:
 
     def state_of(self, prefixes: Any) -> Any:
         """(B, L) prefixes to (B,) states."""
-        xp = namespace(prefixes)
-        states = xp.zeros(prefixes.shape[0], dtype=xp.int64, device=device(prefixes))
-        length = prefixes.shape[1]
-        for column in range(0 if self.context_size is None else max(0, length - self.context_size), length):
-            states = self.next_state(states, prefixes[:, column])
+        length = len(prefixes) if isinstance(prefixes, list) else prefixes.shape[1]
+        first = 0 if self.context_size is None else max(0, length - self.context_size)
+        if isinstance(prefixes, list):
+            states, columns = 0, prefixes[first:]
+        else:
+            xp = namespace(prefixes)
+            states = xp.zeros(prefixes.shape[0], dtype=xp.int64, device=device(prefixes))
+            columns = [prefixes[:, column] for column in range(first, length)]
+        for tokens in columns:
+            states = self.next_state(states, tokens)
         return states
 
     def advance(self, states: Any, tokens: Any) -> tuple[Any, Any]:
@@ -68,6 +76,7 @@ class SampledAutomaton(Automaton):
     """
 
     num_states: int
+    takes_numbers = True
     _tables: Tables  # "log_prob" (S, V), nats
 
     def state_log_prob(self, states: Any, tokens: Any) -> Any:

@@ -12,6 +12,7 @@ from ..arrays import namespace
 from ..text.vocabulary import Vocabulary
 from .protocol import FiniteStateTarget, RecurrentTarget, Target
 from .stated import as_automaton
+from .tables import Tables
 
 _CHUNK = 1 << 22  # entries of a (states, V) block in memory at a time
 
@@ -33,6 +34,7 @@ class ConditionedTarget:
     Attributes:
         tracks_states: whether the target is a finite automaton.
         remembers: whether the target has a memory.
+        takes_numbers: whether a state and a token may also be Python numbers; see `Automaton`.
     """
 
     def __init__(self, target: Target, valid: npt.NDArray[np.bool_]) -> None:
@@ -45,8 +47,9 @@ class ConditionedTarget:
         self.remembers = hasattr(target, "memory")
         self._has_mass = hasattr(target, "mass")
         self._invalid = np.flatnonzero(~valid)
-        self._tables: dict[Any, Any] = {}
-        self._log_mass = self._state_tables() if self.tracks_states else None
+        self.takes_numbers = getattr(target, "takes_numbers", False)
+        if self.tracks_states:
+            self._log_mass = self._state_tables()
 
     @property
     def automaton(self) -> FiniteStateTarget:
@@ -118,15 +121,11 @@ class ConditionedTarget:
 
     def _mass(self, states: Any, eos_valid: Any) -> Any:
         """(B,) log of the total probability of the valid actions in states of the automaton."""
-        xp = namespace(states)
-        where = device(states)
-        key = (xp.__name__, str(where))
-        if key not in self._tables:
-            self._tables[key] = xp.asarray(self._log_mass, device=where)
-        table = self._tables[key]
         if isinstance(eos_valid, bool):
-            return table[int(eos_valid)][states]
-        return table[xp.astype(eos_valid, xp.int64), states]
+            return self._log_mass.like(states, "with_eos" if eos_valid else "words")[states]
+        return namespace(states).where(
+            eos_valid, self._log_mass.like(states, "with_eos")[states], self._log_mass.like(states, "words")[states]
+        )
 
     def _log_rest(self, states: Any, eos_valid: Any, expected: Any) -> Any:
         """(B,) log of the same for a target that has the mass of any tokens in closed form.
@@ -141,10 +140,10 @@ class ConditionedTarget:
             lost = lost + (eos if eos_valid is False else xp.where(eos_valid, 0.0, eos))
         return xp.log1p(-lost)
 
-    def _state_tables(self) -> npt.NDArray[np.float64]:
-        """(2, S) log of the total probability of the valid actions in every state, without and with <eos>."""
+    def _state_tables(self) -> Tables:
+        """(S,) log of the total probability of the valid actions in every state, "words" without and "with_eos"."""
         automaton = self.automaton
-        table = np.empty((2, automaton.num_states))
+        words, with_eos = np.empty(automaton.num_states), np.empty(automaton.num_states)
         step = max(1, _CHUNK // max(1, len(self._invalid)))
         for start in range(0, automaton.num_states, step):
             states = np.arange(start, min(start + step, automaton.num_states))
@@ -158,9 +157,6 @@ class ConditionedTarget:
                 else 0.0
             )
             with np.errstate(divide="ignore"):  # 0 in a state where only <eos> has a probability
-                table[0, states] = np.log(np.maximum(1.0 - lost - eos, 0.0))
-            table[1, states] = np.log1p(-lost)
-        return table
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_tables": {}}
+                words[states] = np.log(np.maximum(1.0 - lost - eos, 0.0))
+            with_eos[states] = np.log1p(-lost)
+        return Tables(words=words, with_eos=with_eos)

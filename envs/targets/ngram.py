@@ -38,6 +38,8 @@ class NGramTarget(Automaton):
         tables: the trie's arrays.
     """
 
+    takes_numbers = True
+
     def __init__(self, trie: Trie, vocab_size: int, unseen: npt.NDArray[np.float64] | None = None) -> None:
         self.vocab_size = vocab_size
         self.order = len(trie.level) - 2
@@ -125,16 +127,20 @@ class NGramTarget(Automaton):
     def advance(self, states: Any, tokens: Any) -> tuple[Any, Any]:
         """(B,) log p*(token | state), nats, and the (B,) states after the tokens."""
         xp = namespace(states)
-        link, log_prob, log_backoff, uniform = (
-            self.tables.like(states, name) for name in ("link", "log_prob", "log_backoff", "uniform")
+        keys, link, log_prob, log_backoff, uniform = (
+            self.tables.like(states, name) for name in ("keys", "link", "log_prob", "log_backoff", "uniform")
         )
         # A row is open until its token is found; then `reached` is its node. Node 0 has no shorter context.
-        node, reached, open_ = states, xp.zeros_like(states), xp.ones_like(states, dtype=xp.bool)
+        node, reached, open_ = states, xp.zeros_like(states), states >= 0
         total = xp.zeros_like(states, dtype=xp.float64)
         for _ in range(self.order):
-            child, found = self._child(node, tokens)
-            reached = xp.where(open_, child, reached)
-            open_ = open_ & ~found
+            wanted = node * self.vocab_size + tokens
+            place = search(keys, wanted)  # the last key is above all queries
+            found = keys[place] == wanted
+            reached = xp.where(open_ & found, place + 1, reached)
+            open_ = open_ & xp.logical_not(found)
+            if open_ is False:  # never an array
+                break
             total = total + xp.where(open_, log_backoff[node], 0.0)
             open_ = open_ & (node != 0)
             node = link[node]
@@ -181,15 +187,6 @@ class NGramTarget(Automaton):
         xp = namespace(states)
         keys = self.tables.like(states, "keys")
         return xp.where(states > 0, keys[xp.where(states > 0, states - 1, 0)] % self.vocab_size, -1)
-
-    def _child(self, nodes: Any, tokens: Any) -> tuple[Any, Any]:
-        """The node of each context extended by its token (0 for none), and whether there is one."""
-        xp = namespace(nodes)
-        keys = self.tables.like(nodes, "keys")
-        wanted = nodes * self.vocab_size + tokens
-        place = search(keys, wanted)  # the last key is above all queries
-        found = keys[place] == wanted
-        return xp.where(found, place + 1, 0), found
 
     def _contexts(self, states: Any) -> list[Any]:
         """For every length from 0 to n - 1, the suffix of each state of that length, or the state if it is shorter."""

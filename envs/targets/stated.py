@@ -28,6 +28,8 @@ class StatedAutomaton(Automaton):
     Raises ValueError where these have wrong shapes or values, or the tables would be too large.
     """
 
+    takes_numbers = True
+
     def __init__(self, target: StatedTarget) -> None:
         count, size = int(target.num_states), target.vocab_size
         if count < 1 or count * size > MAX_ENTRIES:
@@ -60,6 +62,8 @@ class StatedAutomaton(Automaton):
 
     def state_of(self, prefixes: Any) -> Any:
         """(B, L) prefixes to (B,) int64 states."""
+        if isinstance(prefixes, list):
+            return int(self.state_of(np.array([prefixes]))[0])
         xp = namespace(prefixes)
         on_host = isinstance(prefixes, np.ndarray)
         given = prefixes if on_host else prefixes.cpu().numpy()
