@@ -17,7 +17,7 @@ from tokenlm.parsing import config_names, parse_run
 SMALL = [
     "--agent.network.embedding_size=8", "--agent.network.hidden_size=16", "--agent.num_envs=8", "--agent.batch_size=8",
     "--agent.learning_starts=0", "--env.tokenizer=word", "--env.max_new_tokens=8", "--env.context_length=12",
-    "--evaluation_episodes=8", "--evaluation_documents=5", "--evaluations=2", "--total_steps=1600",
+    "--evaluation_episodes=8", "--evaluation_documents=5", "--evaluations=2", "--total_steps=800",
 ]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def test_a_run_folder_holds_everything(run):
         "tokenizer", "tensorboard", "best", "digests.json", ".lock",
     } == names  # fmt: skip
     rows = [json.loads(line) for line in (run / "results.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [row["num_steps"] for row in rows] == [0, 800, 1600]
+    assert [row["num_steps"] for row in rows] == [0, 400, 800]
     assert rows[-1]["perplexity"] < rows[0]["perplexity"]
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert len((run / "samples.txt").read_text(encoding="utf-8").splitlines()) >= 12
@@ -180,7 +180,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(corpus, tmp_path, monkeypat
     def interrupted(agent, total, callback, **settings):
         def stop(agent):
             callback(agent)
-            if agent.num_steps >= 1200:
+            if agent.num_steps >= 600:
                 raise KeyboardInterrupt
             return True
 

@@ -225,7 +225,7 @@ def test_what_obeys_masks_learns_without_an_invalid_action(name, tiny):
 @pytest.mark.parametrize("name", ["TianshouDQN", "TorchRLDQN"])
 def test_an_update_moves_the_values_towards_the_target(name):
     """γ = 0: the values of taken actions become their rewards, which are log p*."""
-    agent = make(name, gamma=0.0, epsilon_end=1.0, updates_per_step=3).learn(4_000)
+    agent = make(name, gamma=0.0, epsilon_end=1.0, updates_per_step=2, learning_rate=1e-2).learn(1_600)
     env = gym.make("TokenLM-Tiny-v0").unwrapped
     observation, _ = env.reset(seed=0)
     valid = env.action_masks()

@@ -27,8 +27,8 @@ def environment(**settings) -> EnvConfig:
 
 def agent_of(env: EnvConfig, temperature: float = 0.0, **settings) -> DQN:
     base = {
-        "network": "tabular", "learning_rate": Schedule(0.3, 3e-5, shape="exponential"), "target_update_rate": 0.5,
-        "max_grad_norm": None, "phrases": PHRASES,
+        "network": "tabular", "optimizer": "sgd", "learning_rate": 0.5 if temperature else 0.27,
+        "target_update_rate": 1.0, "max_grad_norm": None, "phrases": PHRASES,
     }  # fmt: skip
     if settings.get("loss") != "pcl":  # which has two heads in any case
         base["dueling"] = False
@@ -113,12 +113,26 @@ class DecisionTree:
         return replay.rows(torch.arange(count))
 
 
+def descend_by_entry(agent: DQN, batch: EpisodeBatch) -> None:
+    """Plain gradient descent, each entry of the table at its own rate: its gradient over how often it is met."""
+    met = agent.learner.update_of(batch, 0.0)
+    states = met.online.hidden.detach()  # one-hot
+    taken = torch.zeros(agent.network.num_actions, states.shape[1]).index_add(0, met.actions, states)
+    for head, often in ((agent.network.head, taken), (agent.network.value_head, states.sum(0))):
+        share = torch.where(often > 0, often / len(states), torch.inf)
+        head.weight.register_hook(lambda gradient, share=share: gradient / share)
+        head.bias.register_hook(torch.zeros_like)  # one for all prefixes: the table needs none
+    for group in agent.learner.optimizer.dense.param_groups:
+        group["momentum"] = 0.0
+
+
 def solved(
-    env: EnvConfig, temperature: float, updates: int = 800, phrases: Phrases = PHRASES, **settings
+    env: EnvConfig, temperature: float, updates: int, phrases: Phrases = PHRASES, **settings
 ) -> tuple[DQN, DecisionTree]:
     agent = agent_of(env, temperature, phrases=phrases, **settings)
     tree = DecisionTree(env, phrases)
     batch = tree.batch(agent.config.gamma)
+    descend_by_entry(agent, batch)
     for number in range(updates):
         agent.learner.update(batch, number / updates)
     agent.progress = 1.0
@@ -152,7 +166,8 @@ def error_of(agent: DQN, tree: DecisionTree) -> float:
     ],
 )
 def test_option_values_solve_the_bellman_equation_of_the_semi_markov_process(temperature, settings):
-    assert error_of(*solved(environment(max_new_tokens=3), temperature, **settings)) < 1e-3
+    updates = 100 if temperature else 240  # the maximum has kinks
+    assert error_of(*solved(environment(max_new_tokens=3), temperature, updates, **settings)) < 1e-3
 
 
 def test_the_same_optimum_in_the_fewest_decisions():
@@ -164,7 +179,7 @@ def test_the_same_optimum_in_the_fewest_decisions():
     assert max(free[()].values()) == pytest.approx(tree.log_target[best], abs=1e-12)
     # A phrase of the best text that saves a decision, so that there is something to save.
     phrases = Phrases(((best[0], best[1]), *PHRASES.ids), 8)
-    agent, _ = solved(env, 0.0, 500, phrases, decision_cost=0.02, dueling=True)
+    agent, _ = solved(env, 0.0, 240, phrases, decision_cost=0.02, dueling=True)
     world = World.of(env)
     greedy = play(agent, world, env, 1, seed=0, temperature=0.0)
     fewest = min(map(len, DecisionTree(env, phrases).ways()[best]))
