@@ -381,7 +381,7 @@ DRAWN = (configurations(), st.integers(0, 2**40), st.sampled_from(sorted(COPIES)
 SLOW_TO_DRAW = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
 
-@settings(max_examples=100, suppress_health_check=SLOW_TO_DRAW)
+@settings(max_examples=60, suppress_health_check=SLOW_TO_DRAW)
 @given(*DRAWN)
 def test_what_holds_of_every_environment(slow_kneser_ney, arpa, config, seed, copied, is_read):
     worlds(config, seed, copied, arpa if is_read else None, slow_kneser_ney)
