@@ -16,6 +16,7 @@ import gymnasium as gym
 
 import tokenlm
 from tokenlm.envs import EnvConfig, TokenLMEnv
+from tokenlm.envs.registration import UNMASKED
 
 from result_tables import worlds_table
 
@@ -89,6 +90,9 @@ def _described(name: str) -> tuple[str, str]:
     return IDS.get(name, (f"See `help({name!r})`.", ""))
 
 
+_UNMASKED = "A masked action is then replaced by a random valid one; the optimum is the same."
+
+
 def environment_part(name: str) -> str:
     """Spaces, settings, returns of reference policies and picture of one id."""
     env = gym.make(name)
@@ -99,6 +103,8 @@ def environment_part(name: str) -> str:
     if config.target == "markov":
         settings = [s for s in settings if not s.startswith("`corpus")]
     lines = [
+        f"For a library without action masks: `gym.make({UNMASKED + name!r})`. {_UNMASKED}",
+        "",
         what,
         "",
         f"What a good score shows: {shows}" if shows else "",

@@ -40,12 +40,19 @@ def with_length(spec: EnvSpec | None, steps: int) -> EnvSpec | None:
     return own
 
 
+UNMASKED = "unmasked/"  # Gymnasium's namespace of the ids for libraries without action masks
+
+
 def register_id(name: str, max_new_tokens: int, settings: dict[str, Any]) -> None:
-    """Register `name` for `TokenLMEnv` and `TokenLMVectorEnv` with `settings`, which give `max_new_tokens` tokens."""
-    register(
-        id=name,
-        entry_point="tokenlm.envs:TokenLMEnv",
-        vector_entry_point="tokenlm.envs:TokenLMVectorEnv",
-        max_episode_steps=EpisodeLength(max_new_tokens),
-        kwargs=settings,
-    )
+    """Register `name` for `TokenLMEnv` and `TokenLMVectorEnv` with `settings`, which give `max_new_tokens` tokens.
+
+    `unmasked/NAME` is the same with `invalid_action="random"`.
+    """
+    for own, values in ((name, settings), (UNMASKED + name, {**settings, "invalid_action": "random"})):
+        register(
+            id=own,
+            entry_point="tokenlm.envs:TokenLMEnv",
+            vector_entry_point="tokenlm.envs:TokenLMVectorEnv",
+            max_episode_steps=EpisodeLength(max_new_tokens),
+            kwargs=values,
+        )

@@ -114,7 +114,8 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
 
     ## Other libraries
     `info["action_mask"]` is int8, as `action_space.sample(mask)` and AgileRL take it; `action_masks()` is bool, as
-    sb3-contrib takes it. For a library without masks make the environment with `invalid_action="random"`.
+    sb3-contrib takes it. A library without masks makes `unmasked/TokenLM-v0`, and so every id: the same with
+    `invalid_action="random"`, so that a masked action is replaced by a random valid one.
     `spec.max_episode_steps` is `max_new_tokens`. A `max_episode_steps` of your own is a time limit in `gym.make` and
     `gym.make_vec` alike: it truncates and changes nothing else.
 

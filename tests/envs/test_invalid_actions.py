@@ -1,9 +1,11 @@
 """`invalid_action="random"` draws uniformly from all valid actions, wherever the episode runs."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
+import tokenlm  # noqa: F401  registers the ids
 from tokenlm.envs import TokenLMDeviceEnv, TokenLMEnv, TokenLMVectorEnv, Vocabulary
 
 N = 6_000
@@ -57,3 +59,28 @@ def test_the_three_environments_draw_alike(tiny):
     np.testing.assert_array_equal(one[going_on], many[going_on])
     np.testing.assert_array_equal(one[going_on], device[going_on])
     np.testing.assert_array_equal(one[:, 0], many[:, 0])
+
+
+IDS = [name for name in gym.registry if name.startswith("TokenLM-")]
+
+
+def test_every_id_has_an_unmasked_one_with_the_same_settings():
+    assert len(IDS) >= 7
+    for name in IDS:
+        one, other = gym.spec(name), gym.spec(f"unmasked/{name}")
+        assert {**one.kwargs, "invalid_action": "random"} == other.kwargs
+        assert (one.max_episode_steps, one.entry_point) == (other.max_episode_steps, other.entry_point)
+
+
+def test_an_unmasked_id_takes_any_action_and_writes_a_valid_one():
+    env = gym.make("tokenlm:unmasked/TokenLM-Tiny-v0")
+    env.reset(seed=0)
+    for _ in range(4):
+        observation, reward, *_ = env.step(Vocabulary.PAD)
+        assert observation[-1] >= Vocabulary.FIRST_WORD
+        assert np.isfinite(reward)
+    envs = gym.make_vec("unmasked/TokenLM-Tiny-v0", num_envs=3)
+    envs.reset(seed=0)
+    assert (envs.step(np.zeros(3, int))[0][:, -1] >= Vocabulary.FIRST_WORD).all()
+    masked = gym.make("TokenLM-Tiny-v0").unwrapped.oracle
+    assert env.unwrapped.oracle.most_likely_text() == masked.most_likely_text()
