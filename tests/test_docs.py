@@ -9,7 +9,7 @@ import pytest
 
 import tokenlm
 from tokenlm.commands import NAMES
-from tokenlm.parsing import config_names, parse_race, parse_run
+from tokenlm.parsing import config_names, parse_race, parse_run, parse_tune
 
 from tables import PARTS, filled, pages
 
@@ -22,6 +22,7 @@ FILES = {
     "poems.txt": "\n".join(["春眠不觉晓", "处处闻啼鸟", "夜来风雨声", "花落知多少", "床前明月光", "疑是地上霜"]),
     "pairs.tsv": "\n".join(f"{a} and {b}\t{b}" for a in "abcdef" for b in "uvwxyz"),
     "prompts.txt": "今天\n明天",
+    "runs/quickstart-tune/best.yaml": "name: quickstart-tuned",
 }
 
 
@@ -50,6 +51,7 @@ def commands(text: str) -> list[list[str]]:
 def test_commands_are_understood(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for file, text in FILES.items():
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
         Path(file).write_text(text + "\n", encoding="utf-8")
     for block in (block for other in TEXTS for block in blocks(other, "yaml")):
         if named := re.match(r"# (\w+\.yaml)\n", block):
@@ -64,6 +66,8 @@ def test_commands_are_understood(name, tmp_path, monkeypatch):
             parse_run(words, command)
         elif command == "race":
             parse_race(words)
+        elif command == "tune":
+            parse_tune(words)
         else:
             importlib.import_module(f"tokenlm.commands.{command}")._parser().parse_args(words)
 

@@ -1,4 +1,4 @@
-"""The help of `train` and `race`: ten options on one screen, and every field with what its docstring says."""
+"""The help of `train`, `tune` and `race`: ten options on one screen, and every field with what its docstring says."""
 
 from __future__ import annotations
 
@@ -34,6 +34,27 @@ Most used of all fields (default):
 A name that can mean one field only is enough: --lr, --hidden_size, --corpus.
 tokenlm config [CONFIG] [--FIELD VALUE …] prints every field with its value.
 `tokenlm {command} --help-all` explains all {count} fields."""
+
+TUNE = """usage: tokenlm tune [CONFIG|FILE] [--trials N] [--FIELD VALUE …]
+
+  tokenlm tune quickstart --trials 50                   the shipped space of its algorithm
+  tokenlm tune poems.txt --trials 30 --workers 2        your own texts, two trainings side by side
+  tokenlm tune sb3-ppo --space space.yaml                your own space
+  tokenlm train runs/quickstart-tune/best.yaml          train with what was found
+
+CONFIG is a YAML file or one of:
+{configs}
+
+Its own fields (default):
+  --trials N                  settings to try ({trials})
+  --workers N                 processes side by side ({workers})
+  --share X                   part of total_steps that a trial has ({share:.2g})
+  --space NAME                a YAML file of settings, or {spaces}
+  --worlds '[N, …]'           target seeds that are tuned on, of markov, factored, teacher ({worlds})
+  --prune false               let every trial train to its end
+
+All other fields are those of `tokenlm train --help`. The same command goes on after a stop.
+`tokenlm tune --help-all` explains all {count} fields."""
 
 RACE = """usage: tokenlm race CONFIG [--FIELD VALUE …]
 
@@ -75,6 +96,17 @@ def train_page(command: str, configs: list[str]) -> str:
     )  # fmt: skip
 
 
+def tune_page(configs: list[str], spaces: list[str]) -> str:
+    """The short help of `tune`."""
+    from tokenlm.agents.runs.search.config import SHARE, TUNING_SEED, TuneConfig
+
+    own = {f.name: f.default for f in dataclasses.fields(TuneConfig)}
+    return TUNE.format(
+        configs=_names(configs), trials=own["trials"], workers=own["workers"], share=SHARE, worlds=[TUNING_SEED],
+        spaces=", ".join(spaces), count=_count("tune"),
+    )  # fmt: skip
+
+
 def race_page(configs: list[str]) -> str:
     """The short help of `race`."""
     from tokenlm.agents.runs.race import RaceConfig
@@ -106,6 +138,8 @@ def groups(command: str) -> list[tuple[str, str, dict[str, Any]]]:
         from tokenlm.agents.runs.race.config import EntryConfig
 
         return [*world, ("entries.NAME", "", {"": EntryConfig}), ("", "", {"": RaceConfig})]
+    from tokenlm.agents.runs.search import TuneConfig
+
     return [
         *world,
         ("agent", "", {"": AgentConfig}),
@@ -114,6 +148,7 @@ def groups(command: str) -> list[tuple[str, str, dict[str, Any]]]:
         ("agent.optimizer", "", {"": OptimizerConfig}),
         ("agent.phrases", "", {"": PhraseConfig}),
         ("", "", {"": RunConfig}),
+        *([("", "", {"": TuneConfig})] if command == "tune" else []),
     ]
 
 

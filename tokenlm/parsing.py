@@ -15,17 +15,19 @@ from tokenlm.commands.command import note
 from tokenlm.envs import fitted
 from tokenlm.envs.arguments import names_of, nearest, place
 from tokenlm.envs.text.yaml_files import parse_yaml, read_mapping
-from tokenlm.help_pages import all_pages, field_names, race_page, train_page
+from tokenlm.help_pages import all_pages, field_names, race_page, train_page, tune_page
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
     from tokenlm.agents import RunConfig
     from tokenlm.agents.runs.race import RaceConfig
+    from tokenlm.agents.runs.search import Space, TuneConfig
 
 Config = TypeVar("Config")
 
 AUTO = "auto"  # as env.max_new_tokens: what `fitted` finds. EnvConfig itself holds a number
+_KINDS = ("race", "search")  # beginnings of names of configurations that are not those of a run
 TEXTS, PAIRS = (".txt", ".gz"), (".tsv", ".jsonl")  # suffixes of a corpus in place of a configuration
 
 # Fields that hold settings by name. jsonargparse does not look into them; `AgentConfig` or the algorithm checks them.
@@ -35,9 +37,12 @@ _OPEN = re.compile(
 
 
 def config_names(command: str = "train") -> list[str]:
-    """Names of the configurations that are shipped: of races for the command "race", else of runs."""
-    names = [p.name for p in resources.files("tokenlm.configs").iterdir() if p.name.endswith(".yaml")]
-    return sorted(n.removesuffix(".yaml") for n in names if n.startswith("race-") == (command == "race"))
+    """Names of the configurations that are shipped: races for "race", spaces for "search", else those of runs."""
+    names = [
+        p.name.removesuffix(".yaml") for p in resources.files("tokenlm.configs").iterdir() if p.name.endswith(".yaml")
+    ]
+    kinds = {name: next((kind for kind in _KINDS if name.startswith(f"{kind}-")), "train") for name in names}
+    return sorted(name for name in names if kinds[name] == (command if command in _KINDS else "train"))
 
 
 def config_path(name: str, command: str = "train") -> Path:
@@ -81,6 +86,51 @@ def parse_race(words: Sequence[str]) -> RaceConfig:
     from tokenlm.agents.runs.race import RaceConfig
 
     return _parsed(RaceConfig, words, "race")
+
+
+def parse_tune(words: Sequence[str]) -> TuneConfig:
+    """The search described by `[CONFIG] [--trials N …] [--FIELD VALUE …]`."""
+    from tokenlm.agents.runs.search import TuneConfig
+
+    own = [name for name in names_of(TuneConfig) if name != "run"]
+    rest: list[str] = []
+    chosen: dict[str, Any] = {}
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        option, equals, value = word.partition("=")
+        name = option.removeprefix("--")
+        if not option.startswith("--") or name not in own:
+            rest.append(word)
+            continue
+        if not equals and not queue:
+            raise ValueError(f"{option} needs a value")
+        chosen[name] = parse_yaml(value if equals else queue.pop(0), option)
+    run = parse_run(rest, "tune")
+    chosen["space"] = read_space(str(chosen["space"])) if "space" in chosen else default_space(run.algorithm)
+    return TuneConfig(run, **chosen)
+
+
+def read_space(name: str) -> Space:
+    """The space of a search, given by name or path."""
+    from tokenlm.agents.runs.search import Space
+
+    path = config_path(name, "search")
+    space = read_mapping(path).get("space")
+    if not isinstance(space, dict):
+        raise ValueError(f"{path} has no space of settings by name, as in configs/search-dqn.yaml")
+    return Space.of(space, str(path))
+
+
+def default_space(algorithm: str) -> Space:
+    """The space that is shipped for an algorithm; ValueError where there is none."""
+    for name in config_names("search"):
+        if algorithm in read_mapping(config_path(name, "search")).get("algorithms", ()):
+            return read_space(name)
+    raise ValueError(
+        f"no space of settings is shipped for the algorithm {algorithm!r}; write one, as configs/search-dqn.yaml is, "
+        "and give it with --space FILE"
+    )
 
 
 def _take_continue(words: Sequence[str]) -> tuple[list[str], str | None]:
@@ -151,7 +201,10 @@ def _help(command: str, everything: bool) -> NoReturn:
     from tokenlm.agents.runs.output import say
 
     configs = config_names(command)
-    page = race_page(configs) if command == "race" else train_page(command, configs)
+    if command == "tune":
+        page = tune_page(configs, config_names("search"))
+    else:
+        page = race_page(configs) if command == "race" else train_page(command, configs)
     say(all_pages(command) if everything else page)
     sys.exit(0)
 

@@ -11,26 +11,37 @@ from ...envs import EnvConfig
 _OF_THE_TASK = {"qa": "token_f1", "translation": "bleu", "classification": "accuracy"}
 
 
+def judged_by(env: EnvConfig, temperature: float) -> tuple[str, bool]:
+    """The figure of an evaluation that says how good it is, and whether less of it is better.
+
+    Tasks of pairs have their own metric. At τ = 1 with log-likelihood rewards it is perplexity, at τ = 0 the greedy
+    return, at other temperatures the soft regret.
+
+    Args:
+        env: the environment's arguments.
+        temperature: τ at the end of training.
+    """
+    if env.has_pairs:
+        return _OF_THE_TASK[env.task], False
+    if temperature == 1.0 and env.pays_log_likelihood:
+        return "perplexity", True
+    return ("greedy_return", False) if temperature == 0.0 else ("regret", True)
+
+
 def merit(row: Mapping[str, Any], env: EnvConfig, temperature: float) -> tuple[float, float]:
     """How good an evaluation on validation documents is; of two, the larger one is better.
 
-    Tasks of pairs are compared by their own metric, and where it is equal by perplexity. At τ = 1 with log-likelihood
-    rewards it is perplexity, at τ = 0 the greedy return, at other temperatures the soft regret; where the optimum is
-    unknown, all rows are equal there.
+    It is the figure that `judged_by` names, and where that is equal perplexity. Where the optimum is unknown, all rows
+    have the same regret.
 
     Args:
         row: of results.jsonl.
         env: the environment's arguments.
         temperature: τ at the end of training.
     """
+    name, lower = judged_by(env, temperature)
     fit = _number(row.get("perplexity"), lower=True)
-    if env.has_pairs:
-        return _number(row.get(_OF_THE_TASK[env.task])), fit
-    if temperature == 1.0 and env.pays_log_likelihood:
-        return fit, 0.0
-    if temperature == 0.0:
-        return _number(row.get("greedy_return")), fit
-    return _number(row.get("regret"), lower=True), 0.0
+    return _number(row.get(name), lower), fit if name != "regret" else 0.0
 
 
 def best_row(rows: list[dict[str, Any]], env: EnvConfig, temperature: float) -> int:

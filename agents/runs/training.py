@@ -10,7 +10,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ...envs import Split, UnknownWords, World, notices
@@ -22,15 +21,14 @@ from ..devices import is_out_of_memory
 from ..dqn.config import AgentConfig
 from ..dqn.format_1 import is_format_1
 from ..evaluation.evaluate import evaluate, reference_returns, score_text
-from ..evaluation.playing import play, short_of_optimum
-from ..evaluation.tasks import task_figures
 from ..protocol import BaseAgent, NotFinite
 from . import report as reports
-from .algorithms import load, make, make_learner
+from .algorithms import load, make
 from .board import Board
 from .checkpoints import write_tensors
 from .config import RunConfig, run_config_of
 from .continuing import place_notice
+from .figures import make_agent, objective_of, pair_figures, validation_figures
 from .folder import CONFIG, SUMMARY, RunFolder
 from .interruption import Interrupted, Interruption, watched
 from .output import fill_standard_streams, progress_line, say
@@ -209,10 +207,7 @@ class Run:
 
     @property
     def _objective(self) -> float:
-        """τ of the objective that the run ends with; 0 for an agent without a temperature."""
-        if self.config.algorithm == "dqn":
-            return self.config.agent.temperatures.end
-        return self.agent.temperature if self.agent.has_temperature else 0.0
+        return objective_of(self.config, self.agent)
 
     def _take_best(self) -> dict[str, Any]:
         """Take the weights of the best evaluation, where the agent can; what is said of it in the summary."""
@@ -228,42 +223,11 @@ class Run:
 
     def _figures(self) -> dict[str, Any]:
         with self.agent.evaluating():
-            figures = self._policy_figures()
+            figures = validation_figures(self.agent, self.config)
         return {**figures, **self.agent.figures()}
 
-    def _policy_figures(self) -> dict[str, Any]:
-        """What is measured of the agents of all algorithms alike."""
-        agent, config = self.agent, self.config
-        world = World.of(config.env)
-        score = score_text(agent, "valid", config.evaluation_documents, env=config.env)
-        arguments = (world, dataclasses.replace(config.env, split="valid"), config.evaluation_episodes, config.seed)
-        greedy = play(agent, *arguments, temperature=0.0)
-        sampled = play(agent, *arguments, temperature=agent.temperature, objective=self._objective)
-        regrets = sampled.regret if self._objective > 0.0 else short_of_optimum(greedy, *arguments[:2])
-        seconds = agent.learning_seconds
-        return {
-            "num_steps": self.agent.num_steps,
-            "env_steps": agent.env_steps,
-            "wall_seconds": round(seconds, 3),
-            "env_steps_per_second": round(agent.env_steps / seconds) if seconds else 0,
-            "perplexity": score.perplexity,
-            "target_perplexity": score.target_perplexity,
-            "bits_per_character": score.bits_per_character,
-            "sampled_return": float(sampled.returns.mean()),
-            "greedy_return": float(greedy.returns.mean()),
-            "regret": None if np.isnan(regrets).any() else float(regrets.mean()),
-            "kl_to_target": None if np.isnan(sampled.kl).any() else float(sampled.kl.mean()),
-            **self._of_the_task(agent, "valid", config.evaluation_documents),
-        }
-
     def _of_the_task(self, agent: BaseAgent, split: Split, limit: int | None) -> dict[str, Any]:
-        """The metrics of a task of pairs as numbers, without the table of confusions; empty for other tasks."""
-        config = self.config
-        if not config.env.has_pairs:
-            return {}
-        figures = task_figures(agent, World.of(config.env), config.env, split, limit, config.seed)
-        figures.pop("confusion", None)
-        return figures
+        return pair_figures(agent, self.config, split, limit)
 
     def _checkpoint(self) -> None:
         self.place.keep_config()
@@ -352,13 +316,6 @@ class Run:
         write_json(self.folder / SUMMARY, summary)
         self._say(reports.summary_text(summary, samples, self.folder))
         return summary
-
-
-def make_agent(config: RunConfig) -> BaseAgent:
-    """The agent of a run, before training."""
-    if config.algorithm == "dqn":
-        return make_learner(config.env, config.agent, config.seed, config.device)
-    return make(config.algorithm, config.env, config.seed, config.device, **config.algorithm_settings)
 
 
 def load_run(

@@ -6,7 +6,9 @@ from importlib import import_module
 
 from .command import Command
 
-NAMES = ("train", "evaluate", "generate", "chat", "runs", "compare", "race", "config", "doctor", "grade")
+NAMES = (
+    "train", "evaluate", "generate", "chat", "runs", "compare", "report", "tune", "race", "config", "doctor", "grade",
+)  # fmt: skip
 
 
 def command(name: str) -> Command:
