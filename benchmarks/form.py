@@ -1,6 +1,6 @@
 """What is written under the form `jueju5` after the same two lines, beside the best there is.
 
-    python benchmarks/form.py [--steps 80000] [--data-dir FOLDER] [--json FILE]
+    python benchmarks/form.py [--steps 100000] [--data-dir FOLDER] [--json FILE]
 
 Prompts are the first two lines of the test quatrains. First the built-in corpus with learners: ours (`tokenlm train
 form`), GRPO from a start cloned on the corpus, and maximum likelihood, each with the same network, one thread and one
@@ -35,7 +35,8 @@ HERE = Path(__file__).parent
 PROMPT = TEXT = 12  # tokens
 SHOWN = 6  # texts kept of every policy
 SAMPLES = 64
-CLONED = 20_000  # transitions of the corpus that GRPO begins with
+WIDTH = 200  # of the search for the same text
+CLONED = 30_000  # transitions of the corpus that GRPO begins with, as ours does
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -102,7 +103,7 @@ def references(prompts: Prompts) -> list[dict[str, Any]]:
 
     first = prompts.started().observe()
     beam = Beam(config).texts_after(first)
-    same = np.tile(single_text(oracle, starts_of(oracle, first))[1], (len(first), 1))
+    same = np.tile(single_text(oracle, starts_of(oracle, first), WIDTH)[1], (len(first), 1))
     return [
         prompts.measured("optimum", best(oracle)),
         prompts.measured("beam 10", beam),
@@ -147,7 +148,8 @@ def learners(prompts: Prompts, steps: int) -> list[dict[str, Any]]:
         return agent.pretrain(CLONED).learn(steps)
 
     def likelihood() -> BaseAgent:
-        return MaximumLikelihood(run.env, seed=0, device="cpu", network=network, learning_rate=4e-3).learn(steps)
+        settings = {"learning_rate": {"start": 4e-3, "end": 2e-4}, "batch_size": 64, "replay_ratio": 2}
+        return MaximumLikelihood(run.env, seed=0, device="cpu", network=network, **settings).learn(steps)
 
     rows = []
     for name, make in (("ours, DQN", ours), ("GRPO", grpo), ("maximum likelihood", likelihood)):
@@ -166,7 +168,7 @@ def learners(prompts: Prompts, steps: int) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=80_000)
+    parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--json", type=Path, default=HERE / "results" / "form.json")
     chosen = parser.parse_args()

@@ -18,6 +18,7 @@ from .world import World
 
 _PAIRS = 1 << 20  # (text, state) pairs that are followed at once
 _ENTRIES = 1 << 22  # (state, token) entries in memory at once
+_LATE = 12  # times the width of a search where bonuses come late
 
 
 class Starts(NamedTuple):
@@ -88,7 +89,9 @@ def policy_returns(oracle: Oracle, starts: Starts, temperature: float = 0.0, wid
         found[name] = weight * float(text_log_probs(oracle, starts, texts).max())
     found["unigram_greedy"] = weight * _greedy_log_prob(oracle, starts, weights)
     if len(starts.weights) > 1:
-        found["same_text"] = weight * single_text(oracle, starts, width)[0]
+        # What a form pays comes late in a text, so a narrow search drops what leads there.
+        wide = _LATE * width if config.pays_bonus else width
+        found["same_text"] = weight * single_text(oracle, starts, wide)[0]
     return {name: value for name, value in found.items() if value > -np.inf}
 
 

@@ -30,8 +30,8 @@ def supported_claims(env: EnvConfig, temperature: float, gamma: float) -> str:
         )
     if env.pays_bonus:
         return (
-            f"A form, {env.form}, whose bonus depends on tokens long before it. Shows planning: what p* alone likes best "
-            "is far from the optimum."
+            f"A form, {env.form}, whose bonus depends on tokens long before it. Shows planning: the likeliest text is "
+            "far from the optimum."
         )
     temperature = temperature / env.log_prob_weight  # r = w log p* at τ has the optimum of log p* at τ/w
     if env.reward_every == 1 and temperature == 1.0:

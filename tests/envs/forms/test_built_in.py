@@ -122,7 +122,9 @@ def test_numpy_and_torch_agree(name):
 
 def test_a_vocabulary_without_verse_is_refused():
     tokenizer, _ = chars("山风")
-    with pytest.raises(ValueError, match="needs characters of oblique tone, the mark ，, the mark 。 in the vocabulary"):
+    with pytest.raises(
+        ValueError, match="needs characters of oblique tone, the mark ，, the mark 。 in the vocabulary"
+    ):
         make_form("jueju5", tokenizer)
     with pytest.raises(ValueError, match="characters of both tones"):
         make_form("couplet", tokenizer)

@@ -157,7 +157,9 @@ def test_action_values_are_those_of_the_texts_that_go_on(name):
     config = WORLDS[name]
     prompt = prompts_of(config)[-1]
     oracle, texts = Oracle(World.of(config), config), tree(config, prompt)
-    some = sorted({text[:length] for text in texts for length in range(config.max_new_tokens) if EOS not in text[:length]})[::9]
+    some = sorted(
+        {text[:length] for text in texts for length in range(config.max_new_tokens) if EOS not in text[:length]}
+    )[::9]
     for written in some:
         q_values = oracle.optimal_q(window(config, *prompt, *written), len(written), temperature=0.7)
         before = [t for t in texts if t[: len(written)] == written and len(t) > len(written)]
