@@ -16,6 +16,7 @@ import gymnasium as gym
 
 import tokenlm
 from tokenlm.envs import EnvConfig, TokenLMEnv
+from tokenlm.envs.targets.registry import SAMPLES_DOCUMENTS
 from tokenlm.envs.registration import UNMASKED
 
 from result_tables import worlds_table
@@ -52,6 +53,20 @@ IDS = {
     "TokenLM-Classification-v0": (
         "Built-in sentences with one of four labels.",
         "Accuracy. An episode is one token, so it says nothing about sequences.",
+    ),
+    "TokenLM-Text-v0": (
+        "The built-in Chinese corpus; texts of exactly 16 words after two. The best text is not the shortest.",
+        "Planning, in sentences that one can read, at temperature 0 and above.",
+    ),
+    "TokenLM-Teacher-v0": (
+        "p\\* is a Transformer with random weights, made from a seed: 1,000 words, texts of exactly 64.",
+        "How well p\\* is learned at temperature 1, where it is the optimum itself and the regret is KL(π ‖ p\\*): words "
+        "are alike and all of the text bears on the next one, so no table is enough. For large networks and GPUs "
+        "`vocab_size` goes to 50,000.",
+    ),
+    "TokenLM-Teacher-Sparse-v0": (
+        "The same; the whole reward comes with the last word.",
+        "Credit assigned back over 64 words: the optimum at temperature 1 is the same.",
     ),
     "TokenLM-Form-v0": (
         "Quatrains: lines three and four after the first two, tones kept; a rhyme with line two is paid 10 nats.",
@@ -100,7 +115,7 @@ def environment_part(name: str) -> str:
     actions, observations = env.action_space, env.observation_space
     what, shows = _described(name)
     settings = [f"`{n}={getattr(config, n)!r}`" for n in _SHOWN if n in gym.spec(name).kwargs or n == "corpus"]
-    if config.target == "markov":
+    if config.target in SAMPLES_DOCUMENTS:
         settings = [s for s in settings if not s.startswith("`corpus")]
     lines = [
         f"For a library without action masks: `gym.make({UNMASKED + name!r})`. {_UNMASKED}",

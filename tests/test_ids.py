@@ -36,6 +36,17 @@ SETTINGS = {
         "corpus": "jueju", "tokenizer": "char", "form": "jueju5", "form_bonus": 10.0, "no_repeat": 1, "order": 2,
         "prompt_length": (12, 12), "max_new_tokens": 12, "ending": "fixed", "context_length": 25,
     },
+    "TokenLM-Text-v0": {
+        "ending": "fixed", "prompt_length": (2, 2), "max_new_tokens": 16, "context_length": 19,
+    },
+    "TokenLM-Teacher-v0": {
+        "target": "teacher", "vocab_size": 1_000, "max_new_tokens": 64, "context_length": 65, "ending": "fixed",
+        "prompt_length": (0, 0),
+    },
+    "TokenLM-Teacher-Sparse-v0": {
+        "target": "teacher", "vocab_size": 1_000, "max_new_tokens": 64, "context_length": 65, "ending": "fixed",
+        "prompt_length": (0, 0), "reward_every": 0,
+    },
 }  # fmt: skip
 
 

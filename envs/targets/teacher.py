@@ -30,7 +30,7 @@ _ENTROPY = 0.6  # of a word, as a share of log V
 _SCALES = (0.5, 1.5)  # between which the head's scale is looked for, by so many halvings of the interval
 _HALVINGS = 5
 _PROBE = (32, 64)  # texts and words that the entropy is measured on
-_AT_ONCE = 256  # texts that are sampled side by side
+_AT_ONCE = 500  # texts that are sampled side by side
 _GROWTH = 32  # columns that a full cache grows by
 
 
