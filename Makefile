@@ -35,8 +35,9 @@ $(VENV)/installed-docs: $(VENV)/installed
 train: $(VENV)/installed
 	$(BIN)/tokenlm train quickstart
 
+# A file's tests run in one process, so that what they share is made once.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not slow" -n auto
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-all: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
