@@ -27,10 +27,10 @@ class FactoredTarget(SampledAutomaton):
     kinds of the first two words x1, x2 make the topic k = (kind1(x1), kind2(x2)), one of nine, which bears on every
     later word. With c the class of the last word and t the words written after the first two, modulo 16,
 
-        p*(a | k, c, t) ∝ exp(s[k, c]·⟨z, u_a⟩ + b_a),    z = √.1·C[c] + √.5·I[k, c] + √.4·J[k, t]
+        p*(a | k, c, t) ∝ exp(s[k, c]·⟨z, u_a⟩ + b_a),    z = √.1·C[c] + √.6·I[k, c] + √.3·J[t]
 
     with vectors C, I and J of 8 standard normal numbers, unit vectors u_a uniform on the sphere and
-    b_a = -.3·log(random rank). In every topic s is 5 after three of the classes, which nearly determine the next word,
+    b_a = -.3·log(random rank). In every topic s is 4 after three of the classes, which nearly determine the next word,
     and 1.5 after the others, which leave it almost free, so that it pays to look ahead. J makes the best texts move on
     instead of going round. The first two words are uniform.
 
@@ -96,14 +96,14 @@ def _labels(rng: np.random.Generator, words: int, count: int) -> Ints:
 def _log_probs(rng: np.random.Generator, words: int) -> Floats:
     """(topics · positions · classes, W) log p* of the words in the states after two words, nats."""
     by_class, by_both, by_position, word = (
-        rng.standard_normal((*shape, _SIZE)) for shape in ((CLASSES,), (TOPICS, CLASSES), (TOPICS, POSITIONS), (words,))
+        rng.standard_normal((*shape, _SIZE)) for shape in ((CLASSES,), (TOPICS, CLASSES), (POSITIONS,), (words,))
     )
     word /= np.linalg.norm(word, axis=1, keepdims=True)
     flat = rng.permuted(np.tile(np.arange(CLASSES) % 2 == 0, (TOPICS, 1)), axis=1)
-    scale = np.where(flat, 1.5, 5.0)
+    scale = np.where(flat, 1.5, 4.0)
     bias = -0.3 * np.log(rng.permutation(words) + 1.0)
     hidden = (  # (topics, positions, classes, 8)
-        np.sqrt(0.1) * by_class + np.sqrt(0.5) * by_both[:, None] + np.sqrt(0.4) * by_position[:, :, None]
+        np.sqrt(0.1) * by_class + np.sqrt(0.6) * by_both[:, None] + np.sqrt(0.3) * by_position[:, None]
     )
     logits = ((scale[:, None, :, None] * hidden) @ word.T + bias).reshape(-1, words)
     result: Floats = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)

@@ -23,7 +23,7 @@ CHAIN = EnvConfig(
 )
 ENDS = dataclasses.replace(CHAIN, ending="eos", min_new_tokens=2)
 WORLDS = {"fixed": CHAIN, "eos": ENDS, "one prompt": dataclasses.replace(CHAIN, prompt_length=(0, 0))}
-NAMES = ("constant", "same-text", "beam", "oracle", "unigram", "table", "bandit")
+NAMES = ("constant", "same-text", "beam", "oracle", "unigram", "table", "bandit", "reward-model")
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -123,7 +123,7 @@ def test_races_tell_them_apart():
     assert sources == {
         **dict.fromkeys(("constant", "same-text", "beam", "oracle"), "p*"),
         **dict.fromkeys(("unigram", "maximum-likelihood"), "corpus"),
-        **dict.fromkeys(("table", "bandit"), "rewards"),
+        **dict.fromkeys(("table", "bandit", "reward-model"), "rewards"),
     }
     assert set(NAMES) <= set(ALGORITHMS)
 
