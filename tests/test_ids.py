@@ -39,6 +39,14 @@ SETTINGS = {
     "TokenLM-Text-v0": {
         "ending": "fixed", "prompt_length": (2, 2), "max_new_tokens": 16, "context_length": 19,
     },
+    "TokenLM-Factored-v0": {
+        "target": "factored", "vocab_size": 200, "max_new_tokens": 16, "context_length": 19, "prompt_length": (2, 2),
+        "ending": "fixed",
+    },
+    "TokenLM-Factored-Sparse-v0": {
+        "target": "factored", "vocab_size": 200, "max_new_tokens": 16, "context_length": 19, "prompt_length": (2, 2),
+        "ending": "fixed", "reward_every": 0,
+    },
     "TokenLM-Teacher-v0": {
         "target": "teacher", "vocab_size": 1_000, "max_new_tokens": 64, "context_length": 65, "ending": "fixed",
         "prompt_length": (0, 0),

@@ -23,6 +23,10 @@ __version__ = version("tokenlm")
 _MARKOV = {"target": "markov", "order": 2, "vocab_size": 200, "max_new_tokens": 16, "context_length": 17}
 _TINY = {"target": "markov", "order": 3, "vocab_size": 8, "max_new_tokens": 4, "context_length": 5}
 _ONE_START = {"ending": "fixed", "prompt_length": (0, 0)}
+_FACTORED = {
+    "target": "factored", "vocab_size": 200, "max_new_tokens": 16, "context_length": 19, "prompt_length": (2, 2),
+    "ending": "fixed",
+}  # fmt: skip
 _TEACHER = {"target": "teacher", "vocab_size": 1_000, "max_new_tokens": 64, "context_length": 65}
 _PAIRS = {"target": "reference"}
 _VERSE = {"corpus": "jueju", "form": "jueju5", "order": 2, "max_new_tokens": 12, "prompt_length": (12, 12)}
@@ -42,6 +46,8 @@ _IDS: dict[str, dict[str, Any]] = {
     },
     # Texts of one length: of texts that may end at will the shortest is the most likely.
     "TokenLM-Text-v0": {"ending": "fixed", "prompt_length": (2, 2), "max_new_tokens": 16, "context_length": 19},
+    "TokenLM-Factored-v0": _FACTORED,
+    "TokenLM-Factored-Sparse-v0": {**_FACTORED, "reward_every": 0},
     "TokenLM-Teacher-v0": {**_TEACHER, **_ONE_START},
     "TokenLM-Teacher-Sparse-v0": {**_TEACHER, **_ONE_START, "reward_every": 0},
     "TokenLM-Form-v0": {**_VERSE, "tokenizer": "char", "ending": "fixed", "no_repeat": 1, "context_length": 25},

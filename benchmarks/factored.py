@@ -1,0 +1,110 @@
+"""`TokenLM-Factored-v0`: what references and learners reach in 100,000 steps, on racing worlds.
+
+    python benchmarks/factored.py [--seeds 0 1 2 3 4] [--steps 100000] [--learners NAME …] [--json FILE]
+
+World s has `target_seed` s. Returns are those of greedy texts on 256 prompts of the split "test", nats a text; what is
+known of p* is exact on the same prompts. The score is 0 for the best trivial policy, which is the same text for all
+prompts, and 1 for the optimum. Learners have their own defaults, one thread and one seed a world.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tokenlm.agents.evaluation.playing import play, started
+from tokenlm.agents.evaluation.scores import Scale
+from tokenlm.agents.protocol import BaseAgent
+from tokenlm.agents.runs.algorithms import make
+from tokenlm.envs import EnvConfig, Oracle, World, env_config_from
+
+from record import print_table, write_result
+
+HERE = Path(__file__).parent
+EPISODES = 256
+LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "table with optimism and planning": ("table", {}),
+    "GRPO": ("grpo", {}),
+    "ours, soft Q, defaults": ("dqn", {}),
+    "reward model with planning": ("reward-model", {}),
+}
+
+
+class Measured:
+    """One world, and rows of what policies reach in it."""
+
+    def __init__(self, config: EnvConfig, seed: int) -> None:
+        self.config = dataclasses.replace(config, target_seed=seed)
+        self.world, self.seed = World.of(self.config), seed
+        self.played = dataclasses.replace(self.config, split="test")
+        self.prompts = started(self.world, self.played, EPISODES, 0).observe()
+        self.scale = Scale.of(self.world, self.played, self.prompts)
+
+    def row(self, name: str, reached: float, seconds: float | None = None, steps: int | None = None) -> dict[str, Any]:
+        """A row of results; `constants` is the score where the best constant or unigram policy is 0."""
+        others = max(value for policy, value in self.scale.trivial.items() if policy != "same_text")
+        optimal = self.scale.optimal or 0.0
+        return {
+            "policy": name, "world": self.seed, "return": reached,
+            "score": self.scale.score(self.scale.regret(reached)), "constants": (reached - others) / (optimal - others),
+            "seconds": seconds, "env_steps": steps,
+        }  # fmt: skip
+
+    def references(self) -> list[dict[str, Any]]:
+        """Rows of what does not learn."""
+        rows = [self.row(name, value) for name, value in self.scale.trivial.items()]
+        oracle = Oracle.of(self.world, self.config)
+        rows.append(self.row("p_star", float(oracle.expected_return("target", self.prompts).mean())))
+        for name, beams in (("greedy", 1), ("beam_10", 10)):
+            rows.append(self.row(name, self._greedy(make("beam", self.config, 0, beams=beams))))
+        texts = play(make("oracle", self.config, 0), self.world, self.played, EPISODES, 0, 0.0).written
+        best = self.row("optimum", self.scale.optimal or 0.0)
+        return [*rows, {**best, "distinct_tokens": float(np.mean([len(set(text)) for text in texts]))}]
+
+    def learner(self, name: str, steps: int) -> dict[str, Any]:
+        """The row of a learner after `steps` environment steps."""
+        algorithm, settings = LEARNERS[name]
+        agent = make(algorithm, self.config, self.seed, device="cpu", **settings)
+        began = time.process_time()
+        agent.train(steps)
+        return self.row(name, self._greedy(agent), time.process_time() - began, agent.env_steps)
+
+    def _greedy(self, agent: BaseAgent) -> float:
+        return float(play(agent, self.world, self.played, EPISODES, 0, 0.0).returns.mean())
+
+
+def main() -> None:
+    """Measure, print and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--learners", nargs="*", default=list(LEARNERS), choices=list(LEARNERS), metavar="NAME")
+    parser.add_argument("--json", type=Path, default=HERE / "results" / "factored.json")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    for seed in chosen.seeds:
+        world = Measured(env_config_from("TokenLM-Factored-v0"), seed)
+        found = [*world.references(), *(world.learner(name, chosen.steps) for name in chosen.learners)]
+        print_table([{name: row[name] for name in ("policy", "world", "return", "score")} for row in found])
+        # Written after every world, so that nothing is lost; rows of other worlds and learners are kept.
+        rows = merged(chosen.json, found)
+        write_result(chosen.json, rows, steps=chosen.steps, episodes=EPISODES)
+
+
+def merged(path: Path, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows `found` and those of the file that they do not replace, world by world."""
+    before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    known = {(row["policy"], row["world"]): row for row in [*before, *found]}
+    order = [*(row["policy"] for row in found if row["policy"] not in LEARNERS), *LEARNERS]
+    return sorted(known.values(), key=lambda row: (row["world"], order.index(row["policy"])))
+
+
+if __name__ == "__main__":
+    main()
