@@ -16,8 +16,8 @@ import gymnasium as gym
 
 import tokenlm
 from tokenlm.envs import EnvConfig, TokenLMEnv
-from tokenlm.envs.targets.registry import SAMPLES_DOCUMENTS
 from tokenlm.envs.registration import UNMASKED
+from tokenlm.envs.targets.registry import SAMPLES_DOCUMENTS
 
 from result_tables import worlds_table
 
@@ -58,11 +58,19 @@ IDS = {
         "The built-in Chinese corpus; texts of exactly 16 words after two. The best text is not the shortest.",
         "Planning, in sentences that one can read, at temperature 0 and above.",
     ),
+    "TokenLM-Factored-v0": (
+        "Prompts of two words with a hidden topic, 200 tokens in hidden classes; texts of exactly 16.",
+        "Finding the best text for prompts never seen (temperature towards 0): generalising, exploration and planning. "
+        "No table of last tokens gets beyond the same text for all prompts.",
+    ),
+    "TokenLM-Factored-Sparse-v0": (
+        "The same; the whole reward comes with the last token.",
+        "The same, with credit assigned back over 16 tokens.",
+    ),
     "TokenLM-Teacher-v0": (
         "p\\* is a Transformer with random weights, made from a seed: 1,000 words, texts of exactly 64.",
-        "How well p\\* is learned at temperature 1, where it is the optimum itself and the regret is KL(π ‖ p\\*): words "
-        "are alike and all of the text bears on the next one, so no table is enough. For large networks and GPUs "
-        "`vocab_size` goes to 50,000.",
+        "How well p\\* is learned at temperature 1, where it is the optimum itself and the regret is KL(π ‖ p\\*). "
+        "Words are alike and all of the text bears on the next one: no table is enough. `vocab_size` goes to 50,000.",
     ),
     "TokenLM-Teacher-Sparse-v0": (
         "The same; the whole reward comes with the last word.",
@@ -74,7 +82,9 @@ IDS = {
         "see.",
     ),
 }
-REFERENCES = ("constant", "same-text", "beam", "oracle", "unigram", "table", "bandit", "maximum-likelihood")
+REFERENCES = (
+    "constant", "same-text", "beam", "oracle", "unigram", "table", "bandit", "reward-model", "maximum-likelihood",
+)  # fmt: skip
 _SHOWN = (
     "corpus", "task", "target", "order", "vocab_size", "vocabularies", "form", "no_repeat", "ending", "prompt_length",
     "max_new_tokens", "reward_every", "context_length",

@@ -377,6 +377,8 @@ def worlds_table(name: str = "") -> str:
     """Exact returns of reference policies in every environment with an id, or in one."""
     result = load("worlds.json")
     rows = [row for row in result["rows"] if not name or row["id"] == name]
+    if not rows:
+        raise FileNotFoundError(f"{name} was not measured")
     policies = list(dict.fromkeys(policy for row in rows for policy in row["returns"]))
     if name:
         lines = ["| policy | return of an episode, nats |", "|---|---|"]
@@ -388,12 +390,90 @@ def worlds_table(name: str = "") -> str:
     return "\n".join(lines) + f"\n\nReturns of an episode, nats (`{result['command']}`)."
 
 
+_TRIVIAL = {
+    "random": "uniform random",
+    "constant": "the best single token, always",
+    "unigram_sampled": "by word frequency, sampled",
+    "unigram_greedy": "by word frequency, greedy",
+}
+
+
+def teacher_table() -> str:
+    """Regret and score of policies at temperature 1 under each teacher."""
+    result = load("teacher.json")
+    seeds = list(dict.fromkeys(row["seed"] for row in result["rows"]))
+    lines = [
+        "| policy | " + " | ".join(f"regret, seed {seed}" for seed in seeds) + " | score, mean | seconds |",
+        "|---" * (len(seeds) + 3) + "|",
+    ]
+    for policy in dict.fromkeys(row["policy"] for row in result["rows"]):
+        rows = [_find(result, seed=seed, policy=policy) for seed in seeds]
+        found = [row for row in rows if row]
+        cells = ["-" if row is None else f"{max(row['regret'], 0.0):.1f} ± {_half(row):.1f}" for row in rows]
+        score = sum(row["score"] for row in found) / len(found)
+        seconds = f"{sum(row['seconds'] for row in found) / len(found):.0f}" if found[0]["transitions"] else ""
+        name = _escaped(_TRIVIAL.get(policy, policy))
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {score:.2f} | {seconds} |")
+    steps, episodes = result["settings"]["steps"], result["settings"]["episodes"]
+    return "\n".join(lines) + _source(
+        result,
+        f"Soft regret at temperature 1, KL(π ‖ p\\*), nats a text, ± half of its 95 % interval over {episodes} texts. "
+        f"{steps:,} environment steps each; seconds are processor time of one thread",
+    )
+
+
+def _half(row: dict[str, Any]) -> float:
+    low, high = row["regret_ci"]
+    return float(high - low) / 2
+
+
 def _nats(value: float | None) -> str:
     return "-" if value is None else f"{value:,.2f}"
 
 
 _FORM_WORLDS = {"built in": "the built-in corpus", "Tang": "the Tang (五言绝句 of chinese-poetry, MIT)"}
 _FORM_SHOWN = 2  # prompts
+
+
+_FACTORED = {
+    **_TRIVIAL,
+    "optimum": "optimum",
+    "beam_10": "beam 10 under p\\*",
+    "greedy": "greedy under p\\*",
+    "p_star": "p\\* sampled",
+    "same_text": "the same text for all prompts",
+}
+
+
+def factored_table() -> str:
+    """What references and learners reach in `TokenLM-Factored-v0`, over racing worlds."""
+    result = load("factored.json")
+    lines = [
+        "| policy | return, nats | score | score, constants at 0 | worlds | CPU seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for policy in dict.fromkeys(row["policy"] for row in result["rows"]):
+        rows = [row for row in result["rows"] if row["policy"] == policy]
+        cells = [_mean_and_range([row[name] for row in rows], digits) for name, digits in _FACTORED_FIGURES.items()]
+        seconds = [row["seconds"] for row in rows if row["seconds"] is not None]
+        spent = f"{sum(seconds) / len(seconds):.0f}" if seconds else ""
+        lines.append(f"| {_FACTORED.get(policy, policy)} | {' | '.join(cells)} | {len(rows)} | {spent} |")
+    words = [row["distinct_tokens"] for row in result["rows"] if row.get("distinct_tokens") is not None]
+    text = (
+        "Means over worlds, in brackets lowest and highest. Learners: one seed a world, defaults, "
+        f"{result['settings']['steps']:,} environment steps, greedy texts on {result['settings']['episodes']} prompts "
+        "of the test split, one thread on a machine where other work ran. The score is 0 for the best trivial policy, "
+        f"the same text for all prompts. Best texts have {sum(words) / len(words):.1f} distinct tokens of 16"
+    )
+    return "\n".join(lines) + _source(result, text)
+
+
+_FACTORED_FIGURES = {"return": 1, "score": 2, "constants": 2}
+
+
+def _mean_and_range(values: list[float], digits: int) -> str:
+    spread = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
+    return f"{sum(values) / len(values):.{digits}f}{spread}"
 
 
 def form_table() -> str:
@@ -478,7 +558,9 @@ RESULTS: dict[str, Callable[[], str]] = {
     "faults": faults_table,
     "kneser_ney": kneser_ney_table,
     "worlds": worlds_table,
+    "factored": factored_table,
     "form": form_table,
+    "teacher": teacher_table,
     "tuning": tuning_table,
     "rules": rules_table,
     "markov": markov_table,

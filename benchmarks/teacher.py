@@ -1,0 +1,163 @@
+"""What policies lack of the optimum of `TokenLM-Teacher-v0` at temperature 1, after equal environment steps.
+
+    python benchmarks/teacher.py [--seeds 0 1 2] [--steps 100000] [--json FILE]
+
+The regret is KL(π ‖ p*) over whole texts of 64 words, estimated from 256 sampled texts with its interval; p* has 0. The
+score 0 is that of the best trivial policy. Table and TD take `--steps` environment steps, and TD trains on eight
+transitions for each. Maximum likelihood trains on as many, from 1,000 texts of p*; TD with the corpus has half of its
+own from there. Networks are equal. Seeds are those of the teacher; one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from tokenlm.agents import DQN, MaximumLikelihood
+from tokenlm.agents.baselines.table import Table
+from tokenlm.agents.evaluation import play
+from tokenlm.agents.evaluation.playing import started
+from tokenlm.agents.evaluation.scores import Scale, interval
+from tokenlm.envs import EnvConfig, Vocabulary, World
+
+from record import write_result
+
+ID = "TokenLM-Teacher-v0"
+EPISODES = 256
+_LEAST = -60.0  # nats; invalid words have -inf
+LEARNER: dict[str, Any] = {
+    "network": {"embedding_size": 64, "hidden_size": 128, "skip": True},
+    "learning_rate": {"start": 4e-3, "end": 1e-4},
+    "replay_ratio": 8.0,
+    "batch_size": 8,
+    "device": "cpu",
+}
+TD: dict[str, Any] = {**LEARNER, "temperature": 1.0, "target_update_rate": 1.0}
+
+
+def learners(config: EnvConfig, seed: int) -> dict[str, Any]:
+    """What is trained, by name."""
+    late = dataclasses.replace(config, reward_every=0)
+    return {
+        "a table of token pairs, with optimism": lambda: Table(config, temperature=1.0, num_envs=64, seed=seed),
+        "maximum likelihood": lambda: MaximumLikelihood(config, seed=seed, **LEARNER),
+        "TD, from rewards alone": lambda: DQN(config, seed=seed, **TD, corpus_share=0.0),
+        "TD, half of it texts of p*": lambda: DQN(config, seed=seed, **TD, corpus_share=0.5),
+        "TD, half of it texts of p*, reward at the end": lambda: DQN(late, seed=seed, **TD, corpus_share=0.5),
+    }
+
+
+class LastWord:
+    """The best that the last word alone can tell, from p* itself: exp of the mean log p* after it, normalised.
+
+    Of all policies that look at the last word only it has the least KL(π ‖ p*) over the texts of p*.
+
+    Args:
+        world: of the teacher; its training texts are the contexts.
+    """
+
+    env_steps = 0
+
+    def __init__(self, world: World) -> None:
+        documents = world.documents["train"]
+        texts = np.stack([np.append(Vocabulary.BOS, documents[i])[:-1] for i in range(len(documents))])
+        sums, counts = np.zeros((world.vocab_size,) * 2), np.zeros(world.vocab_size)
+        memory = world.target.recurrent.memory(len(texts), texts)
+        memory.begin(np.arange(len(texts)), texts[:, :1])
+        for place in range(texts.shape[1]):
+            np.add.at(sums, texts[:, place], np.maximum(memory.log_probs, _LEAST))
+            np.add.at(counts, texts[:, place], 1.0)
+            if place + 1 < texts.shape[1]:
+                memory.advance(texts[:, place + 1], np.ones(len(texts), np.bool_))
+        every = sums.sum(0) / counts.sum()  # one observation of the whole beside those after the word
+        table = (sums + every) / (counts + 1.0)[:, None]
+        table -= table.max(1, keepdims=True)
+        self.table = np.where(world.valid, table - np.log(np.exp(table) @ world.valid)[:, None], -np.inf)
+
+    def log_probs(self, observation: Any, action_masks: Any = None) -> Any:
+        """(B, V) log π after the observations (B, L)."""
+        return self.table[np.asarray(observation)[:, -1]]
+
+    def predict(self, *_: Any, **__: Any) -> Any:
+        """Not needed: it is only evaluated."""
+        raise NotImplementedError
+
+    def learn(self, total_steps: int, callback: Any = None) -> LastWord:
+        """Nothing is left to learn."""
+        return self
+
+
+def greedy_regret(world: World, config: EnvConfig) -> float:
+    """Regret of always writing the likeliest next word: a policy with one text, whose KL is its surprise."""
+    running, total = started(world, config, 1, 0), 0.0
+    for _ in range(config.max_new_tokens):
+        total -= float(running.step(running.target_log_probs().argmax(1))[3][0])
+    return total
+
+
+def measured(seed: int, steps: int, only: list[str]) -> list[dict[str, Any]]:
+    """Rows of one teacher."""
+    config: EnvConfig = gym.make(ID, target_seed=seed).unwrapped.config  # type: ignore[attr-defined]
+    world = World.of(config)
+    prefixes = started(world, config, EPISODES, 0).observe()
+    scale = Scale.of(world, config, prefixes, 1.0)
+    rows = []
+
+    def add(policy: str, regrets: Any, env_steps: int = 0, transitions: int = 0, seconds: float = 0.0) -> None:
+        values = np.asarray(regrets, np.float64)
+        regret = float(values.mean())
+        rows.append(
+            {
+                "seed": seed,
+                "policy": policy,
+                "regret": regret,
+                "regret_ci": interval(values) if values.size > 1 else [regret, regret],
+                "score": scale.score(regret),
+                "env steps": env_steps,
+                "transitions": transitions,
+                "seconds": round(seconds, 1),
+            }
+        )
+        print(rows[-1], flush=True)
+
+    for name, value in scale.trivial.items():
+        add(name, [-value])
+    add("greedy under p*", [greedy_regret(world, config)])
+    told: dict[str, Any] = {"the best table of last words, told p*": LastWord(world), "p* sampled": "target"}
+    for name, policy in told.items():
+        add(name, play(policy, world, config, EPISODES, 0, objective=1.0).regret)
+    for name, make in learners(config, seed).items():
+        if only and name not in only:
+            continue
+        agent, began = make(), time.process_time()
+        agent.learn(steps)
+        seconds = time.process_time() - began
+        regrets = play(agent, world, config, EPISODES, 0, 1.0, objective=1.0).regret
+        add(name, regrets, agent.env_steps, agent.transitions_trained or 0, seconds)
+    return rows
+
+
+def main() -> None:
+    """Measure every teacher and write down what was reached."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--only", nargs="+", default=[], help="names of learners; all of them if none")
+    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "teacher.json")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = []
+    for seed in chosen.seeds:
+        rows += measured(seed, chosen.steps, chosen.only)
+        write_result(chosen.json, rows, seed=chosen.seeds, steps=chosen.steps, episodes=EPISODES, threads=1)
+
+
+if __name__ == "__main__":
+    main()
