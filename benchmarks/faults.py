@@ -29,6 +29,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -38,6 +39,7 @@ from typing import Any
 
 import torch
 import yaml
+from tqdm import tqdm
 
 from tokenlm.agents.runs import report
 from tokenlm.cli import main as tokenlm
@@ -51,7 +53,7 @@ WRITE = NAMES.index("write")
 COUNT, FAIL, FULL, KILL, HALF = range(5)
 KINDS = {FAIL: "fails", FULL: "fails, and all after it", KILL: "killed before it", HALF: "killed after half of it"}
 SHARES = (0.65, 0.8)  # of the time, until which single calls fail, and random kills come
-MOST_SECONDS = 60.0  # of one run
+MOST_SECONDS = 300.0  # of one run
 MOST_BYTES = 4 << 30  # that damaged files may make a process take more than it has
 TRACEBACK = 70  # exit code of a child that ended with one
 RUN = {
@@ -564,6 +566,8 @@ def main() -> None:
     place = os.environ.get("FAULTS_PLACE") or tempfile.mkdtemp(dir=memory if memory.is_dir() else None)
     preload(Path(place))
     torch.set_num_threads(1)
+    # The lock of tqdm is shared by forked processes: one killed while it has it would stop all that come after.
+    tqdm.set_lock(threading.RLock())
     faults = Faults(Path(place), chosen.seed)
     count, jobs = len(faults.calls), chosen.jobs
     print(f"{count} calls to the file system, {faults.seconds:.2f} s a run", file=sys.stderr)

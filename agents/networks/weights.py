@@ -33,5 +33,5 @@ def read_weights(folder: Path, device: str) -> dict[str, Tensor]:
     check_file(path, "file of weights", _MOST_BYTES)  # a pipe would be waited for
     try:
         return load_file(path, device=device)
-    except SafetensorError as problem:
+    except (SafetensorError, RuntimeError) as problem:  # torch maps the file, and has errors of its own
         raise ValueError(f"the weights in {folder} cannot be read ({problem}); restore them from a copy") from None
