@@ -57,9 +57,12 @@ class Texts:
         return _cached(plain, fingerprint(config))
 
     def tokens_needed(self, config: EnvConfig) -> npt.NDArray[np.int64]:
-        """(D,) tokens that an episode needs to write each training document whole; of a pair, its target."""
+        """(D,) tokens that an episode needs to write each training document whole; of a pair, its target.
+
+        With a form they are those after the prompt, from which it counts.
+        """
         train = self.documents["train"]
-        written = train.lengths - (train.longest_prompt if config.has_pairs else 0)
+        written = train.lengths - (train.longest_prompt if config.has_pairs or config.form else 0)
         return written + (config.ending == "eos")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ...envs import Split, UnknownWords, World, notices
+from ...envs import EnvConfig, Split, UnknownWords, Vocabulary, World, notices
 from ...envs.text import write_json, write_text_atomically
 from ...envs.text.digests import check_digests, write_digests
 from ...envs.text.files import finite, read_json
@@ -283,6 +283,8 @@ class Run:
         # A task of pairs asks something; without it every text begins at its beginning.
         sources = [source for source, _ in World.of(self.config.env).pairs["valid"][: self.config.samples]]
         prompts, count = (sources, 1) if sources else ([""], self.config.samples)
+        if self.config.env.form and (begun := _held_out_prompts(self.config.env, self.config.samples)):
+            prompts, count = begun, 1  # what a form asks for depends on the prompt
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnknownWords)  # held-out sources have some
             texts = (agent or self.agent).generate(prompts, count, temperature=temperature, seed=self.config.seed)
@@ -316,6 +318,14 @@ class Run:
         write_json(self.folder / SUMMARY, summary)
         self._say(reports.summary_text(summary, samples, self.folder))
         return summary
+
+
+def _held_out_prompts(env: EnvConfig, count: int) -> list[str]:
+    """The first `count` prompts of validation documents without unknown words."""
+    world = World.of(env)
+    documents = world.documents["valid"]
+    ids = [documents[i][: documents.longest_prompt[i]].tolist() for i in range(len(documents))]
+    return [world.tokenizer.decode(prompt) for prompt in ids if Vocabulary.UNK not in prompt][:count]
 
 
 def load_run(
