@@ -78,6 +78,18 @@ def test_the_optimum_of_the_race():
     assert oracle.expected_return("random", [[0] * 16 + [2]])[0] == pytest.approx(-126.61167197, abs=1e-6)
 
 
+def test_the_optimum_of_factored():
+    """The world of seed 0, after one prompt."""
+    env = gym.make("TokenLM-Factored-v0").unwrapped
+    window = [[0] * 16 + [2, 57, 131]]
+    assert env.oracle.optimal_return(window)[0] == pytest.approx(-29.66449453472524, abs=1e-9)
+    assert env.oracle.most_likely_text("57 131").log_prob == pytest.approx(-29.66449453472524, abs=1e-9)
+    assert env.oracle.expected_return("random", window)[0] == pytest.approx(-116.23535996307952, abs=1e-9)
+    observation, _ = env.reset(seed=0)
+    assert (observation[:17] == [0] * 16 + [2]).all()  # prompts are two words
+    assert parse_run(["reward-model"]).env == env.config
+
+
 @pytest.mark.parametrize("name", ["markov", "form"])
 def test_the_shipped_configuration_is_that_of_the_id(name):
     assert parse_run([name]).env == gym.make(f"TokenLM-{name.capitalize()}-v0").unwrapped.config

@@ -3,12 +3,15 @@
 import dataclasses
 import itertools
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
+import tokenlm  # noqa: F401
 from tokenlm.agents import evaluate, play
 from tokenlm.agents.baselines.reward_model import RewardModel
+from tokenlm.agents.evaluation.scores import Scale
 from tokenlm.agents.runs.algorithms import load, make
 from tokenlm.envs import EnvConfig, Oracle, World
 
@@ -130,3 +133,18 @@ def test_it_has_no_temperature():
     assert agent.temperature == 0.0
     with pytest.raises(ValueError, match="at temperature 0, not 1"):
         agent.policy_temperature(1.0)
+
+
+@pytest.mark.slow
+def test_it_generalises_where_a_table_cannot():
+    """On a tuning world of `TokenLM-Factored-v0`, prompts of the test split: near the optimum, a table near 0."""
+    env = dataclasses.replace(gym.make("TokenLM-Factored-v0").unwrapped.config, target_seed=101, split="test")
+    learned = {name: make(name, dataclasses.replace(env, split="train"), 0) for name in ("reward-model", "table")}
+    scores = {}
+    for name, agent in learned.items():
+        agent.train(100_000)
+        played = play(agent, World.of(env), env, 256, 0, 0.0)
+        scale = Scale.of(World.of(env), env, played.prefixes)
+        scores[name] = scale.score(scale.regret(float(played.returns.mean())))
+    assert scores["reward-model"] > 0.8
+    assert scores["table"] < 0.1
