@@ -201,6 +201,8 @@ def test_trivial_policies_and_p_star_by_the_tree(name, temperature):
         for prompt in prompts_of(config):
             found = oracle.expected_return(policy, window(config, *prompt)[None], temperature)[0]
             assert found == pytest.approx(policy_return(config, prompt, policy, temperature), abs=1e-9)
+    if temperature > 0.0:
+        return
     starts = start_distribution(oracle)
     returns = policy_returns(oracle, starts)
     value, text = single_text(oracle, starts, 300)
