@@ -23,6 +23,7 @@ _LEAST = {
     "num_envs": 1, "updates": 1, "batch_size": 1, "exploration": 0.0, "wander": 0.0, "classes": 1, "hidden_size": 1,
     "rank": 1, "beams": 1,
 }  # fmt: skip
+_ENTRIES = 1 << 23  # (hypothesis, token) pairs scored at once
 _STEPS = "env_steps"
 _NEVER = -1e9  # score of a token that is not valid, finite so that gradients are
 Self = TypeVar("Self", bound="RewardModel")
@@ -222,7 +223,14 @@ class RewardModel(Positioned):
         count, length = windows.shape
         size, horizon = self.world.vocab_size, self.env_config.max_new_tokens
         totals, ended = np.zeros((count, 1)), np.zeros((count, 1), np.bool_)
-        texts = np.concatenate([windows, np.zeros((count, 0), np.int64)], axis=1)[:, None]  # (B, K, L + tokens)
+        at_once = max(1, _ENTRIES // (width * size))
+        if count > at_once:
+            pieces = [slice(start, start + at_once) for start in range(0, count, at_once)]
+            parts = [
+                self.plan(first[p], windows[p], written, width, None if noise is None else noise[p]) for p in pieces
+            ]
+            return np.concatenate(parts)
+        texts = windows[:, None]  # (B, K, L + tokens)
         for step in range(written, horizon):
             kept = texts.shape[1]
             now = texts[:, :, -length:].reshape(-1, length)

@@ -10,6 +10,7 @@ import torch
 
 import tokenlm  # noqa: F401
 from tokenlm.agents import evaluate, play
+from tokenlm.agents.baselines import reward_model
 from tokenlm.agents.baselines.reward_model import RewardModel
 from tokenlm.agents.evaluation.scores import Scale
 from tokenlm.agents.runs.algorithms import load, make
@@ -68,6 +69,13 @@ def _modelled(agent, known, first, windows, written, tokens):
         total += known[key][token]
         windows = np.append(windows[1:], token)
     return total
+
+
+def test_plans_of_many_prompts_are_made_in_pieces(trained, monkeypatch):
+    first = np.array([[0, 0, 0, 0, 2, word, other] for word in range(5, 9) for other in range(5, 9)])
+    whole = trained.plan(first, first, 0, 4)
+    monkeypatch.setattr(reward_model, "_ENTRIES", 3 * 4 * 9)  # three prompts
+    np.testing.assert_array_equal(trained.plan(first, first, 0, 4), whole)
 
 
 def test_the_model_sums_to_one_over_the_valid_tokens(trained):
