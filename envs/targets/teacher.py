@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -89,7 +89,7 @@ class TeacherTarget(CausalTarget):
 
         The first word is drawn given that it is not `<eos>`, so that no document is empty.
         """
-        rng, model = np.random.default_rng(seed), self.model_on(compute_device(np.zeros(0)))
+        rng, model = np.random.default_rng(seed), cast(Teacher, self.model_on(compute_device(np.zeros(0))))
         parts = [min(_AT_ONCE, count - first) for first in range(0, count, _AT_ONCE)]
         texts = np.concatenate([model.sample(part, length, rng) for part in parts])
         lengths = (texts != Vocabulary.EOS).sum(1)
