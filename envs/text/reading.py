@@ -24,9 +24,9 @@ def read_documents(source: str | Path | Iterable[str]) -> list[str]:
     """The documents of a corpus, without blank ones.
 
     Args:
-        source: "zh", "en" or "jueju" (built in); a text file with one document per line; a .tsv file with the documents in its
-            second column; a folder of .txt and .tsv files, read in order of their names; a Hugging Face dataset
-            "hf:NAME[:CONFIG]", optionally with "?split=train&column=text"; or an iterable of texts.
+        source: "zh", "en" or "jueju" (built in); a text file with one document per line; a .tsv file with the
+            documents in its second column; a folder of .txt and .tsv files, read in order of their names; a Hugging
+            Face dataset "hf:NAME[:CONFIG]", optionally with "?split=train&column=text"; or an iterable of texts.
 
     Raises: FileNotFoundError for a missing file; ValueError for a file that is empty or not UTF-8, or a source of
         another type; ImportError naming the extra if the library of datasets is missing.
