@@ -39,10 +39,10 @@ class EnvConfig:
 
     Args:
         corpus: "zh", "en" or "jueju" (built in; quatrains), a text file (one document per line), a .tsv file, a folder,
-            "hf:NAME", or, in Python, an iterable of strings. Pair tasks take .tsv (source<TAB>target) and .jsonl files, folders of
-            these, "hf:NAME?source=COLUMN&target=COLUMN" or an iterable of (source, target); "zh" and "en" are then
-            pairs whose source is in that language. The targets "markov", "factored" and "teacher" ignore it and
-            sample their own documents.
+            "hf:NAME", or, in Python, an iterable of strings. Pair tasks take .tsv (source<TAB>target) and .jsonl files,
+            folders of these, "hf:NAME?source=COLUMN&target=COLUMN" or an iterable of (source, target); "zh" and "en"
+            are then pairs whose source is in that language. The targets "markov", "factored" and "teacher" ignore it
+            and sample their own documents.
         tokenizer: "auto" (jieba for mostly Chinese text, word otherwise), "jieba", "char", "word", "nltk", "bpe",
             or the path of a Hugging Face tokenizer.json.
         user_dictionary: a file of extra words for jieba, one per line, each optionally followed by its frequency.
@@ -64,8 +64,8 @@ class EnvConfig:
         min_new_tokens: tokens written before <eos> becomes valid.
         no_repeat: tokens of the last so many places, the prompt's too, are not valid actions, and p* is conditioned on
             the others; 0 for no such rule. At temperature 0 the best text of many a target is one token over and over.
-        form: which tokens are valid where in a text, and what keeping to it is paid: "jueju5" (lines three and four of a
-            quatrain of five characters a line), "couplet" (the line that answers the prompt), "lines?length=5" (lines
+        form: which tokens are valid where in a text, and what keeping to it is paid: "jueju5" (lines three and four of
+            a quatrain of five characters a line), "couplet" (the line that answers the prompt), "lines?length=5" (lines
             of so many tokens whose first letters spell the prompt), "module:Class" of your own (see `Form`), or "" for
             none. p* is conditioned on the tokens that it allows.
         form_bonus: nats that keeping to the form is paid, in units of the form's `bonus`.
