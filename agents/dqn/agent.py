@@ -37,8 +37,10 @@ from .learner import Learner
 from .memory import memory_figures, memory_text
 from .policy import QPolicy
 from .pretraining import pretrain, start_at_frequencies
+from .ranks import ranks
 from .stopwatch import Stopwatch
 
+_APART = 1_000_003  # between the seeds of two processes
 _PRIORITY_MIXTURE = 0.9  # R2D2's share of the largest TD error in an episode's priority
 
 Callback = Callable[["DQN"], bool | None]
@@ -49,6 +51,9 @@ class DQN(QPolicy):
 
     At temperature 0 this is the DQN of Mnih et al. 2015 on sequences; at τ > 0 its Bellman operator is the soft one
     of Haarnoja et al. 2017, whose fixed point under log-likelihood rewards and γ = τ = 1 is the language model p*.
+
+    Processes joined by torch.distributed (see `tokenlm.agents.runs.ranks`) train one network: `num_envs`,
+    `batch_size` and `replay_capacity` are those of each, steps and transitions are counted over all.
 
     Args:
         env: a registered id ("TokenLM-v0"), an `EnvConfig`, or an environment made from one; None for an agent that
@@ -86,6 +91,7 @@ class DQN(QPolicy):
             settings = {**settings, "phrases": len(phrases)}
         self.config = AgentConfig.of(config, settings)
         self.seed = seed
+        self.ranks = ranks()
         self.device = resolve_device(device)
         self.world: World | None = None
         if env is not None:
@@ -116,12 +122,16 @@ class DQN(QPolicy):
         self.valid_actions = ValidActions.of(*parts)
         self.valid_tokens = ValidActions.of(*parts, single=True)
         self.stopwatch = Stopwatch(self.device)
-        self.learner = Learner(self.network, self.config, self.valid_actions, self.stopwatch)
+        self.learner = Learner(self.network, self.config, self.valid_actions, self.stopwatch, self.ranks)
         self.last_metrics: dict[str, Tensor] = {}
         self.env_steps_before = 0
         self._progress_before = 0.0  # of the training before it was loaded
         self.history = History()
         self._owed = 0.0
+        self._all_have_episodes = self.ranks is None
+        if self.ranks is not None and self.ranks.rank:  # the weights are the same, what is acted and drawn is not
+            torch.manual_seed(self._own_seed)
+            self.generator.manual_seed(self._own_seed)
         self._begun = saved is not None  # pretraining is done, or the weights are loaded
         self.replay: EpisodeReplay | None = None
         self.sampler: BatchSampler | None = None
@@ -164,14 +174,15 @@ class DQN(QPolicy):
         self.history.begin()
         if not self._begun:
             self._begin(began + max_seconds if max_seconds else None)
-            now = time.perf_counter()
-            self.learning_seconds, began = self.learning_seconds + now - began, now
+            self.learning_seconds += self._seconds_since(began)
+            began = time.perf_counter()
+        if self.ranks is not None:
+            self.ranks.take_first([*self.network.state_dict().values(), *self.learner.target_network.parameters()])
         with tqdm(total=total_steps, initial=done, unit="step", disable=not progress_bar, unit_scale=True) as bar:
             while self.num_steps - first < total_steps:
                 self._act()
                 self._train()
-                now = time.perf_counter()
-                self.learning_seconds += now - began
+                self.learning_seconds += self._seconds_since(began)
                 spent = (self.learning_seconds - before) / max_seconds if max_seconds else 0.0
                 part = min(1.0, max((self.num_steps - first) / total_steps, spent))
                 self.progress = behind + (1.0 - behind) * part
@@ -200,7 +211,7 @@ class DQN(QPolicy):
     @property
     def env_steps(self) -> int:  # type: ignore[override]
         """Environment steps taken, those before the agent was saved and loaded included."""
-        return self.env_steps_before + (self.collector.steps if self.collector else 0)
+        return self.env_steps_before + (self.collector.steps * self._size if self.collector else 0)
 
     @property
     def transitions_trained(self) -> int:
@@ -309,16 +320,18 @@ class DQN(QPolicy):
         return saving.load_agent(cls, Path(path), env, device, trust, network)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes while training; raises NotFinite where it would keep what is not a number."""
+        """Everything that changes while training; raises NotFinite where it would keep what is not a number.
+
+        Where several processes train, all of them must call it; the first one's holds what each has of its own.
+        """
         self.prepare()
         self.learner.check_finite()
+        own = self._own_state()
         return {
             "learner": self.learner.state_dict(),
-            "replay": None if self.replay is None else self.replay.state_dict(),
-            "collector": None if self.collector is None else self.collector.state_dict(),
-            "generator": self.generator.get_state(),
-            "sampler": None if self.sampler is None else self.sampler.state_dict(),
-            "torch_generator": torch.get_rng_state(),
+            **own,
+            "others": [] if self.ranks is None else self.ranks.gathered(own)[1:],
+            "env_steps": self.env_steps,
             "num_steps": self.num_steps,
             "progress": self.progress,
             "learning_seconds": self.learning_seconds,
@@ -327,10 +340,35 @@ class DQN(QPolicy):
             "last_metrics": self.last_metrics,
         }
 
+    def _own_state(self) -> dict[str, Any]:
+        """What each process has of its own."""
+        return {
+            "replay": None if self.replay is None else self.replay.state_dict(),
+            "collector": None if self.collector is None else self.collector.state_dict(),
+            "generator": self.generator.get_state(),
+            "sampler": None if self.sampler is None else self.sampler.state_dict(),
+            "torch_generator": torch.get_rng_state(),
+        }
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken."""
+        """Continue exactly where `state_dict` was taken.
+
+        Of fewer processes than then, some parts of the replay are dropped; of more, the new ones begin with none.
+        """
         self.prepare()
         self.learner.load_state_dict(state["learner"])
+        parts = [state, *state.get("others", [])]
+        number = 0 if self.ranks is None else self.ranks.rank
+        if number < len(parts):
+            self._load_own_state(parts[number])
+        if "env_steps" in state:
+            self.env_steps_before += int(state["env_steps"]) - self.env_steps
+        self.num_steps, self.progress = int(state["num_steps"]), float(state["progress"])
+        self.learning_seconds, self._owed = float(state["learning_seconds"]), float(state["owed"])
+        self._begun = bool(state["begun"])
+        self.last_metrics = dict(state["last_metrics"])
+
+    def _load_own_state(self, state: dict[str, Any]) -> None:
         if self.replay is not None and self.collector is not None:
             self.replay.load_state_dict(state["replay"])
             self.collector.load_state_dict(state["collector"])
@@ -338,10 +376,6 @@ class DQN(QPolicy):
         if self.sampler is not None:
             self.sampler.load_state_dict(state["sampler"])
         torch.set_rng_state(state["torch_generator"])
-        self.num_steps, self.progress = int(state["num_steps"]), float(state["progress"])
-        self.learning_seconds, self._owed = float(state["learning_seconds"]), float(state["owed"])
-        self._begun = bool(state["begun"])
-        self.last_metrics = dict(state["last_metrics"])
 
     def prepare(self) -> None:
         """Make what only training needs: corpus episodes, replay and environments."""
@@ -354,7 +388,7 @@ class DQN(QPolicy):
         if config.corpus_share != 1:
             self.replay = self._make_replay(world)
             self.collector = self._make_collector(self.replay)
-        generator = torch.Generator().manual_seed(self.seed + 1)
+        generator = torch.Generator().manual_seed(self._own_seed + 1)
         self.sampler = BatchSampler(
             self.replay, corpus, config.batch_size, config.corpus_share or 0.0, generator, config.priority_exponent,
             config.importance_exponent,
@@ -388,10 +422,25 @@ class DQN(QPolicy):
         place = "cpu" if self.device.type == "mps" else self.device  # which has no float64
         env = TokenLMDeviceEnv(config.num_envs, self.env_config, device=place)
         counts = make_counts(config.exploration, self.env_config, self.network.num_actions, self.device)
-        parts = (env, self.network, replay, self.valid_actions, self.generator, self.seed, counts)
+        parts = (env, self.network, replay, self.valid_actions, self.generator, self._own_seed, counts)
         if self.phrases is None:
             return Collector(*parts)
         return PhraseCollector(*parts, phrases=self.phrases, gamma=config.gamma)
+
+    @property
+    def _size(self) -> int:
+        """Processes that train the network."""
+        return 1 if self.ranks is None else self.ranks.size
+
+    @property
+    def _own_seed(self) -> int:
+        """Seed of what this process acts and draws."""
+        return self.seed + (0 if self.ranks is None else _APART * self.ranks.rank)
+
+    def _seconds_since(self, began: float) -> float:
+        """Seconds since `began`, the same in every process, for schedules depend on it."""
+        seconds = time.perf_counter() - began
+        return seconds if self.ranks is None else self.ranks.first(seconds)
 
     @property
     def _learned_world(self) -> World:
@@ -423,12 +472,14 @@ class DQN(QPolicy):
         if self.collector is not None:
             with self.stopwatch.time("acting"):
                 self.collector.step(self.temperature, self.config.epsilon(self.progress))
-        self.num_steps += self.config.num_envs
+        self.num_steps += self.config.num_envs * self._size
         if self.num_steps >= self.config.learning_starts:
-            self._owed += self.config.num_envs * self.config.replay_ratio
+            self._owed += self.config.num_envs * self._size * self.config.replay_ratio
 
     def _train(self) -> None:
-        while self._owed > 0 and (batch := self._sample()) is not None:
+        if not self._all_have_episodes and self.ranks is not None:  # an update needs a batch in every process
+            self._all_have_episodes = self.ranks.all(bool(self.replay) or bool(self.config.settled().corpus_share))
+        while self._all_have_episodes and self._owed > 0 and (batch := self._sample()) is not None:
             before = self.learner.transitions_trained
             metrics = self.learner.update(batch, self.progress)
             self._owed -= max(1, self.learner.transitions_trained - before)

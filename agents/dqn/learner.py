@@ -17,6 +17,7 @@ from ..replay.episodes import EpisodeBatch
 from . import losses
 from .config import AgentConfig
 from .optimizer import Optimizer
+from .ranks import Ranks
 from .stopwatch import Stopwatch
 from .update import Backup, Update
 
@@ -31,6 +32,7 @@ class Learner:
         config: the learner's settings.
         valid_actions: of the environment.
         stopwatch: counts where the time goes; a new one if None.
+        ranks: the processes that train the network together, each on batches of its own; None for this one alone.
 
     Attributes:
         lags: the target network is a network of its own, not the online one.
@@ -43,15 +45,18 @@ class Learner:
         config: AgentConfig,
         valid_actions: ValidActions,
         stopwatch: Stopwatch | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         config = config.settled()
         rule = self.rule = config.rule
-        self.network = network
+        self.network, self.ranks = network, ranks
+        if ranks is not None and config.optimizer.name == "sparse_adam":
+            raise ValueError("sparse_adam cannot average the gradients of several processes; use adam")
         # A target network that is copied after every update is the online network: one pass is enough.
         copied = config.target_update_rate == 1.0 and config.target_update_interval == 1
         follows = copied and config.network.is_deterministic and not rule.frozen_target
         self.lags = rule.target_network and not follows
-        self.target_network = copy.deepcopy(network).requires_grad_(False).eval() if self.lags else network
+        self.target_network = _frozen_copy(network) if self.lags else network
         self.valid_actions = valid_actions
         self.backup = Backup(
             gamma=config.gamma,
@@ -93,6 +98,9 @@ class Learner:
         with self.stopwatch.time("backward"):
             self.optimizer.zero_grad()
             metrics["loss"].backward()
+            count = len(update.index)
+            if self.ranks is not None:
+                count = self.ranks.average(self.optimizer.parameters, batch.divisor(count), count)
         with self.stopwatch.time("optimizer"):
             norm = self.optimizer.step(self.learning_rate(progress))
             self._watch(batch, metrics["loss"].detach() if norm is None else metrics["loss"].detach() + norm)
@@ -102,7 +110,7 @@ class Learner:
                 self._update_target()
         if norm is not None:
             metrics["grad_norm"] = norm
-        self.transitions_trained += len(update.index)
+        self.transitions_trained += count
         return {name: value.detach() for name, value in metrics.items()}
 
     def _watch(self, batch: EpisodeBatch, number: Tensor) -> None:
@@ -188,3 +196,9 @@ class Learner:
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])
         self.transitions_trained = int(state["transitions_trained"])
+
+
+def _frozen_copy(network: QNetwork) -> QNetwork:
+    """A copy without gradients. `to` puts the weights of an LSTM in one piece again, as cuDNN wants them."""
+    copied: QNetwork = copy.deepcopy(network).to(network.head.weight.device).requires_grad_(False)
+    return copied.eval()

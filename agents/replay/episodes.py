@@ -55,13 +55,17 @@ class EpisodeBatch:
             return at.nonzero().squeeze(1)
         return at.nonzero_static(size=self.num_actions).squeeze(1)
 
-    def mean(self, losses: Tensor) -> Tensor:
-        """Mean of (N,) losses, one per action: their sum divided by `expected_actions`.
+    def divisor(self, count: int) -> float:
+        """What the sum of the losses of a batch's `count` actions is divided by: `expected_actions`.
 
         The episodes of a batch have similar lengths. Division by the batch's own number of actions would give actions
         in short texts more weight. Division by the expected number gives all the same weight and unbiased gradients.
         """
-        return losses.sum() / (self.expected_actions or len(losses))
+        return self.expected_actions or count
+
+    def mean(self, losses: Tensor) -> Tensor:
+        """Mean of (N,) losses, one per action: their sum over `divisor`."""
+        return losses.sum() / self.divisor(len(losses))
 
 
 class EpisodeReplay:

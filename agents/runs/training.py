@@ -20,6 +20,7 @@ from ...envs.text.yaml_files import read_mapping
 from ..devices import is_out_of_memory
 from ..dqn.config import AgentConfig
 from ..dqn.format_1 import is_format_1
+from ..dqn.ranks import ranks
 from ..evaluation.evaluate import evaluate, reference_returns, score_text
 from ..protocol import BaseAgent, NotFinite
 from . import report as reports
@@ -32,6 +33,7 @@ from .figures import make_agent, objective_of, pair_figures, validation_figures
 from .folder import CONFIG, SUMMARY, RunFolder
 from .interruption import Interrupted, Interruption, watched
 from .output import fill_standard_streams, progress_line, say
+from .ranks import Word, begin_where_it_ended, follow, joined, leading, of_this_rank, tell
 from .selection import best_row
 
 BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
@@ -63,7 +65,8 @@ class Run:
         self.folder = self.place.path
         if found := place_notice(config, self.folder):
             self._say(found)
-        self.agent = make_agent(config)
+        self.ranks = ranks()
+        self.agent = make_agent(of_this_rank(config))
         self.rows: list[dict[str, Any]] = []
         self.baseline: list[dict[str, Any]] = []
         self.before: list[str] = []
@@ -87,11 +90,15 @@ class Run:
                 summary: dict[str, Any] = read_json(self.folder / SUMMARY)
                 self.place.checkpoints.remove()
                 self._say(f"{self.folder} was finished already")
+                if self.ranks is not None:
+                    self.ranks.told(None)
                 return summary
             self.place.write_config()
             resumed = self._open()
             try:
-                self._learn(resumed)
+                with leading(self.ranks, self.folder, resumed):
+                    self._learn(resumed)
+                self.ranks = None  # the others have ended
             except NotFinite as problem:
                 if problem.batch is not None:
                     write_tensors(self.folder / "not_finite.pt", problem.batch)
@@ -146,9 +153,7 @@ class Run:
     def _go_on_from(self, folder: str) -> None:
         """Begin with the weights of a finished run, at the step where it ended."""
         config, agent = self.config, self.agent
-        agent.go_on_from(folder)
-        spent = agent.learning_seconds / config.max_seconds if config.max_seconds else 0.0
-        agent.progress = min(1.0, max(agent.num_steps / config.total_steps, spent))
+        begin_where_it_ended(agent, config)
         rate = config.agent.learning_rate
         self._say(
             f"going on with {folder} from step {agent.num_steps:,} to {config.total_steps:,}; the optimiser and the "
@@ -174,12 +179,14 @@ class Run:
                 elif time.monotonic() - self._saved_at >= config.checkpoint_seconds:
                     self._checkpoint()
                 self._stop_if_asked()
+                tell(self.ranks, Word.GO_ON)
                 return True
 
             if not self.rows:
                 self._evaluate(board)
                 self._checkpoint()
                 due = share * (int(agent.progress / share + 1e-6) + 1)
+            tell(self.ranks, Word.GO_ON)
             resume = resumed or config.continues is not None
             agent.train(config.total_steps, after_step, resume=resume, max_seconds=config.max_seconds)
             if self.rows[-1]["num_steps"] < agent.num_steps:
@@ -189,6 +196,7 @@ class Run:
     def _stop_if_asked(self) -> None:
         if self._interruption.number is not None:
             self._checkpoint()
+            tell(self.ranks, Word.END)
             message = "interrupted; the same command goes on from here"
             raise Interrupted(self._interruption.number, message if self.agent.resumable else "interrupted")
 
@@ -232,6 +240,7 @@ class Run:
     def _checkpoint(self) -> None:
         self.place.keep_config()
         if self.agent.resumable:
+            tell(self.ranks, Word.SAVE)
             parts = {"rows": self.rows, "before": self.before, "references": self.references}
             self.place.checkpoints.save({"agent": self.agent.state_dict(), **parts})
         self._saved_at = time.monotonic()
@@ -326,6 +335,15 @@ def _held_out_prompts(env: EnvConfig, count: int) -> list[str]:
     documents = world.documents["valid"]
     ids = [documents[i][: documents.longest_prompt[i]].tolist() for i in range(len(documents))]
     return [world.tokenizer.decode(prompt) for prompt in ids if Vocabulary.UNK not in prompt][:count]
+
+
+def train(config: RunConfig) -> None:
+    """Make a run, in all the processes that torchrun started."""
+    with joined(config) as group:
+        if group is None or group.rank == 0:
+            Run(config).train()
+        else:
+            follow(config, group)
 
 
 def load_run(

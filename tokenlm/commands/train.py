@@ -10,10 +10,10 @@ from tokenlm.parsing import parse_run
 def _run(words: list[str]) -> None:
     config = parse_run(words)
     from tokenlm.agents.runs.interruption import Interrupted
-    from tokenlm.agents.runs.training import Run
+    from tokenlm.agents.runs.training import train
 
     try:
-        Run(config).train()
+        train(config)
     except Interrupted as ending:
         fail(str(ending), ending.exit_code)
 
