@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import tokenlm.checkout  # noqa: F401  first: it says where to find the parts of the package
 from tokenlm.envs import EnvConfig, register_id, register_model_folder
 from tokenlm.threads import settle_threads
 
