@@ -1,7 +1,8 @@
 """Environment steps per second: ours in NumPy and on a device, and Gymnasium's vector environments.
 
 All run the same episodes with the same precomputed actions. "copy" is an upper bound for any environment: it only
-copies the observations of a step into a new array.
+copies the observations of a step into a new array. "gym.make" is one environment with Gymnasium's wrappers, stepped and
+reset in a Python loop, as other libraries do it; Gymnasium's own CartPole stands beside it.
 
     python benchmarks/environment.py --json benchmarks/results/environment.json --png benchmarks/results/environment.png
     python benchmarks/environment.py --device cuda --num-envs 16384 262144 1048576
@@ -30,6 +31,12 @@ WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 NUM_ENVS = [1, 16, 64, 256, 1024, 4096, 16384]
 SYNC, ASYNC, NUMPY, DEVICE, COPY = "SyncVectorEnv", "AsyncVectorEnv", "TokenLMVectorEnv", "TokenLMDeviceEnv", "copy"
+SINGLE = "gym.make"
+SINGLES: dict[str, tuple[str, dict[str, Any]]] = {  # what is made one at a time, beside the worlds
+    "n-gram, zh, V = 200": ("TokenLM-v0", {"corpus": "zh", "max_vocab_size": 200}),
+    "CartPole-v1 of Gymnasium": ("CartPole-v1", {}),
+}
+SINGLE_ACTIONS = 1024  # precomputed actions of one environment
 LIMITS = {SYNC: 1024, ASYNC: 64}  # most environments
 ACTIONS = 16  # precomputed batches of actions
 
@@ -74,13 +81,34 @@ def measure(kind: str, world: str, num_envs: int, device: str, seconds: float) -
     return {"world": world, "num_envs": num_envs, "environment": kind, **spread(found, "steps/s")}
 
 
+def measure_single(world: str, seconds: float) -> dict[str, Any]:
+    """Measure one environment of `gym.make`, resets included."""
+    name, settings = {**WORLDS, **SINGLES}[world]
+    env = gym.make(name, **settings)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(SINGLE_ACTIONS)]
+
+    def work() -> None:
+        for action in actions:
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                env.reset()
+
+    work()
+    found = rates(work, SINGLE_ACTIONS, seconds, "cpu")
+    env.close()
+    return {"world": world, "num_envs": 1, "environment": SINGLE, **spread(found, "steps/s")}
+
+
 def with_ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add the ratios to SyncVectorEnv and to the copy, for the same number of environments."""
+    """Add the ratios to SyncVectorEnv and to the copy, for the same number of environments; None without them."""
     found = {(row["world"], row["num_envs"], row["environment"]): row["steps/s"] for row in rows}
     for row in rows:
         sync = found.get((row["world"], row["num_envs"], SYNC))
         row["of SyncVectorEnv"] = row["steps/s"] / sync if sync else None
-        row["of the copy"] = row["steps/s"] / found[row["world"], row["num_envs"], COPY]
+        copied = found.get((row["world"], row["num_envs"], COPY))
+        row["of the copy"] = row["steps/s"] / copied if copied else None
     return rows
 
 
@@ -122,7 +150,9 @@ def main() -> None:
         for kind in (SYNC, ASYNC, NUMPY, DEVICE, COPY)
         if num_envs <= LIMITS.get(kind, num_envs)
     ]
-    rows = with_ratios([measure(*case, chosen.device, chosen.seconds) for case in tqdm(cases, unit="case")])
+    singles = [measure_single(world, chosen.seconds) for world in (*WORLDS, *SINGLES)]
+    many = [measure(*case, chosen.device, chosen.seconds) for case in tqdm(cases, unit="case")]
+    rows = with_ratios([*singles, *many])
     print_table(rows)
     if chosen.json:
         write_result(

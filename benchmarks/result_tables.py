@@ -127,7 +127,8 @@ def environment_table() -> str:
                 cells.append(
                     "-" if row is None else _thousands(row["steps/s"]) + (f" ({_ratio(ratio)} ×)" if ratio else "")
                 )
-            lines.append(f"| {world} | {name} | " + " | ".join(cells) + " |")
+            if any(cell != "-" for cell in cells):
+                lines.append(f"| {world} | {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + _source(
         result, "Steps a second; × of SyncVectorEnv at the same size; `copy` is the limit"
     )
