@@ -42,8 +42,9 @@ def prepare(build: Path = BUILD, wheels: Path = WHEELS) -> str:
             unpack(name, wheels, build / "gpu-packages")
     _put_first(build / "gpu-packages")
     if not _found("tokenlm") or not _found("tokenlm.envs"):
-        link(build / "gpu-checkout")
-        _put_first(build / "gpu-checkout")
+        name_version(build / "gpu-version")
+        _put_first(build / "gpu-version")
+        _put_first(ROOT)
         for name in [name for name in sys.modules if name.split(".")[0] == "tokenlm"]:
             del sys.modules[name]  # parts of it that could be imported without the others
     missing = [name for module, name in (NEEDED | CARRIED).items() if not _found(module)]
@@ -64,16 +65,10 @@ def unpack(name: str, wheels: Path, into: Path) -> None:
                 archive.extractall(into)
 
 
-def link(into: Path) -> None:
-    """A folder of links in which `tokenlm` has the place that it has when it is installed."""
-    package = into / "tokenlm"
-    package.mkdir(parents=True, exist_ok=True)
-    sources = [*(ROOT / "tokenlm").iterdir(), *(ROOT / name for name in ("agents", "configs", "envs"))]
-    for source in sources:
-        if source.name != "__pycache__" and not (package / source.name).is_symlink():
-            (package / source.name).symlink_to(source)
+def name_version(into: Path) -> None:
+    """Say which version this is, as an installed package does; the rest of it is found in the checkout."""
     about = into / "tokenlm-0.dist-info"
-    about.mkdir(exist_ok=True)
+    about.mkdir(parents=True, exist_ok=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tokenlm\nVersion: 0+checkout\n", encoding="utf-8")
 
 

@@ -58,6 +58,8 @@ def row(figure: str, value: float | None, unit: str, **more: Any) -> Row:
         reached = value >= aim
     names = ("share", "ceiling", "aim", "note")
     known = {name: more.pop(name, None) for name in names}
+    if known["share"] is not None and math.isnan(known["share"]):  # the ceilings were not measured
+        known["share"] = None
     return {"figure": figure, "value": value, "unit": unit, **known, "reached": reached, "details": more}
 
 
@@ -160,7 +162,8 @@ def _updates(
         )  # fmt: skip
     best = max(rows, key=lambda r: (r["share"] if share else r["value"]) or 0.0)
     best["aim"] = share or aim
-    best["reached"] = (best["share"] if share else best["value"]) >= best["aim"]
+    found = best["share"] if share else best["value"]
+    best["reached"] = None if found is None else found >= best["aim"]
     yield from rows
 
 
