@@ -80,6 +80,8 @@ class BaseAgent(Writer):
         env_config: the environment's arguments.
         env_steps: environment steps taken.
         has_temperature: whether its policy has a temperature to choose.
+        has_perplexity: whether its policy is a distribution that a text can be scored by; a greedy or ε-greedy one is
+            none.
         resumable: whether `state_dict` and `load_state_dict` go on in the middle of training.
         progress: part of `train` that is done, 0 to 1.
         num_steps: environment steps of the present `train`.
@@ -90,6 +92,7 @@ class BaseAgent(Writer):
 
     env_steps: int
     has_temperature = False
+    has_perplexity = True
     resumable = False
     progress: float = 0.0
     num_steps: int = 0

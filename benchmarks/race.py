@@ -1,4 +1,4 @@
-"""Records a race: runs `tokenlm race` and copies table, plot and results to the other results.
+"""Records a race: runs `tokenlm race` and copies table, plot, single runs (CSV) and results to the other results.
 
 python benchmarks/race.py race-markov [--FIELD VALUE …]
 """
@@ -24,11 +24,14 @@ def main() -> None:
     result = race.run()
     rows = [{"entry": name, **row} for name, row in result["rows"].items()]
     write_result(
-        RESULTS / f"{config.name}.json", rows, references=result["references"], chosen=result["chosen"],
-        table=(race.folder / "table.md").read_text(encoding="utf-8"), seeds=config.seeds, threads=config.threads,
-        processes=config.processes, total_steps=config.total_steps, max_seconds=config.max_seconds,
+        RESULTS / f"{race.folder.name}.json", rows, references=result["references"], chosen=result["chosen"],
+        comparisons=result["comparisons"], machine=result["machine"],
+        table=(race.folder / "table.md").read_text(encoding="utf-8"), worlds=config.raced_worlds, seeds=config.seeds,
+        trials=config.trials, tuning_worlds=config.tuning_worlds, threads=config.threads, processes=config.processes,
+        total_steps=config.total_steps, max_seconds=config.max_seconds, legs=config.legs,
     )  # fmt: skip
-    shutil.copyfile(race.folder / "curves.png", RESULTS / f"{config.name}.png")
+    shutil.copyfile(race.folder / "curves.png", RESULTS / f"{race.folder.name}.png")
+    shutil.copyfile(race.folder / "runs.csv", RESULTS / f"{race.folder.name}.csv")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,11 @@ CONFIG is a YAML file of entries or one of:
 {configs}
 
 Most used of all fields (default):
-  --seeds N                   runs of each entry ({seeds})
+  --defaults true             every algorithm as it comes, ours too; no search
+  --trials N                  settings searched for every entry with a space ({trials})
+  --worlds '[N, …]'           target seeds that are raced; --tuning_worlds those that are searched on
+  --legs '[steps]'            equal steps alone, or [seconds] (both)
+  --seeds N                   runs of each entry in each world and leg ({seeds})
   --total_steps N             environment steps of the runs at equal steps ({total_steps:,})
   --max_seconds N             seconds of the runs at equal time ({max_seconds:g})
   --only '[ENTRY, …]'         these entries alone (all)

@@ -84,6 +84,11 @@ class Adapter(BaseAgent):
     env_steps: int
 
     @property
+    def has_perplexity(self) -> bool:  # type: ignore[override]
+        """See `BaseAgent`; not for action values."""
+        return not self.values
+
+    @property
     def epsilon(self) -> float:
         """ε of the policy during training; 0 for stochastic policies."""
         return 0.0

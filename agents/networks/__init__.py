@@ -5,6 +5,7 @@ from .config import NetworkConfig
 from .heads import Heads
 from .lstm import LSTMConfig, LSTMQNetwork
 from .making import NETWORKS, make_q_network, network_config
+from .mlp import MLPConfig, MLPQNetwork
 from .pretrained import PretrainedConfig
 from .seq2seq_lstm import Seq2SeqLSTMConfig, Seq2SeqLSTMQNetwork
 from .seq2seq_transformer import Seq2SeqTransformerConfig, Seq2SeqTransformerQNetwork
@@ -16,6 +17,8 @@ __all__ = [
     "Heads",
     "LSTMConfig",
     "LSTMQNetwork",
+    "MLPConfig",
+    "MLPQNetwork",
     "NetworkConfig",
     "PretrainedConfig",
     "QNetwork",

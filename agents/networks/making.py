@@ -16,6 +16,7 @@ from .base import QNetwork
 from .config import NetworkConfig, longest_text
 from .heads import Heads
 from .lstm import LSTMConfig
+from .mlp import MLPConfig
 from .module import ModuleConfig, ModuleQNetwork
 from .pretrained import PretrainedConfig, is_encoder_decoder
 from .pretrained_causal import PretrainedCausalQNetwork
@@ -42,6 +43,7 @@ class _Pretrained(PretrainedConfig):
 NETWORKS: dict[str, type[NetworkConfig]] = {
     "lstm": LSTMConfig,
     "transformer": TransformerConfig,
+    "mlp": MLPConfig,
     "seq2seq_lstm": Seq2SeqLSTMConfig,
     "seq2seq_transformer": Seq2SeqTransformerConfig,
     "pretrained": _Pretrained,

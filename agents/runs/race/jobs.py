@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ....envs import EnvConfig, World
+from ....envs import EnvConfig, Split, World
 from ....envs.text import write_json
 from ...evaluation.evaluate import score_text
 from ...evaluation.playing import play, short_of_optimum, started
@@ -46,6 +46,7 @@ class Job:
         episodes: episodes per evaluation.
         documents: held-out documents for the perplexity at the end; 0 for none.
         temperature: τ of the objective.
+        split: documents whose prompts are played: "valid" for a trial of a search, "test" for the race.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class Job:
     episodes: int
     documents: int
     temperature: float = 0.0
+    split: Split = "valid"
 
     def result(self) -> dict[str, Any] | None:
         """The stored result, or None if there is none with the same settings."""
@@ -93,7 +95,7 @@ class Job:
 def _trained(agent: BaseAgent, job: Job) -> dict[str, Any]:
     """Train `agent` as the job says; its learning curve, final perplexity and greedy texts."""
     world, env = World.of(job.env), job.env
-    held_out = replace(env, split="valid")
+    held_out = replace(env, split=job.split)
     prefixes = started(world, held_out, job.episodes, 0).observe()
     scale = Scale.of(world, held_out, prefixes, job.temperature)
     rows: list[dict[str, Any]] = []
@@ -119,7 +121,8 @@ def _trained(agent: BaseAgent, job: Job) -> dict[str, Any]:
     agent.train(job.total_steps, after_step, max_seconds=job.max_seconds)
     if rows[-1]["env_steps"] < agent.env_steps or rows[-1]["seconds"] < round(agent.learning_seconds, 3):
         look()
-    perplexity = score_text(agent, "test", job.documents, env=job.env).perplexity if job.documents else None
+    measured = job.documents and agent.has_perplexity
+    perplexity = score_text(agent, "test", job.documents, env=job.env).perplexity if measured else None
     texts = play(agent, world, held_out, min(3, job.episodes), 0, temperature=0.0).texts
     return {"rows": rows, "perplexity": perplexity, "greedy_texts": texts, "scale": asdict(scale)}
 

@@ -45,7 +45,7 @@ class Range:
 
     def stored(self, value: Any) -> Any:
         """What a study stores for `value`; None where it is outside."""
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not self.low <= value <= self.high:
+        if not _is_number(value) or not self.low <= value <= self.high:
             return None
         return None if self.is_whole and value != int(value) else int(value) if self.is_whole else float(value)
 

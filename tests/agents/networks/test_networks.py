@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tokenlm.agents.networks import (
     Heads,
     LSTMQNetwork,
+    MLPQNetwork,
     Seq2SeqLSTMQNetwork,
     Seq2SeqTransformerQNetwork,
     TransformerQNetwork,
@@ -20,6 +21,7 @@ from tokenlm.envs import Vocabulary
 CLASSES = {
     "lstm": LSTMQNetwork,
     "transformer": TransformerQNetwork,
+    "mlp": MLPQNetwork,
     "seq2seq_lstm": Seq2SeqLSTMQNetwork,
     "seq2seq_transformer": Seq2SeqTransformerQNetwork,
 }
@@ -28,6 +30,7 @@ SEP = Vocabulary.SEP
 KINDS = {
     "lstm": ("lstm", {"embedding_size": 8, "hidden_size": 16}),
     "deep lstm": ("lstm", {"embedding_size": 8, "hidden_size": 16, "num_layers": 2}),
+    "mlp": ("mlp", {"window": 7, "embedding_size": 8, "hidden_size": 16, "num_layers": 3}),
     "skip": ("lstm", {"embedding_size": 8, "hidden_size": 16, "skip": True, "heads": Heads(layer_norm=True)}),
     "rotary": ("transformer", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "max_length": 16}),
     "windowed": ("transformer", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "max_length": 16, "attention_window": 4}),
@@ -131,6 +134,16 @@ def test_bfloat16_stays_close(network):
         with torch.autocast("cpu", torch.bfloat16):
             rough = network(text)
     assert torch.allclose(exact, rough.float(), atol=0.1)
+
+
+def test_an_mlp_sees_the_last_tokens_alone():
+    network = MLPQNetwork(V, window=3, embedding_size=4, hidden_size=16).eval()
+    text = tokens(1, 8)
+    other = text.clone()
+    other[:, 4] = (text[:, 4] - 4) % 15 + 5
+    with torch.no_grad():
+        same = (network(text) == network(other)).all(-1)[0]
+    assert same.tolist() == [True] * 4 + [False] * 3 + [True]
 
 
 def test_initial_values_are_optimistic_where_asked():

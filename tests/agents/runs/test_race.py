@@ -1,5 +1,6 @@
 """A race from its configuration to its table, and everything that can go wrong on the way."""
 
+import csv
 import dataclasses
 import json
 import re
@@ -17,12 +18,18 @@ from tokenlm.agents.evaluation import trivial_returns
 from tokenlm.agents.runs.algorithms import ALGORITHMS, algorithm, make
 from tokenlm.agents.runs.config import with_settings
 from tokenlm.agents.runs.race import EntryConfig, Race, RaceConfig
+from tokenlm.agents.runs.race import search as searching
+from tokenlm.agents.runs.race.budget import target_updates
+from tokenlm.agents.runs.race.curves import COLOURS, panels
 from tokenlm.agents.runs.race.jobs import Job, run_all
-from tokenlm.agents.runs.race.race import draw_trials
+from tokenlm.agents.runs.race.machine import note_start
 from tokenlm.agents.runs.race.references import TITLES, references
-from tokenlm.agents.runs.race.report import interquartile_mean, table
+from tokenlm.agents.runs.race.search import search
+from tokenlm.agents.runs.race.statistics import interquartile_mean, is_ahead, paired
+from tokenlm.agents.runs.race.table import table
 from tokenlm.cli import main
 from tokenlm.envs import EnvConfig, Oracle, World
+from tokenlm.envs.text import write_json
 from tokenlm.parsing import config_names, parse_race, parse_run
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
@@ -31,12 +38,19 @@ TINY = EnvConfig(
 )
 NETWORK = {"embedding_size": 8, "hidden_size": 16}
 ENTRIES = {
-    "ours": EntryConfig("dqn", {"corpus_share": 0.0, "learning_starts": 0, "num_envs": 8, "network": NETWORK}),
+    "ours": EntryConfig(
+        "dqn",
+        {"corpus_share": 0.0, "learning_starts": 0, "num_envs": 8, "network": NETWORK},
+        search={"learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}},
+    ),
     "PPO": EntryConfig(
         "sb3-ppo",
         {"num_envs": 8, "n_steps": 16, "batch_size": 32, "network": NETWORK},
-        search={"learning_rate": [1e-2, 1e-3]},
-        trials=2,
+        search={
+            "learning_rate": [1e-2, 1e-3],
+            "num_envs": [4, 8],
+            "network": [NETWORK, {"name": "mlp", "hidden_size": 8}],
+        },
     ),
     "ours, corpus": EntryConfig("dqn", {"corpus_share": 0.5, "learning_starts": 0, "num_envs": 8, "network": NETWORK}),
     "mine": EntryConfig("bandit:Bandit"),
@@ -67,14 +81,14 @@ def race(tmp_path_factory):
     sys.path.insert(0, str(output))
     config = RaceConfig(
         name="tiny", env=TINY, entries=ENTRIES, seeds=2, total_steps=600, max_seconds=SECONDS, evaluations=4, episodes=4,
-        documents=20, output=str(output),
+        documents=20, trials=2, output=str(output),
     )  # fmt: skip
     runner = Patient(config, quiet=True)
     runner.runs.mkdir(parents=True)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys.modules[Race.__module__], "run_all", lambda jobs, *_: [job.run() for job in jobs])
-            chosen = runner._search()
+            patch.setattr(searching, "run_all", lambda jobs, *_: [job.run() for job in jobs])
+            chosen = search(config, runner._job)
         for leg in ("steps", "seconds"):
             for job in runner._jobs(chosen, leg).values():
                 job.run()
@@ -90,7 +104,8 @@ def test_the_readmes_algorithm_enters_the_race_and_finds_the_best_next_tokens(ra
     assert row["error"] is None
     greedy = result["references"]["beam search under p*, width 1"]["score"]
     assert row["steps"]["score"] == pytest.approx([greedy] * 3)
-    assert row["steps"]["seeds"] == 2
+    assert row["steps"]["runs"] == 2
+    assert row["steps"]["perplexity"] is None  # of a policy that is sure of one word
 
 
 def test_the_readmes_algorithm_is_an_agent(race):
@@ -183,7 +198,7 @@ def test_the_search_takes_the_best_of_its_trials(race):
 def test_the_same_command_goes_on_and_does_nothing_twice(race):
     runner, result = race
     files = {path: path.stat().st_mtime_ns for path in runner.runs.iterdir()}
-    lost = runner.runs / "mine--steps--1.json"
+    lost = runner.runs / "mine--steps--0--1.json"
     lost.unlink()
     again = runner.run()
     assert {p: p.stat().st_mtime_ns for p in runner.runs.iterdir() if p != lost} == {
@@ -199,15 +214,15 @@ def test_the_same_command_goes_on_and_does_nothing_twice(race):
 
 
 def test_a_run_with_other_settings_is_done_again(race):
-    runner, _ = race
-    job = next(iter(runner._jobs({n: {"settings": e.settings} for n, e in ENTRIES.items()}, "steps").values()))
+    runner, result = race
+    job = next(iter(runner._jobs(result["chosen"], "steps").values()))
     assert job.result() is not None
     assert type(job)(**{**vars(job), "total_steps": 700}).result() is None
 
 
 def test_a_process_that_dies_is_a_failed_run(race, tmp_path):
     runner, _ = race
-    job = runner._job("dies", EntryConfig("bandit:Bandit"), {}, 0)
+    job = runner._job("dies", EntryConfig("bandit:Bandit"), {}, 0, 0)
     (tmp_path / "deadly.py").write_text("import os\n\nos._exit(3)\n", encoding="utf-8")
     sys.path.insert(0, str(tmp_path))
     try:
@@ -220,15 +235,39 @@ def test_a_process_that_dies_is_a_failed_run(race, tmp_path):
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=12))
 def test_the_interquartile_mean_lies_in_its_interval_and_among_the_values(values):
-    mean, low, high = interquartile_mean(values)
+    mean, low, high = interquartile_mean([values])
     assert min(values) - 1e-12 <= low <= high <= max(values) + 1e-12
     assert min(values) - 1e-12 <= mean <= max(values) + 1e-12
 
 
 def test_the_interquartile_mean_leaves_out_the_outer_quarters():
-    assert interquartile_mean([0.0, 1.0, 3.0, 100.0])[0] == 2.0
-    assert interquartile_mean([None, 0.5]) == [0.5, 0.5, 0.5]
-    assert interquartile_mean([None]) is None
+    assert interquartile_mean([[0.0, 1.0, 3.0, 100.0]])[0] == 2.0
+    assert interquartile_mean([[0.0], [1.0], [3.0], [100.0]])[0] == 2.0
+    assert interquartile_mean([[None, 0.5]]) == [0.5, 0.5, 0.5]
+    assert interquartile_mean([[None]]) is None
+
+
+def test_the_bootstrap_draws_within_worlds():
+    """Runs that differ by their world alone leave no doubt about these worlds; drawn from one pot they would."""
+    worlds = [[float(world)] * 3 for world in range(4)]
+    assert interquartile_mean(worlds) == [1.5, 1.5, 1.5]
+    _, low, high = interquartile_mean([[value for world in worlds for value in world]])
+    assert low < 1.5 < high
+
+
+def test_a_paired_comparison_by_hand():
+    """Differences 1 to 5: mean 3, standard deviation √2.5, t = 3/√(2.5/5) = 4.243 with 4 degrees of freedom."""
+    found = paired([[2.0], [4.0], [6.0], [8.0], [10.0]], [[1.0], [2.0], [3.0], [4.0], [5.0]])
+    assert found == {"difference": 3.0, "p": pytest.approx(0.013236, abs=1e-5), "pairs": 5}
+    assert not is_ahead(found)
+    # Seeds are averaged within their world; in a single world they are the pairs.
+    assert paired([[1.0, 3.0], [2.0, 6.0]], [[0.0, 0.0], [0.0, 0.0]]) == {"difference": 3.0, "p": None, "pairs": 2}
+    assert paired([[1.0, 3.0, 2.0, 6.0]], [[0.0] * 4])["pairs"] == 4
+    assert paired([[1.0, None], [2.0]], [[1.0, 5.0], [2.0]]) == {"difference": 0.0, "p": None, "pairs": 2}
+    assert paired([[1.0, 1.0, 1.0]], [[1.0, 1.0, 1.0]])["p"] == 1.0
+    sure = paired([[3.0, 3.1, 3.2, 3.0]], [[0.0] * 4])
+    assert is_ahead(sure)
+    assert not is_ahead(paired([[0.0] * 4], [[3.0, 3.1, 3.2, 3.0]]))
 
 
 def test_settings_reach_into_dicts_without_touching_the_given_ones():
@@ -251,14 +290,144 @@ def test_the_command_line_reaches_into_settings_and_leaves_what_stands_beside():
         assert run.algorithm_settings["n_steps"] == 64
 
 
-def test_trials_begin_with_the_given_settings_and_differ():
-    entry = EntryConfig("dqn", search={"gamma": [0.5, 0.9, 1.0], "n_step": [1, 2]}, trials=5)
-    trials = draw_trials(entry)
-    assert trials[0] == {}
-    assert len({json.dumps(t, sort_keys=True) for t in trials}) == 5
-    assert trials == draw_trials(entry)
-    assert draw_trials(EntryConfig("dqn")) == []
-    assert len(draw_trials(EntryConfig("dqn", search={"gamma": [0.5]}, trials=9))) == 2
+def test_a_search_asks_every_entry_for_the_same_and_nothing_twice(tmp_path, monkeypatch):
+    """Regrets that are made up: -(ln rate - ln 0.01)², so 0.01 is best of what is there."""
+    asked = []
+
+    def answer(jobs, *_):
+        for job in jobs:
+            asked.append(job)
+            regret = (np.log(job.settings["learning_rate"]) - np.log(0.01)) ** 2
+            write_json(job.path, {"job": job._plain(), "error": None, "rows": [{"regret": regret}]})
+
+    monkeypatch.setattr(searching, "run_all", answer)
+    few = EntryConfig("sb3-ppo", {"learning_rate": 0.1}, search={"learning_rate": [0.1, 0.02]})
+    many = EntryConfig("dqn", {"learning_rate": 0.1}, search={"learning_rate": {"low": 1e-4, "high": 0.5, "log": True}})
+    config = RaceConfig(
+        env=TINY, entries={"few": few, "many": many, "none": EntryConfig("table")}, trials=6, worlds=[0, 1],
+        tuning_worlds=[100, 101], total_steps=900, max_seconds=9.0, output=str(tmp_path),
+    )  # fmt: skip
+    found = search(config, Race(config)._job)
+    assert {name: len(each["tried"]) for name, each in found.items()} == {"few": 6, "many": 6, "none": 0}
+    assert {(job.total_steps, job.max_seconds, job.split, job.seed) for job in asked} == {(300, 3.0, "valid", 1000)}
+    assert {job.env.target_seed for job in asked} == {100, 101}
+    assert len(asked) == 2 * (2 + 6)  # each on two worlds; `few` has two settings
+    assert [found[name]["tried"][0]["chosen"] for name in ("few", "many")] == [{"learning_rate": 0.1}] * 2
+    assert found["few"]["settings"] == {"learning_rate": 0.02}
+    best = max(found["many"]["tried"], key=lambda trial: trial["score"])
+    assert found["many"]["settings"] == best["chosen"]
+    monkeypatch.setattr(searching, "run_all", lambda jobs, *_: None)  # all are done
+    assert search(config, Race(config)._job) == found
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"worlds": [0, 100]}, "world of target seed 100 is reported, so nothing may be tuned on it"),
+        ({"tuning_worlds": [0]}, "world of target seed 0 is reported"),
+        ({"tuning_worlds": []}, "a search needs at least one of tuning_worlds"),
+        ({"worlds": [1, 1]}, r"worlds must be different target seeds of at least 0, not \[1, 1\]"),
+        ({"search_share": 0.2}, "search_share must be at least a third and at most 1, not 0.2"),
+        ({"legs": ["step"]}, "leg 'step' is unknown; did you mean 'steps'"),
+        ({"env": EnvConfig(), "worlds": [1, 2]}, "the target 'ngram' is drawn from no seed, so it has one world"),
+        (
+            {"entries": {"D": EntryConfig("sb3-dqn", search={"target_update_interval": [100, 1000]})}},
+            "a trial of D has 1,000 environment steps, in which its target network may be copied only 0 times",
+        ),
+    ],
+)
+def test_a_search_that_would_say_nothing_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        RaceConfig(**{"env": TINY, "entries": ENTRIES, "trials": 2, "total_steps": 3_000, **changes})
+
+
+def test_copies_of_a_target_network():
+    assert target_updates("sb3-dqn", {"target_update_interval": 500, "learning_starts": 1_000}, 6_000) == 10.0
+    looped = {"target_update_interval": 10, "learning_starts": 0, "updates_per_step": 2, "num_envs": 4}
+    assert target_updates("torchrl-dqn", looped, 200) == 10.0
+    assert target_updates("sb3-ppo", {}, 10) is None
+
+
+def test_out_of_the_box_keeps_what_an_entry_learns_from_alone():
+    every = parse_race(["race-markov"])
+    plain = parse_race(["race-markov", "--defaults=true"])
+    assert plain.trials == 0
+    assert all(set(entry.settings) <= {"corpus_share", "pretrain"} for entry in plain.entries.values())
+    assert {e.source for e in plain.entries.values()} == {e.source for e in every.entries.values()}
+    assert not any(entry.search for entry in plain.entries.values())
+    twins = RaceConfig(
+        entries={"a": EntryConfig("sb3-ppo", {"n_steps": 8}), "b": EntryConfig("sb3-ppo")}, defaults=True
+    )
+    assert list(twins.entries) == ["a"]
+    assert Race(twins).folder.name == "race-defaults"
+
+
+def test_seconds_alone_measure_the_speed_first(tmp_path, monkeypatch):
+    config = RaceConfig(
+        name="timed", env=TINY, entries={"PPO": EntryConfig("sb3-ppo", ENTRIES["PPO"].settings)}, seeds=1, episodes=2,
+        max_seconds=0.1, evaluations=1, documents=1, legs=["seconds"], output=str(tmp_path),
+    )  # fmt: skip
+    monkeypatch.setattr(sys.modules[Race.__module__], "run_all", lambda jobs, *_: [job.run() for job in jobs])
+    race = Race(config, quiet=True)
+    result = race.run()
+    assert {path.stem for path in race.runs.iterdir()} == {"PPO--pace", "PPO--seconds--0--0"}
+    pace = json.loads((race.runs / "PPO--pace.json").read_text(encoding="utf-8"))
+    assert pace["job"]["env"]["target_seed"] == 100
+    last = pace["rows"][-1]
+    steps = result["runs"]["PPO"]["seconds"][0]["job"]["total_steps"]
+    assert steps == pytest.approx(0.1 * last["env_steps"] / last["seconds"], abs=1)
+    assert result["rows"]["PPO"]["steps"]["score"] is None
+    assert "steps to" not in (race.folder / "table.md").read_text(encoding="utf-8")
+
+
+def test_a_policy_without_a_likelihood_has_no_perplexity():
+    kinds = {name: algorithm(name) for name in ("sb3-dqn", "sb3-ppo", "grpo", "dqn")}
+    settings = {"num_envs": 16, "network": NETWORK}
+    made = {name: make(name, TINY, 0, "cpu", **settings).has_perplexity for name in kinds}
+    assert made == {"sb3-dqn": False, "sb3-ppo": True, "grpo": True, "dqn": True}
+
+
+def test_the_load_before_a_race_is_noted(tmp_path, monkeypatch):
+    for load, busy in ((0.1, False), (0.9, True), (0.2, True)):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 5.0, 5.0), raising=False)
+        found = note_start(tmp_path / "machine.json")
+        assert (found["loads"][-1], found["busy"]) == (load, busy)
+    assert found["loads"] == [0.1, 0.9, 0.2]
+    assert found["waiting"]  # idle threads sleep: see tokenlm.threads
+
+
+def test_at_most_eight_curves_a_panel():
+    names = [str(number) for number in range(11)]
+    rows = panels({"A": names, "B": ["x"]})
+    assert [(title, len(each)) for title, each in rows] == [("A, 1", 8), ("A, 2", 3), ("B", 1)]
+    assert [name for _, each in rows[:2] for name in each] == names
+    assert len(set(COLOURS)) == 8
+
+
+def test_results_are_csv_too(race):
+    runner, result = race
+    read = {name: list(csv.DictReader((runner.folder / name).read_text(encoding="utf-8").splitlines()))
+            for name in ("result.csv", "runs.csv")}  # fmt: skip
+    assert len(read["result.csv"]) == 2 * len(ENTRIES)
+    assert len(read["runs.csv"]) == 2 * 2 * len(ENTRIES)
+    mine = next(row for row in read["result.csv"] if row["entry"] == "mine" and row["leg"] == "steps")
+    assert float(mine["score"]) == result["rows"]["mine"]["steps"]["score"][0]
+    single = [row for row in read["runs.csv"] if row["entry"] == "mine" and row["leg"] == "steps"]
+    assert [(row["world"], row["seed"]) for row in single] == [("0", "0"), ("0", "1")]
+
+
+def test_races_that_are_shipped_search_every_learner_and_choose_its_network():
+    for name in config_names("race"):
+        config = parse_race([name])
+        learners = {n: e for n, e in config.entries.items() if e.source != "p*"}
+        assert set(config.searched()) == set(learners), name
+        assert config.trials >= 8
+        assert len(config.raced_worlds) * config.seeds >= 5
+        for entry in learners.values():
+            assert any(setting.startswith("network") for setting in entry.search)
+            assert set(entry.space.stored(entry.settings)) == set(entry.search), entry  # its own settings come first
+            if entry.algorithm != "maximum-likelihood":
+                assert "num_envs" in entry.search
 
 
 @pytest.mark.parametrize("name", config_names("race"))
@@ -282,17 +451,26 @@ def test_the_table_says_when_the_best_had_what_the_second_ends_with(race):
     rows = {name: dict(result["rows"]["PPO"]) for name in ("fast", "slow")}
     for name, score, steps in (("fast", 0.9, 500.0), ("slow", 0.6, 400.0)):
         rows[name]["seconds"] = {**rows[name]["seconds"], "score": [score] * 3, "env_steps": steps}
+    ahead = [{"first": "fast", "second": "slow", "difference": 0.3, "p": 0.004, "pairs": 5, "ahead": True}]
     curve = [{"seconds": s, "env_steps": 10 * s, "score": s / 10} for s in range(1, 10)]
     runs = {"fast": {"seconds": [{"rows": curve}]}, "slow": {"seconds": [{"rows": []}]}}
     race = {**result["race"], "max_seconds": 30.0}
-    text = table({"race": race, "rows": rows, "references": {}, "runs": runs})
+    raced = {"race": race, "rows": rows, "references": {}, "runs": runs, "comparisons": {"seconds": ahead}}
+    text = table(raced)
     sentence = (
         "fast first had the 0.600 that slow ends with after 6 s, 1/5 of the time, and 60 steps, where slow took 400."
     )
     assert sentence in text
     race["max_seconds"] = 8.0
-    assert "after 6 s, 0.75 of the time" in table({"race": race, "rows": rows, "references": {}, "runs": runs})
-    assert "first had" not in table({"race": race, "rows": {"fast": rows["fast"]}, "references": {}, "runs": runs})
+    text = table(raced)
+    assert "after 6 s, 0.75 of the time" in text
+    assert "After 8 s fast is ahead of slow (p = 0.004)." in text
+    level = {"seconds": [{**ahead[0], "p": 0.02, "ahead": False}]}
+    text = table({**raced, "comparisons": level})
+    assert "ahead of" not in text
+    assert "first had" not in text
+    assert "After 8 s not told apart from fast: slow (p = 0.02)." in text
+    assert "first had" not in table({**raced, "rows": {"fast": rows["fast"]}, "comparisons": {}})
 
 
 def test_a_table_without_runs_still_prints():

@@ -206,7 +206,9 @@ def test_another_search_does_not_go_on_in_the_same_folder(tuned):
 
 def test_settings_that_fail_have_a_reason_and_count(tmp_path):
     config = small(tmp_path, space=Space.of({"network": [NETWORK, {"name": "tabular"}]}), trials=2)
-    run = dataclasses.replace(config.run, env=dataclasses.replace(TINY, vocab_size=20))  # 16⁴ prefixes are too many for a table
+    run = dataclasses.replace(
+        config.run, env=dataclasses.replace(TINY, vocab_size=20)
+    )  # 16⁴ prefixes are too many for a table
     config = dataclasses.replace(config, run=run)
     tune = Tune(config, quiet=True)
     tune.run()
