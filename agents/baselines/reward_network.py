@@ -26,6 +26,8 @@ class RewardNetwork(nn.Module):
         rank: dimension of the vectors of the candidates.
     """
 
+    _offsets: Tensor
+
     def __init__(self, vocab_size: int, places: int, positions: int, classes: int, hidden_size: int, rank: int) -> None:
         super().__init__()
         self.classes = nn.Embedding(places * vocab_size, classes)
