@@ -119,7 +119,7 @@ def test_every_shipped_configuration_is_valid(name):
     assert parse_run([name]).name == name
 
 
-@pytest.mark.parametrize("command", ["train", "race", "config"])
+@pytest.mark.parametrize("command", ["train", "tune", "race", "config"])
 def test_help_is_one_screen(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])

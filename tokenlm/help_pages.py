@@ -49,11 +49,18 @@ Its own fields (default):
   --trials N                  settings to try ({trials})
   --workers N                 processes side by side ({workers})
   --share X                   part of total_steps that a trial has ({share:.2g})
-  --space NAME                a YAML file of settings, or {spaces}
+  --space NAME                a YAML file of settings, or one of
+{spaces}
   --worlds '[N, …]'           target seeds that are tuned on, of markov, factored, teacher ({worlds})
   --prune false               let every trial train to its end
 
-All other fields are those of `tokenlm train --help`. The same command goes on after a stop.
+Of all other fields, those of `tokenlm train`:
+  --total_steps N             of the whole training; a trial has its share of them
+  --evaluations N             in each trial; after each it may end early
+  --name NAME                 its folder is runs/NAME-tune
+  --env.corpus PLACE          a .txt or .tsv file, a folder, zh, en, hf:NAME
+
+The same command goes on after a stop.
 `tokenlm tune --help-all` explains all {count} fields."""
 
 RACE = """usage: tokenlm race CONFIG [--FIELD VALUE …]
@@ -69,7 +76,7 @@ CONFIG is a YAML file of entries or one of:
 Most used of all fields (default):
   --defaults true             every algorithm as it comes, ours too; no search
   --trials N                  settings searched for every entry with a space ({trials})
-  --worlds '[N, …]'           target seeds that are raced; --tuning_worlds those that are searched on
+  --worlds '[N, …]'           target seeds that are raced; --tuning_worlds: searched on
   --legs '[steps]'            equal steps alone, or [seconds] (both)
   --seeds N                   runs of each entry in each world and leg ({seeds})
   --total_steps N             environment steps of the runs at equal steps ({total_steps:,})
@@ -107,7 +114,7 @@ def tune_page(configs: list[str], spaces: list[str]) -> str:
     own = {f.name: f.default for f in dataclasses.fields(TuneConfig)}
     return TUNE.format(
         configs=_names(configs), trials=own["trials"], workers=own["workers"], share=SHARE, worlds=[TUNING_SEED],
-        spaces=", ".join(spaces), count=_count("tune"),
+        spaces=_names(spaces), count=_count("tune"),
     )  # fmt: skip
 
 
