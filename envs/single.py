@@ -84,11 +84,12 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     for `RecordVideo`) or "human" (prints the text at every step).
 
     `target` is the distribution p*: "ngram", fitted on the training documents or read from the ARPA file `arpa`;
-    "markov", a random Markov chain; "reference", the smoothed reference text, compared token by token at the same
-    position (`transition="teacher"` keeps both aligned); "causal_lm", the frozen neural model `target_model`, a Hugging
-    Face folder or hub name or a run folder; or one of your own: a name given to `register_target`, "module:Class" or an
-    object (see `tokenlm.envs.targets.ScoringTarget`). A neural model conditions on the first observation and all tokens
-    appended since, also those that the observation no longer shows.
+    "markov", a random Markov chain; "factored", hidden classes of words; "teacher", a Transformer with random weights;
+    "reference", the smoothed reference text, compared token by token at the same position (`transition="teacher"` keeps
+    both aligned); "causal_lm", the frozen neural model `target_model`, a Hugging Face folder or hub name or a run
+    folder; or one of your own: a name given to `register_target`, "module:Class" or an object (see
+    `tokenlm.envs.targets.ScoringTarget`). A neural model conditions on the first observation and all tokens appended
+    since, also those that the observation no longer shows.
 
     With `transition="teacher"` the document's token is appended whatever the action. Actions do not influence states,
     so the problem is a contextual bandit and says nothing about sequential decisions.
