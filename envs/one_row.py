@@ -34,7 +34,7 @@ class OneRow(Episodes):
     def _look_up_numbers(self) -> None:
         self._rows = 0
         for name in _TABLES:
-            setattr(self, name, memoryview(getattr(self, name)).toreadonly())
+            setattr(self, name, getattr(self, name).data.toreadonly())
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -56,7 +56,7 @@ class StatedAutomaton(Automaton):
         self._tables = Tables(log_probs=log_probs, following=self._following)
 
     @property
-    def context_size(self) -> int | None:  # type: ignore[override]
+    def context_size(self) -> int | None:
         """Number of last tokens of a prefix that matter; None for all."""
         return self.stated.context_size
 

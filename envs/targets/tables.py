@@ -34,7 +34,7 @@ class Tables:
             return self.arrays[name]
         if isinstance(query, int):
             if name not in self._views:
-                self._views[name] = memoryview(self.arrays[name]).toreadonly()
+                self._views[name] = self.arrays[name].data.toreadonly()
             return self._views[name]
         key = (name, str(device(query)))
         if key not in self._mirrors:
