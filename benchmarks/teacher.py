@@ -117,7 +117,14 @@ def measured(seed: int, steps: int, only: list[str]) -> list[dict[str, Any]]:
     scale = Scale.of(world, config, prefixes, 1.0)
     rows = []
 
-    def add(policy: str, regrets: Any, env_steps: int = 0, transitions: int = 0, seconds: float = 0.0) -> None:
+    def add(
+        policy: str,
+        regrets: Any,
+        env_steps: int = 0,
+        transitions: int = 0,
+        seconds: float = 0.0,
+        known: list[float] | None = None,
+    ) -> None:
         values = np.asarray(regrets, np.float64)
         regret = float(values.mean())
         rows.append(
@@ -125,7 +132,7 @@ def measured(seed: int, steps: int, only: list[str]) -> list[dict[str, Any]]:
                 "seed": seed,
                 "policy": policy,
                 "regret": regret,
-                "regret_ci": interval(values) if values.size > 1 else [regret, regret],
+                "regret_ci": interval(values) if values.size > 1 else known or [regret, regret],
                 "score": scale.score(regret),
                 "env steps": env_steps,
                 "transitions": transitions,
@@ -135,7 +142,8 @@ def measured(seed: int, steps: int, only: list[str]) -> list[dict[str, Any]]:
         print(rows[-1], flush=True)
 
     for name, value in scale.trivial.items():
-        add(name, [-value])
+        low_high = scale.trivial_ci.get(name)
+        add(name, [-value], known=low_high and [-bound for bound in reversed(low_high)])
     add("greedy under p*", [greedy_regret(world, config)])
     told: dict[str, Any] = {"the best table of last words, told p*": LastWord(world), "p* sampled": "target"}
     for name, policy in told.items():
