@@ -2,7 +2,8 @@
 
 from .along_documents import along_documents
 from .evaluate import evaluate, score_text
+from .greedy import greedy_score
 from .playing import play
 from .scores import trivial_returns
 
-__all__ = ["along_documents", "evaluate", "play", "score_text", "trivial_returns"]
+__all__ = ["along_documents", "evaluate", "greedy_score", "play", "score_text", "trivial_returns"]
