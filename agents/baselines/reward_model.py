@@ -193,7 +193,7 @@ class RewardModel(Positioned):
         modelled = self.env_config.log_prob_weight * log_probs.gather(1, taken[:, None])[:, 0]
         loss = nn.functional.smooth_l1_loss(modelled, earned)
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._optimizer.step()
         self._averaged.update_parameters(self.network)
         self.loss = float(loss.detach())

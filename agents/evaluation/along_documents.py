@@ -135,7 +135,9 @@ def along_documents(
     if not optimal.known:
         return calibration, None
     document, written, token, learned, exact = np.concatenate(credit, axis=1)
-    return calibration, Credit(*(x.astype(np.int64) for x in (document, written, token)), learned, exact)
+    counted = {"document": document, "place": written, "token": token}
+    whole = {name: values.astype(np.int64) for name, values in counted.items()}
+    return calibration, Credit(**whole, learned=learned, exact=exact)
 
 
 def _count(sums: Floats, log_policy: Floats, log_target: Floats, masks: npt.NDArray[np.bool_], chosen: Any) -> None:

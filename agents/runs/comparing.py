@@ -15,14 +15,11 @@ from ...envs.text import write_atomically
 from ...envs.text.reading import read_lines
 from ..evaluation.confusion import label_font
 from .listing import FoundRun, differing, setting
+from .plotting import STYLE, line_of
 from .report import figures_of, shown
 from .table import beside, table
 
 SAMPLES = "samples.txt"
-STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
-# Okabe and Ito 2008, "Color universal design", without yellow, which is pale on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_STROKES = ("-", "-.", (0, (6, 1.5)), ":")
 _TITLES = ("before training", "after training", "maximum likelihood")
 
 
@@ -97,11 +94,6 @@ def labels_of(runs: Sequence[FoundRun]) -> tuple[list[str], Any]:
     names = names_of_runs(runs)
     font = label_font(names)
     return (names if font else [f"run {number}" for number in range(1, len(names) + 1)]), font
-
-
-def line_of(number: int) -> dict[str, Any]:
-    """Colour and stroke of a run's line: to be told apart by readers of any eyesight, and in black and white."""
-    return {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _STROKES[number % len(_STROKES)]}
 
 
 def settings_rows(runs: Sequence[FoundRun], names: Sequence[str]) -> list[list[str]]:

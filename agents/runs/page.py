@@ -16,17 +16,16 @@ from matplotlib.figure import Figure
 from ...envs.text import write_text_atomically
 from ..evaluation.along_documents import Calibration, Credit, along_documents
 from .comparing import (
-    STYLE,
     draw_runs,
     figures_rows,
     labels_of,
-    line_of,
     names_of_runs,
     settings_rows,
     texts_of,
 )
 from .folder import CONFIG
 from .listing import FoundRun, setting
+from .plotting import STYLE, line_of
 from .training import load_run
 
 _CSS = """

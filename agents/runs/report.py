@@ -12,6 +12,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from ...envs.text import write_atomically
 from ..evaluation.confusion import Confusion, plot_confusion
+from .plotting import STYLE
 
 # Titles and keys of metrics that only some tasks have.
 _OF_THE_TASK = (
@@ -44,9 +45,7 @@ def plot_curves(
         path: the PNG file to write.
     """
     seconds = [row["wall_seconds"] for row in rows]
-    with matplotlib.rc_context(
-        {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
-    ):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         returns, perplexity = figure.subplots(1, 2)
         greedy, sampled = (

@@ -20,11 +20,9 @@ _METHODS = ("start", "allowed", "next", "bonus", "most_bonus")
 
 def form_in(world: World, config: EnvConfig) -> Form | None:
     """The form of an environment; None if it has none."""
-    tokenizer: Any = world.tokenizer  # cached by its identity
-    return make_form(config.form, tokenizer) if config.form else None
+    return make_form(config.form, world.tokenizer) if config.form else None
 
 
-@lru_cache(maxsize=8)
 def make_form(name: str, tokenizer: Tokenizer) -> Form:
     """The form `name`, over the vocabulary of `tokenizer`.
 
@@ -34,6 +32,12 @@ def make_form(name: str, tokenizer: Tokenizer) -> Form:
 
     Raises ValueError for an unknown name or option, and for a class that is no form.
     """
+    by_identity: Any = tokenizer  # which a protocol does not promise
+    return _cached(name, by_identity)
+
+
+@lru_cache(maxsize=8)
+def _cached(name: str, tokenizer: Any) -> Form:
     check_form_name(name)
     if ":" in name:
         made = load_named(name, "form")(tokenizer)

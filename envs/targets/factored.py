@@ -74,7 +74,7 @@ class FactoredTarget(SampledAutomaton):
         self._tables = Tables(log_prob=table, following=following)
 
     @property
-    def context_size(self) -> None:  # type: ignore[override]
+    def context_size(self) -> None:
         """None: the first two words of a text matter to its end."""
         return None
 

@@ -10,7 +10,7 @@ from ..text import Tokenizer
 from .protocol import Target
 
 BUILT_IN = ("ngram", "markov", "factored", "teacher", "reference", "causal_lm")
-SAMPLES_DOCUMENTS = ("markov", "factored", "teacher")  # they need no corpus: documents are sampled from the target itself
+SAMPLES_DOCUMENTS = ("markov", "factored", "teacher")  # they need no corpus: p* itself writes the documents
 Factory = Callable[[Tokenizer], Target]
 
 factories: dict[str, Factory] = {}

@@ -12,12 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from ....envs.text import write_atomically
+from ..plotting import COLOURS, STYLE
 
-# Okabe & Ito 2008, "Color universal design"; yellow last, which is faint on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 _MOST = len(COLOURS)  # curves in a panel
 _UNITS = {"seconds": ("seconds", "seconds of learning"), "steps": ("env_steps", "environment steps")}
-_STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
 Runs = list[dict[str, Any]]
 
 
@@ -42,7 +40,7 @@ def plot_race(
         path: the file.
     """
     rows, legs = panels(classes), [leg for leg in _UNITS if leg in results]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.5 * len(legs), 4.6 * len(rows)), layout="constrained")
         grid = figure.subplots(len(rows), len(legs), squeeze=False)
         for line, (title, names) in enumerate(rows):

@@ -19,6 +19,7 @@ from ....envs.text import write_atomically, write_text_atomically
 from ....envs.text.yaml_files import dump_yaml
 from ..config import plain
 from ..listing import setting
+from ..plotting import STYLE
 from ..table import table
 from .config import TuneConfig, applied
 from .space import Choices, Space
@@ -26,7 +27,6 @@ from .study import JUDGED_BY, REASON, load_optuna
 
 BEST = "best.yaml"
 _SHOWN = 10  # trials in the table that is printed
-_STYLE: Any = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25}
 
 
 def best_trial(study: Any) -> Any:
@@ -74,7 +74,7 @@ def importance(study: Any) -> dict[str, float]:
 
 def plot_importance(found: dict[str, float], figure: str, path: Path) -> None:
     """Plot bars of importance into the PNG file `path`."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         picture = Figure(figsize=(7, 1.2 + 0.35 * max(1, len(found))), layout="constrained")
         axes = picture.subplots()
         names = sorted(found, key=lambda name: found[name])
@@ -91,7 +91,7 @@ def plot_slices(study: Any, space: Space, figure: str, sign: float, path: Path) 
     heights = [sign * trial.value for trial in complete]
     columns = min(4, len(space.parts))
     lines = math.ceil(len(space.parts) / columns)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         picture = Figure(figsize=(3.6 * columns, 3.2 * lines), layout="constrained")
         grid = picture.subplots(lines, columns, squeeze=False, sharey=True).ravel()
         for axes, name in zip(grid, space.parts, strict=False):
