@@ -61,7 +61,7 @@ IDS = {
     "TokenLM-Factored-v0": (
         "Prompts of two words with a hidden topic, 200 tokens in hidden classes; texts of exactly 16.",
         "Finding the best text for new prompts (temperature towards 0): generalising, exploration and planning. "
-        "No table of last tokens gets beyond the same text for all prompts.",
+        "A table of the last tokens stays below the same text for all prompts.",
     ),
     "TokenLM-Factored-Sparse-v0": (
         "The same; the whole reward comes with the last token.",

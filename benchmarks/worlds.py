@@ -49,7 +49,7 @@ def returns(name: str) -> dict[str, Any]:
         found |= {_TITLES[policy]: value for policy, value in trivial_returns(name).items()}
         found["p\\* sampled"] = float(env.oracle.expected_return("target", prefixes).mean())
         found["optimum"] = float(env.oracle.optimal_return(prefixes).mean())
-        note = "Exact, over all prompts; of p\\* and the optimum over 256 of them."
+        note = "Exact: the trivial policies over all prompts, p\\* and the optimum over 256 of them."
     else:
         world = World.of(env.config)
         try:

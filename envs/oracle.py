@@ -20,7 +20,7 @@ from .no_repeat import NoRepeat, reachable
 from .starts import first_observations
 from .targets import ConditionedTarget
 from .text import Vocabulary
-from .world import World, encode_prompt
+from .world import World, checked_prompt
 
 MAX_ENTRIES = 130_000_000  # (state, token) pairs that the dense tables may hold: 12 bytes each
 TEACHER = 'with transition="teacher" actions do not influence the next state: the problem is a contextual bandit'
@@ -443,7 +443,7 @@ class Oracle:
     def _write(self, prompt: str, temperature: float, count: int, rng: np.random.Generator | None) -> list[Text]:
         """Texts of the optimal policy: greedy if `rng` is None, else sampled."""
         self._refuse(1.0)
-        ids = encode_prompt(prompt, self.world.tokenizer, self.config)
+        ids = checked_prompt(prompt, self.world, self.config)
         prefix = [Vocabulary.BOS, *ids][-self.config.context_length :]
         window = np.array([[Vocabulary.PAD] * (self.config.context_length - len(prefix)) + prefix])
         states = np.repeat(self.track(window), count)

@@ -21,7 +21,7 @@ from .registration import with_length
 from .rendering import render_ansi
 from .spaces import token_spaces
 from .text import Vocabulary
-from .world import World, encode_prompt, encode_target
+from .world import World, checked_prompt, encode_target
 
 Observation = npt.NDArray[np.int64]
 
@@ -297,7 +297,7 @@ def start_episodes(episodes: Episodes, rows: Any, options: dict[str, Any] | None
         return
 
     tokenizer, config = episodes.world.tokenizer, episodes.config
-    prompts = [encode_prompt(p, tokenizer, config) for p in _texts(prompt, len(rows), "prompt")]
+    prompts = [checked_prompt(p, episodes.world, config) for p in _texts(prompt, len(rows), "prompt")]
     target = (options or {}).get("target")
     texts = _texts(target, len(rows), "target") if target is not None else None
     targets = [encode_target(t, tokenizer, config) for t in texts] if texts is not None else None

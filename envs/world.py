@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import EnvConfig, Split
+from .forms.names import BUILT_IN as FORMS
+from .forms.names import plain_name
 from .targets import ConditionedTarget, FactoredTarget, MarkovTarget
 from .targets.making import make_target
 from .targets.registry import SAMPLES_DOCUMENTS
@@ -174,6 +176,24 @@ def encode_prompt(prompt: str, tokenizer: Tokenizer, config: EnvConfig) -> list[
         few = f"{_listed(unknown)} in the prompt {prompt!r}"
         warnings.warn(f"outside the vocabulary, read as <unk>: {few}", UnknownWords, stacklevel=2)
     return source_prompt(ids, config.context_length) if pairs else ids
+
+
+def checked_prompt(prompt: str, world: World, config: EnvConfig) -> list[int]:
+    """`encode_prompt` for an episode; ValueError for a prompt that an episode cannot begin with."""
+    ids = encode_prompt(prompt, world.tokenizer, config)
+    whole = 1 + len(ids) + config.max_new_tokens
+    if world.target.tracks_states and world.target.context_size is None and whole > config.context_length:
+        raise ValueError(
+            f"the prompt {prompt!r} has {len(ids)} tokens; p* looks at the whole text, and an observation of "
+            f"context_length {config.context_length} holds at most {config.context_length - 1 - config.max_new_tokens} "
+            "of a prompt"
+        )
+    shortest, longest = FORMS.get(plain_name(config.form), {}).get("prompt_length", (0, len(ids)))
+    if not shortest <= len(ids) <= longest:
+        raise ValueError(
+            f"the prompt {prompt!r} has {len(ids)} tokens, but the form {config.form!r} goes on after {shortest}"
+        )
+    return ids
 
 
 def encode_target(target: str, tokenizer: Tokenizer, config: EnvConfig) -> list[int]:

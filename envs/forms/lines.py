@@ -19,9 +19,9 @@ _PROMPT = 32  # letters of the prompt that count
 class Lines:
     """Lines of `length` tokens each, as many as the prompt has letters; an acrostic (藏头) of the prompt, any language.
 
-    Valid are all words until the lines are full, then `<eos>` alone. Where texts have a fixed number of tokens, words
-    go on after the last line. Paid is 1 for every line whose first letter is the prompt's of the same number; of a
-    Chinese word that is its first character. Upper and lower case are the same letter.
+    Valid are all words until the lines are full, then `<eos>` alone. Of a prompt 32 letters count. Paid is 1 for every
+    line whose first letter is the prompt's of the same number; of a Chinese word that is its first character. Upper and
+    lower case are the same letter.
 
     A state is (tokens written, lines asked for, the prompt's letters as numbers).
 

@@ -40,7 +40,10 @@ def make_form(name: str, tokenizer: Tokenizer) -> Form:
 def _cached(name: str, tokenizer: Any) -> Form:
     check_form_name(name)
     if ":" in name:
-        made = load_named(name, "form")(tokenizer)
+        try:
+            made = load_named(name, "form")(tokenizer)
+        except (TypeError, AttributeError) as problem:
+            raise ValueError(f"form {name!r} is not a Form: it takes no tokenizer ({problem})") from None
         if missing := [part for part in _METHODS if not hasattr(made, part)]:
             raise ValueError(f"form {name!r} is not a Form: it lacks {', '.join(missing)}")
         form: Form = made

@@ -11,8 +11,8 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     "jueju5": {
         "tokenizer": "char", "prompt_length": (12, 12), "max_new_tokens": 12, "ending": "fixed", "no_repeat": 1,
     },
-    "couplet": {"tokenizer": "char"},
-    "lines": {},
+    "couplet": {"tokenizer": "char", "ending": "eos", "min_new_tokens": 0},
+    "lines": {"ending": "eos", "min_new_tokens": 0},
 }  # fmt: skip
 
 

@@ -33,6 +33,8 @@ def _run(words: list[str]) -> None:
         if run.damage:
             raise ValueError(run.damage)
     page = Path(chosen.page or runs[0].folder / "report.html")
+    if not page.absolute().parent.is_dir():
+        raise ValueError(f"there is no folder {page.absolute().parent} for the page; make it, or give another --page")
     write_page(runs, page, chosen.documents, chosen.device, chosen.trust)
     say(f"page: {page}")
 

@@ -35,10 +35,11 @@ def search(config: RaceConfig, make_job: Callable[..., Job], quiet: bool = False
         "evaluations": _EVALUATIONS, "documents": 0, "split": "valid",
     }  # fmt: skip
     worlds = config.tuning_worlds if config.is_drawn else [config.env.target_seed]
-    studies = {name: new_study(entry.space, entry.settings, config.trials) for name, entry in entries.items()}
+    spaces = {name: entry.space.holding(entry.settings) for name, entry in entries.items()}
+    studies = {name: new_study(spaces[name], entry.settings, config.trials) for name, entry in entries.items()}
     tried: dict[str, list[dict[str, Any]]] = {name: [] for name in config.entries}
     for number in range(config.trials if entries else 0):
-        asked = {name: ask(studies[name], entry.space, config.trials) for name, entry in entries.items()}
+        asked = {name: ask(studies[name], spaces[name], config.trials) for name in entries}
         jobs: dict[str, list[Job]] = {}
         for name, (_, chosen) in asked.items():
             if _known(tried[name], chosen) is None:  # a small space is soon exhausted

@@ -26,7 +26,7 @@ class TuneConfig:
         run: the configuration that is tuned.
         space: which settings may be chosen, by their names in `agent`, or in `algorithm_settings` for an algorithm
             other than "dqn".
-        trials: settings to try. Each trains once, the configuration's own first as far as the space holds them.
+        trials: settings to try. Each trains once, the configuration's own first; its values are added to the space.
         workers: processes side by side.
         share: part of `total_steps` and `max_seconds` that a trial has, 0 to 1.
         worlds: target seeds that a trial trains on, for targets that are drawn from one (markov, factored, teacher);

@@ -43,6 +43,13 @@ class Range:
         """The value that a study stores as `stored`."""
         return stored
 
+    def holding(self, value: Any) -> Range:
+        """The range with `value` in it, where that is a number that it can have."""
+        if not _is_number(value) or (self.log and value <= 0) or (self.is_whole and value != int(value)):
+            return self
+        own = int(value) if self.is_whole else float(value)
+        return Range(min(self.low, own), max(self.high, own), self.log)
+
     def stored(self, value: Any) -> Any:
         """What a study stores for `value`; None where it is outside."""
         if not _is_number(value) or not self.low <= value <= self.high:
@@ -72,6 +79,10 @@ class Choices:
     def value(self, stored: Any) -> Any:
         """The value that a study stores as `stored`."""
         return self.values[self.labels.index(stored)]
+
+    def holding(self, value: Any) -> Choices:
+        """The choices with `value` among them, where there is one."""
+        return self if value is None or self.stored(value) is not None else Choices((*self.values, value))
 
     def stored(self, value: Any) -> Any:
         """What a study stores for `value`; None where it is no choice."""
@@ -118,6 +129,10 @@ class Space:
         """What a study stores for settings, as far as the space holds them."""
         found = {name: part.stored(_inside(settings, name)) for name, part in self.parts.items()}
         return {name: value for name, value in found.items() if value is not None}
+
+    def holding(self, settings: Mapping[str, Any]) -> Space:
+        """The same with the values of `settings` among those of every part, so that they can be the first trial."""
+        return Space({name: part.holding(_inside(settings, name)) for name, part in self.parts.items()})
 
     @property
     def size(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import time
@@ -35,7 +36,7 @@ class Tune:
     """
 
     def __init__(self, config: TuneConfig, quiet: bool = False) -> None:
-        self.config = config
+        self.config = config = dataclasses.replace(config, space=config.space.holding(settings_of(config.run)))
         self.quiet = quiet
         self.folder = Path(config.run.output) / f"{config.run.name}-tune"
 

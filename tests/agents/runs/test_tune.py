@@ -94,6 +94,14 @@ def searched(trials, seed):
     return study
 
 
+def test_a_space_takes_in_the_values_of_the_first_trial():
+    space = Space.of({"a": [1, 2], "b": {"low": 1, "high": 9}, "c.d": {"low": 0.1, "high": 1.0, "log": True}})
+    wider = space.holding({"a": 3, "b": 20, "c": {"d": 0.02}})
+    assert wider.parts == {"a": Choices((1, 2, 3)), "b": Range(1, 20), "c.d": Range(0.02, 1.0, True)}
+    assert wider.stored({"a": 3, "b": 20, "c": {"d": 0.02}}) == {"a": 3, "b": 20, "c.d": 0.02}
+    assert space.holding({"a": 2, "b": 2.5, "c": {"d": -1.0}}) == space  # what a part cannot have changes nothing
+
+
 def test_a_search_beats_random_draws_of_the_same_number():
     trials, found, drawn = 30, [], []
     for seed in range(5):
