@@ -176,13 +176,15 @@ def test_action_values_are_those_of_the_texts_that_go_on(name):
 @pytest.mark.parametrize("name", WORLDS)
 def test_texts_that_the_oracle_writes(name):
     config = WORLDS[name]
-    oracle, texts = Oracle(World.of(config), config), tree(config, ())
+    world = World.of(config)
+    prompt = "月水风不山，不月水风山。" if config.form == "jueju5" else ""
+    oracle, texts = Oracle(world, config), tree(config, tuple(world.tokenizer.encode(prompt)))
     whole = {t: v for t, v in texts.items() if config.ending == "fixed" or t[-1] == EOS}
     weight = config.log_prob_weight
-    best = oracle.most_likely_text()
+    best = oracle.most_likely_text(prompt)
     assert whole[tuple(best.tokens)][0] == pytest.approx(max(v[0] for v in whole.values()), abs=1e-10)
     assert best.log_prob == pytest.approx(whole[tuple(best.tokens)][1], abs=1e-10)
-    drawn = oracle.sample_power("", temperature=0.8, count=2_000, seed=0)
+    drawn = oracle.sample_power(prompt, temperature=0.8, count=2_000, seed=0)
     scores = {t: v[0] / weight / 0.8 for t, v in whole.items()}
     total = np.logaddexp.reduce(list(scores.values()))
     likeliest = max(scores, key=scores.get)
