@@ -40,5 +40,5 @@ def test_a_prompt_that_an_observation_would_lose():
     """p* of Factored looks at the first two words, so Q* of an observation without them would be wrong."""
     env = gym.make("TokenLM-Factored-v0")
     env.reset(options={"prompt": "20 30"})
-    with pytest.raises(ValueError, match="has 9 tokens; p. looks at the whole text, and an observation .* at most 2"):
+    with pytest.raises(ValueError, match=r"has 9 tokens; p. looks at the whole text, and an observation .* at most 2"):
         env.reset(options={"prompt": "20 30 40 50 60 70 80 90 100"})
