@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -253,9 +253,16 @@ class BaseAgent(Writer):
     def save(self, path: str | Path) -> None:
         """Write the agent into the folder `path`; nothing by default."""
 
-    def take_weights(self, path: str | Path) -> bool:
-        """Take the weights that `save` wrote into `path`, keeping all counts; False for an agent that cannot."""
-        return False
+    def weights(self) -> dict[str, Tensor] | None:
+        """Copies of the weights that it acts by, on the CPU; None for an agent that cannot take them back."""
+        return None
+
+    def take_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Act by `weights`, as of `weights()`; all counts stay.
+
+        Raises NotImplementedError for an agent that has none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no weights to take")
 
     def go_on_from(self, path: str | Path) -> None:
         """Take the weights and the counts that `save` wrote into `path`; optimiser and replay begin anew.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.history import History
 from ..networks import QNetwork, make_q_network
 from ..networks.module import ModuleConfig
-from ..networks.weights import read_weights
 from ..replay.corpus import corpus_replay
 from ..replay.episodes import EpisodeBatch, EpisodeReplay
 from ..replay.sampling import BatchSampler, episode_priorities
@@ -286,10 +285,14 @@ class DQN(QPolicy):
         """Write weights (safetensors), configuration and tokenizer into the folder `path`."""
         saving.save_agent(self, Path(path))
 
-    def take_weights(self, path: str | Path) -> bool:
+    def weights(self) -> dict[str, Tensor]:
         """See `BaseAgent`."""
-        self.policy_network.load_state_dict(read_weights(Path(path), str(self.device)))
-        return True
+        state: dict[str, Tensor] = self.policy_network.state_dict()
+        return {name: value.detach().cpu().clone() for name, value in state.items()}
+
+    def take_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """See `BaseAgent`."""
+        self.policy_network.load_state_dict(weights)
 
     def go_on_from(self, path: str | Path) -> None:
         """See `BaseAgent`."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...envs import EnvConfig, Split, UnknownWords, Vocabulary, World, notices
 from ...envs.text import write_json, write_text_atomically
@@ -71,6 +72,7 @@ class Run:
         self.baseline: list[dict[str, Any]] = []
         self.before: list[str] = []
         self.references: dict[str, float | None] = {}
+        self._best: dict[str, Tensor] | None = None  # weights of the best evaluation
         self._saved_at = time.monotonic()
         self._interruption = Interruption()
 
@@ -128,6 +130,7 @@ class Run:
             try:
                 self.agent.load_state_dict(saved["agent"])
                 self.rows, self.before, self.references = saved["rows"], saved["before"], saved["references"]
+                self._best = saved.get("best")  # earlier versions had none
             except (KeyError, TypeError, AttributeError, RuntimeError) as problem:
                 raise ValueError(
                     f"the checkpoint in {self.folder} is of another kind of run or of another version "
@@ -206,6 +209,7 @@ class Run:
         self._write_rows()
         if self._best_row == len(self.rows) - 1:
             self.agent.save(self.folder / BEST)
+            self._best = self.agent.weights()
         board.add(row, self.agent.num_steps)
         return dict(row)
 
@@ -220,8 +224,11 @@ class Run:
     def _take_best(self) -> dict[str, Any]:
         """Take the weights of the best evaluation, where the agent can; what is said of it in the summary."""
         best = self.rows[self._best_row]
-        if best is not self.rows[-1] and not self.agent.take_weights(self.folder / BEST):
-            best = self.rows[-1]
+        if best is not self.rows[-1]:
+            if self._best is None:
+                best = self.rows[-1]
+            else:
+                self.agent.take_weights(self._best)
         return {"weights_of_step": best["num_steps"], "last_step": self.rows[-1]["num_steps"]}
 
     def _write_rows(self) -> None:
@@ -241,7 +248,8 @@ class Run:
         self.place.keep_config()
         if self.agent.resumable:
             tell(self.ranks, Word.SAVE)
-            parts = {"rows": self.rows, "before": self.before, "references": self.references}
+            # With the best weights, so that a run that goes on need not trust the folder that has them too.
+            parts = {"rows": self.rows, "before": self.before, "references": self.references, "best": self._best}
             self.place.checkpoints.save({"agent": self.agent.state_dict(), **parts})
         self._saved_at = time.monotonic()
 

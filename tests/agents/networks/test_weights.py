@@ -27,6 +27,5 @@ def test_a_torn_file_has_one_sentence(tmp_path, tiny, size):
     agent.save(tmp_path)
     whole = (tmp_path / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(whole[:size])
-    for load in (lambda: agent.take_weights(tmp_path), lambda: DQN.load(tmp_path, trust=True)):
-        with pytest.raises(ValueError, match=r"the weights in .* cannot be read .*; restore them from a copy"):
-            load()
+    with pytest.raises(ValueError, match=r"the weights in .* cannot be read .*; restore them from a copy"):
+        DQN.load(tmp_path, trust=True)

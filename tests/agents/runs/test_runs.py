@@ -176,6 +176,18 @@ def test_a_killed_run_goes_on_bit_for_bit(after, config, whole, tmp_path, monkey
     assert not list(run.glob("state*"))
 
 
+def test_a_damaged_copy_of_the_best_weights_changes_nothing(config, tmp_path, monkeypatch):
+    """They stand in the checkpoint too, so that a run goes on whatever became of the folder best/."""
+    words = "--agent.learning_rate=3.0"  # so that it gets worse from step to step
+    main(["train", config, f"--output={tmp_path / 'whole'}", words])
+    summary = json.loads((tmp_path / "whole" / "run" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["weights_of_step"] < summary["last_step"]
+    run = killed(config, tmp_path / "killed", monkeypatch, 3, words)
+    flip(run / "best" / "weights.safetensors")
+    main(["train", config, f"--output={tmp_path / 'killed'}", words])
+    assert outcome(run) == outcome(tmp_path / "whole" / "run")
+
+
 def test_a_run_killed_after_its_summary_is_finished_not_begun_anew(config, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "remove", lambda self: (_ for _ in ()).throw(Killed))
