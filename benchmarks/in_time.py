@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ def learn_in_time(
     """Let `agent` learn, measure it on the way, and give it the best weights.
 
     Args:
-        agent: one that has a `policy_network`.
+        agent: ours, or maximum likelihood.
         seconds: of learning; measuring does not count.
         shares: of the time, ascending to 1, after which to measure.
         measure: a figure of the agent on validation texts.
@@ -30,9 +29,9 @@ def learn_in_time(
         if len(found) < len(shares) and agent.progress >= shares[len(found)] - 1e-9:
             found.append(measure(agent))
             if found[-1] == (min if lower else max)(found):
-                best.update(copy.deepcopy(agent.policy_network.state_dict()))
+                best.update(agent.weights())
         return True
 
     agent.learn(1 << 62, check, max_seconds=seconds)
-    agent.policy_network.load_state_dict(best)
+    agent.take_weights(best)
     return found

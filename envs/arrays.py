@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,21 @@ def any_true(condition: Any) -> bool:
 def column(values: Any) -> Any:
     """(B,) -> (B, 1); a number as it is."""
     return values if isinstance(values, int) else values[:, None]
+
+
+def pieces(count: int, width: int, most: int) -> Iterator[slice]:
+    """Slices of `count` rows of `width` entries, each with at most `most` entries, but at least one row."""
+    step = max(1, most // max(1, width))
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
+
+
+def places_in(ascending: Ints, wanted: Ints) -> Ints:
+    """(B,) places of numbers (B,) in an ascending array, -1 for those that are not in it."""
+    if not len(ascending):
+        return np.full(len(wanted), -1)
+    place = np.searchsorted(ascending, wanted).clip(max=len(ascending) - 1)
+    found: Ints = np.where(ascending[place] == wanted, place, -1)
+    return found
 
 
 def sliding_windows(array: Any, width: int) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Floats, Ints
+from .arrays import Floats, Ints, pieces
 from .config import EnvConfig
 from .form_target import FormTarget, gain, gains, most_bonus, target_in
 from .no_repeat import NoRepeat
@@ -50,7 +49,7 @@ def beam_search(world: World, config: EnvConfig, prefixes: npt.NDArray[np.int64]
         raise ValueError(f"the width of a beam search must be at least 1, not {width}")
     target, states = _initial_states(world, config, prefixes)
     log_probs, tokens = np.empty(len(states)), []
-    for rows in _pieces(len(states), width * world.vocab_size):
+    for rows in pieces(len(states), width * world.vocab_size, _CHUNK):
         log_probs[rows], texts = _search(target, config, states[rows], width)
         tokens += texts
     return BeamResult(log_probs, tokens)
@@ -95,7 +94,7 @@ def relaxed_optimum(world: World, config: EnvConfig, prefixes: npt.NDArray[np.in
             value = new
         del table
     result = np.empty(len(states))
-    for rows in _pieces(len(states), world.vocab_size):
+    for rows in pieces(len(states), world.vocab_size, _CHUNK):
         result[rows] = _backup(_rows(target, states[rows], masked_until == 0), value)
     return result
 
@@ -163,7 +162,7 @@ def _extend(
     count, size = len(states), target.vocab_size
     row = np.arange(count)[:, None]
     best, origin = np.empty((count, 0)), np.empty((count, 0), np.int64)
-    for columns in _pieces(states.shape[1], count * size):
+    for columns in pieces(states.shape[1], count * size, _CHUNK):
         piece = _rows(target, states[:, columns].ravel(), eos_valid).reshape(count, -1, size)
         piece[:, :, Vocabulary.EOS] = -np.inf
         piece += scores[:, columns, None]
@@ -200,7 +199,7 @@ def _best_context(target: ConditionedTarget | NoRepeat | FormTarget, eos_valid: 
     states = states[np.argsort(last[states], kind="stable")]
     table = np.full((target.vocab_size, target.vocab_size), -np.inf)
     unknown = np.full(target.vocab_size, -np.inf)
-    for rows in _pieces(len(states), target.vocab_size):
+    for rows in pieces(len(states), target.vocab_size, _CHUNK):
         tokens, begin = np.unique(last[states[rows]], return_index=True)
         highest = np.maximum.reduceat(_rows(target, states[rows], eos_valid), begin, axis=0)
         if tokens[0] < 0:
@@ -217,7 +216,7 @@ def _backup(table: Floats, value: Floats) -> Floats:
     after = value.copy()
     after[Vocabulary.EOS] = 0.0
     result = np.empty(len(table))
-    for rows in _pieces(len(table), table.shape[1]):
+    for rows in pieces(len(table), table.shape[1], _CHUNK):
         result[rows] = (table[rows] + after).max(1)
     return result
 
@@ -233,9 +232,3 @@ def _log_eos(target: ConditionedTarget | NoRepeat | FormTarget, states: Ints) ->
     eos = np.full_like(flat, Vocabulary.EOS)
     result: Floats = gain(target, flat, eos, np.ones(len(flat), np.bool_)).reshape(states.shape)
     return result
-
-
-def _pieces(count: int, entries: int) -> Iterator[slice]:
-    """Slices of `count` rows with `entries` numbers each that fit into a chunk, at least one row per slice."""
-    step = max(1, _CHUNK // entries)
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))

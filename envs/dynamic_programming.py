@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Floats, Ints
+from .arrays import Floats, Ints, places_in
 from .no_repeat import NoRepeat
 from .targets import ConditionedTarget
 from .text import Vocabulary
@@ -66,11 +66,7 @@ class TabularMDP:
 
     def index(self, numbers: Ints, written: int = 0) -> Ints:
         """Rows of the tables of states, given by their number in the automaton; -1 for those that are not in them."""
-        if self._numbers is None:
-            return numbers
-        place = np.searchsorted(self._numbers, numbers).clip(max=len(self._numbers) - 1)
-        found: Ints = np.where(self._numbers[place] == numbers, place, -1)
-        return found
+        return numbers if self._numbers is None else places_in(self._numbers, numbers)
 
     def __len__(self) -> int:
         return len(self.log_eos)
@@ -160,7 +156,7 @@ class TabularMDP:
         def mean_of_target(states: Ints) -> Floats:  # the entropy of p* is -Σ p log p
             words, eos = self._rewards(states, eos_valid)
             every[states] = np.exp(words)
-            earned: Floats = (every[states] * _finite(words)).sum(1) + np.exp(eos) * _finite(eos)
+            earned: Floats = (every[states] * finite(words)).sum(1) + np.exp(eos) * finite(eos)
             return (1.0 - temperature) * earned
 
         return self._in_blocks(mean_of_target), every
@@ -255,7 +251,7 @@ def _weighted(chances: Floats, states: Ints, after: Floats) -> Floats:
     return result
 
 
-def _finite(log_probs: Floats) -> Floats:
+def finite(log_probs: Floats) -> Floats:
     """Log-probabilities with 0 for -inf, to be multiplied by their probability."""
     return np.where(np.isneginf(log_probs), 0.0, log_probs)
 

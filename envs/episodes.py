@@ -69,8 +69,7 @@ class Episodes:
             )
         self._form = form_in(world, config)
         self._every = self._array(np.arange(world.vocab_size))[None, :]
-        longest = max(int(d.longest_prompt.max()) for d in world.documents.values()) + config.max_new_tokens
-        if self._form is not None and longest > config.context_length:
+        if self._form is not None and (longest := world.longest_text(config)) > config.context_length:
             raise ValueError(
                 f"with a form an observation must show prompt and text, {longest} tokens, but context_length is "
                 f"{config.context_length}"
@@ -313,14 +312,14 @@ class Episodes:
                 actions = xp.where(valid, actions, self._random_actions())
         expected = self.expected()
         log_probs, states = target.step(self._track(), actions, self.eos_valid(), expected)
-        if config.no_repeat:
-            recent = self.recent()
-            log_probs = log_probs - log_rest(target, self._track(), recent, self.eos_valid(), expected)
-            log_probs = xp.where(self._banned(recent, actions), -xp.inf, log_probs)
         bonus = None
         if self._form is not None:
             log_probs = self.target_log_probs()[self._rows, actions]
             bonus = config.form_bonus * self._form.bonus(self._form_states, actions[:, None])[:, 0]
+        elif config.no_repeat:
+            recent = self.recent()
+            log_probs = log_probs - log_rest(target, self._track(), recent, self.eos_valid(), expected)
+            log_probs = xp.where(self._banned(recent, actions), -xp.inf, log_probs)
         appended = actions
         if config.transition == "teacher":
             appended = expected

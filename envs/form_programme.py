@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Floats, Ints
-from .dynamic_programming import TabularMDP, discounted, soft_maximum
+from .arrays import Floats, Ints, places_in
+from .dynamic_programming import TabularMDP, discounted, finite, soft_maximum
 from .form_target import FormTarget
 from .no_repeat import NoRepeat, reachable
 from .text import Vocabulary
@@ -107,7 +107,7 @@ class FormProgramme:
         """Rows of the tables of states (B,) after `written` tokens; -1 for those that are not in them."""
         own, numbers = self._target.parts(states)
         layer, base = self._layers[written], self.tables.index(own)
-        context, form = _place(layer.contexts, base), _place(layer.numbers, numbers)
+        context, form = places_in(layer.contexts, base), places_in(layer.numbers, numbers)
         found: Ints = np.where((context < 0) | (form < 0) | (base < 0), -1, context * len(layer.numbers) + form)
         return found
 
@@ -250,8 +250,8 @@ class _Step:
         """(R, G) mean soft values of a policy: reward, entropy and what follows."""
         later, eos_bonus = self.later(value, 1.0)
         words, eos = (np.exp(log_chance) for log_chance in log_pi)
-        own = _mean(words, self.log_probs - temperature * _finite(log_pi[0]))
-        own += _mean(eos[:, None], (self.log_eos - temperature * _finite(log_pi[1]))[:, None])
+        own = _mean(words, self.log_probs - temperature * finite(log_pi[0]))
+        own += _mean(eos[:, None], (self.log_eos - temperature * finite(log_pi[1]))[:, None])
         if len(later) == 1 and np.isfinite(later).all():
             after = words @ later[0]
         else:
@@ -275,10 +275,6 @@ def _log_product(left: Floats, right: Floats) -> Floats:
         sums = left[lost] + right[:, place]
         result[lost, place] = soft_maximum(sums, np.full(len(lost), -np.inf), 1.0)
     return result
-
-
-def _finite(log_chances: Floats) -> Floats:
-    return np.where(np.isneginf(log_chances), 0.0, log_chances)
 
 
 def _mean(chances: Floats, values: Floats) -> Floats:
@@ -308,12 +304,3 @@ def _tables(target: FormTarget, words: Ints, seeds: Ints, most: int) -> TabularM
             "lower order, fewer places of no_repeat or a smaller vocabulary"
         )
     return TabularMDP(plain, words, known)
-
-
-def _place(ascending: Ints, wanted: Ints) -> Ints:
-    """(B,) places of numbers (B,) in an ascending array, -1 for those that are not in it."""
-    if not len(ascending):
-        return np.full(len(wanted), -1)
-    place = np.searchsorted(ascending, wanted).clip(max=len(ascending) - 1)
-    found: Ints = np.where(ascending[place] == wanted, place, -1)
-    return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from .arrays import Floats, Ints
+from .arrays import Floats, Ints, pieces
 from .config import EnvConfig
+from .dynamic_programming import soft_maximum
 from .forms import Form, conditioned, form_in, states_after
 from .no_repeat import NoRepeat
 from .no_repeat import target_in as plain_target_in
@@ -117,10 +117,11 @@ class FormTarget:
         # The sum over all tokens that the form allows is the same for all tokens written in a state.
         distinct, first, place = np.unique(2 * states[kept] + ends[kept], return_index=True, return_inverse=True)
         rest = np.empty(len(distinct))
-        for some in _pieces(len(distinct), self.vocab_size):
+        for some in pieces(len(distinct), self.vocab_size, _CHUNK):
             chosen = kept[first[some]]
             rows = self.target.log_probs(own[chosen], ends[chosen])
-            rest[some] = _log_mass(np.where(self.allowed(states[chosen]), rows, -np.inf))
+            kept_rows = np.where(self.allowed(states[chosen]), rows, -np.inf)
+            rest[some] = soft_maximum(kept_rows, np.full(len(kept_rows), -np.inf), 1.0)
         gained = self.target.log_prob(own[kept], tokens[kept], ends[kept])
         result[kept] = np.where(np.isneginf(gained), -np.inf, gained - rest[place.reshape(-1)])
         return result
@@ -166,23 +167,9 @@ def most_bonus(target: ConditionedTarget | NoRepeat | FormTarget) -> float:
     return target.most_bonus if isinstance(target, FormTarget) else 0.0
 
 
-def _log_mass(rows: Floats) -> Floats:
-    """(B,) log Σ exp of rows (B, V); -inf where nothing is left."""
-    highest = rows.max(1)
-    base = np.where(np.isfinite(highest), highest, 0.0)
-    with np.errstate(divide="ignore"):
-        result: Floats = base + np.log(np.exp(rows - base[:, None]).sum(1))
-    return result
-
-
 def _distinct(rows: Ints) -> tuple[Ints, Ints]:
     """The distinct of the rows (B, S), and which of them each is."""
     if (rows == rows[:1]).all():
         return rows[:1], np.zeros(len(rows), np.int64)
     distinct, place = np.unique(rows, axis=0, return_inverse=True)
     return np.ascontiguousarray(distinct), place.reshape(-1)
-
-
-def _pieces(count: int, entries: int) -> Iterator[slice]:
-    step = max(1, _CHUNK // entries)
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))

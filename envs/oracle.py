@@ -101,8 +101,7 @@ class Oracle:
                 f"the exact optimum needs a target that looks at the last few tokens only, not {config.target!r}, "
                 "whose log-probabilities depend on more"
             )
-        longest = max(int(d.longest_prompt.max()) for d in self.world.documents.values()) + config.max_new_tokens
-        if target.context_size is None and longest > config.context_length:
+        if target.context_size is None and (longest := self.world.longest_text(config)) > config.context_length:
             return (
                 f"the states of {config.target!r} depend on the whole text, of which an observation shows the last "
                 f"{config.context_length} tokens; the exact optimum needs context_length {longest}"
@@ -299,7 +298,8 @@ class Oracle:
     @property
     def _mdp(self) -> TabularMDP | FormProgramme:
         if self._table is None:
-            assert isinstance(self.target, ConditionedTarget)
+            if isinstance(self.target, FormTarget):  # its tables begin with the states that `_rows` is asked for
+                raise NotExact("no state under the form has been asked for yet")
             self._table = TabularMDP(self.target, self.world.words)
         return self._table
 

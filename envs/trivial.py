@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Floats, Ints
+from .arrays import Floats, Ints, pieces
 from .config import Split
 from .form_target import gain, gains, most_bonus
 from .oracle import NotExact, Oracle
@@ -130,7 +129,7 @@ def text_log_probs(oracle: Oracle, starts: Starts, texts: Ints) -> Floats:
     """
     result = np.empty(len(texts))
     first = oracle.track(starts.prefixes)
-    for rows in _pieces(len(texts), len(first), _PAIRS):
+    for rows in pieces(len(texts), len(first), _PAIRS):
         some = texts[rows]
         text = np.repeat(np.arange(len(some)), len(first))
         state, weight = np.tile(first, len(some)), np.tile(starts.weights, len(some))
@@ -226,11 +225,6 @@ def _mean_rows(oracle: Oracle, states: Ints, weights: Floats, eos_valid: bool) -
     size = oracle.world.vocab_size
     result = np.zeros((len(states), size))
     for row, own in zip(result, states, strict=True):
-        for some in _pieces(len(own), size, _ENTRIES):
+        for some in pieces(len(own), size, _ENTRIES):
             row += weights[some] @ gains(oracle.target, own[some], np.full(len(own[some]), eos_valid))
     return result
-
-
-def _pieces(count: int, entries: int, most: int) -> Iterator[slice]:
-    step = max(1, most // max(1, entries))
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))

@@ -93,6 +93,10 @@ class World:
         """The tokenizer's vocabulary."""
         return self.tokenizer.vocabulary
 
+    def longest_text(self, config: EnvConfig) -> int:
+        """Tokens of the longest prompt of all splits and of what may be written after it."""
+        return max(int(d.longest_prompt.max()) for d in self.documents.values()) + config.max_new_tokens
+
     def _build_text(self, config: EnvConfig) -> None:
         texts = Texts.of(config)
         self.tokenizer: Tokenizer = texts.tokenizer

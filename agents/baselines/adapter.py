@@ -20,7 +20,7 @@ from ...envs.text.files import read_json
 from ..acting.choosing import choose_actions
 from ..devices import resolve_device
 from ..networks import NetworkConfig, network_config
-from ..networks.weights import read_weights, write_weights
+from ..networks.weights import FILE, read_weights, write_weights
 from ..protocol import BaseAgent, Callback
 from ..replay.demonstrations import Demonstrations, demonstrations
 
@@ -210,7 +210,7 @@ class Adapter(BaseAgent):
         folder.mkdir(parents=True, exist_ok=True)
         write_weights(folder, self._module().state_dict())
         write_json(folder / "agent.json", values)
-        write_digests(folder, [folder / "agent.json", folder / "weights.safetensors"])
+        write_digests(folder, [folder / "agent.json", folder / FILE])
 
     @classmethod
     def load(
@@ -231,7 +231,7 @@ class Adapter(BaseAgent):
             raise FileNotFoundError(f"{folder} has no saved agent (no agent.json); use the folder given to save()")
         saved = read_json(folder / "agent.json")
         if not trust and "format" in saved:  # earlier ones had neither format nor digests
-            check_digests(folder, ("agent.json", "weights.safetensors"))
+            check_digests(folder, ("agent.json", FILE))
         try:
             return cls._loaded(folder, saved, env, device)
         except (KeyError, TypeError, AttributeError, RuntimeError) as problem:

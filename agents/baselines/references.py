@@ -28,6 +28,12 @@ _AT_ONCE = 1024  # states whose values are computed at once
 Self = TypeVar("Self", bound="Positioned")
 
 
+def check_paid_by_token(config: EnvConfig, what: str) -> None:
+    """Raise ValueError for an environment whose rewards are not those of single tokens, which `what` needs."""
+    if config.reward_every != 1 or config.sequence_reward or config.transition != "free":
+        raise ValueError(f"{what} needs one for every token: reward_every 1, no sequence_reward and transition 'free'")
+
+
 class Positioned(BaseAgent):
     """An agent whose values depend on where in the episode a state is, which an observation does not show.
 

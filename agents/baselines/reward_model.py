@@ -15,7 +15,7 @@ from ...envs.arrays import Floats, Ints
 from ..devices import resolve_device
 from ..networks.weights import read_weights, write_weights
 from ..protocol import Callback
-from .references import Positioned
+from .references import Positioned, check_paid_by_token
 from .reward_network import RewardNetwork
 
 _AVERAGING = 0.95  # of the weights that plan, over updates
@@ -106,10 +106,7 @@ class RewardModel(Positioned):
 
     def _check(self) -> None:
         config, settings = self.env_config, self.settings
-        if config.reward_every != 1 or config.sequence_reward or config.transition != "free":
-            raise ValueError(
-                "a model of rewards needs one for every token: reward_every 1, no sequence_reward and transition 'free'"
-            )
+        check_paid_by_token(config, "a model of rewards")
         if config.form:
             raise ValueError(f"a model of rewards knows no form, and this is {config.form!r}")
         for name, least in _LEAST.items():

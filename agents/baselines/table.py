@@ -13,7 +13,7 @@ from ...envs.arrays import Floats, Ints
 from ...envs.text import write_atomically
 from ..acting.choosing import checked_temperature
 from ..protocol import Callback
-from .references import Positioned
+from .references import Positioned, check_paid_by_token
 
 MAX_ENTRIES = 60_000_000  # (context, token) pairs, 8 bytes each in two tables
 _LEAST_MASS = 1e-12
@@ -57,10 +57,7 @@ class Table(Positioned):
         config, words = self.env_config, self.world.words
         if config.form:
             raise ValueError(f"a table of rewards after the last tokens knows no form, and this is {config.form!r}")
-        if config.reward_every != 1 or config.sequence_reward or config.transition != "free":
-            raise ValueError(
-                "a table of rewards needs one for every token: reward_every 1, no sequence_reward and transition 'free'"
-            )
+        check_paid_by_token(config, "a table of rewards")
         checked_temperature(temperature)
         if context < 0 or num_envs < 1:
             raise ValueError(f"context must be at least 0 and num_envs at least 1, not {context} and {num_envs}")

@@ -107,9 +107,10 @@ class NetworkReader(ByToken):
         self._network = network
         self._valid_actions = valid_actions
         self._written = 0
-        windows = torch.from_numpy(windows_of(prefixes, valid_actions.env.context_length)).to(valid_actions.device)
-        form = valid_actions.form
-        self._recent = windows[:, windows.shape[1] - valid_actions.env.no_repeat :]
+        form, places = valid_actions.form, valid_actions.env.no_repeat
+        length = valid_actions.env.context_length if form is not None else max(1, places)
+        windows = torch.from_numpy(windows_of(prefixes, length)).to(valid_actions.device)
+        self._recent = windows[:, length - places :]  # (B, no_repeat)
         self._form_states: Tensor | None = None if form is None else form.start(windows)
         self._hidden, self._state = network.encode(*rows_of(prefixes, context_length, valid_actions.device))
 
@@ -128,7 +129,8 @@ class NetworkReader(ByToken):
         """See `Reader`."""
         self._hidden, self._state = self._network.step(tokens.to(self._hidden.device), self._state)
         self._written += 1
-        self._recent = torch.cat([self._recent, tokens.to(self._recent)[:, None]], 1)[:, 1:]
+        if self._valid_actions.env.no_repeat:
+            self._recent = torch.cat([self._recent[:, 1:], tokens.to(self._recent)[:, None]], 1)
         form = self._valid_actions.form
         if form is not None and self._form_states is not None:
             self._form_states = form.next(self._form_states, tokens.to(self._form_states.device))

@@ -14,7 +14,7 @@ from ...envs.text import Tokenizer, load_tokenizer, write_json
 from ...envs.text.digests import check_digests, write_digests
 from ...envs.text.files import read_json
 from ..networks import QNetwork
-from ..networks.weights import read_weights, write_weights
+from ..networks.weights import FILE, read_weights, write_weights
 from .config import AgentConfig
 from .format_1 import agent_settings
 
@@ -48,7 +48,7 @@ def save_agent(agent: Any, folder: Path) -> None:
         "phrases": [list(phrase) for phrase in agent.phrases.ids] if agent.phrases else None,
     }
     write_json(folder / "agent.json", settings)
-    saved = [folder / "agent.json", folder / "weights.safetensors"]
+    saved = [folder / "agent.json", folder / FILE]
     saved += [path for name in ("tokenizer", "pretrained") for path in (folder / name).rglob("*") if path.is_file()]
     write_digests(folder, saved)
 
@@ -89,7 +89,7 @@ def restore(agent: Any, folder: Path) -> None:
 
     Raises ValueError for damaged files, another vocabulary or another network.
     """
-    check_digests(folder, ["agent.json", "weights.safetensors"])
+    check_digests(folder, ["agent.json", FILE])
     settings = _settings(folder, trust=True)  # names of code in it are not used
     _refuse_other_vocabulary(folder, settings, agent.tokenizer)
     try:
@@ -141,7 +141,7 @@ def _settings(folder: Path, trust: bool) -> dict[str, Any]:
         raise ValueError(f"{folder / 'agent.json'} is damaged: it holds no agent; restore it from a copy")
     if not trust:
         if settings.get("format") != 1:  # which had no digests
-            check_digests(folder, ["agent.json", "weights.safetensors"])
+            check_digests(folder, ["agent.json", FILE])
         env = settings["env"] if isinstance(settings.get("env"), dict) else {}
         named = {"agent.loss": settings["agent"].get("loss")}
         of_env = {f"env.{name}": env.get(name) for name in ("target", "sequence_reward", "form")}

@@ -296,8 +296,18 @@ class Update:
         place, written = (self._before, self.written) if before else (self._after, self._written_after)
         actions = self.actions if before else None
         found = hidden.index_select(0, place)
-        allowed = self.valid_actions.allowed_at(self.batch.tokens, place, written)
+        allowed = self._allowed_before if before else self._allowed_after
         return States(network, found, written, actions, self.valid_actions, self.backup, trains, allowed)
+
+    @cached_property
+    def _allowed_before(self) -> Tensor | None:
+        """(N, V) bool, what `no_repeat` and a form allow in the states the actions were chosen in."""
+        return self.valid_actions.allowed_at(self.batch.tokens, self._before, self.written)
+
+    @cached_property
+    def _allowed_after(self) -> Tensor | None:
+        """(N, V) bool, the same in the states after the actions."""
+        return self.valid_actions.allowed_at(self.batch.tokens, self._after, self._written_after)
 
     @torch.no_grad()
     def targets(self, rewards: Tensor, v_t: Tensor) -> Tensor:

@@ -83,6 +83,15 @@ def read_run(folder: str | Path) -> FoundRun:
     return FoundRun(folder, settings, rows, summary)
 
 
+def read_runs(folders: Sequence[str]) -> list[FoundRun]:
+    """What the files of several runs say; as `read_run`, and ValueError where one cannot be read."""
+    runs = [read_run(folder) for folder in folders]
+    for run in runs:
+        if run.damage:
+            raise ValueError(run.damage)
+    return runs
+
+
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings with dots in their names; a schedule stays one value."""
     result: dict[str, Any] = {}

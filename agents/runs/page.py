@@ -36,7 +36,7 @@ table { border-collapse: collapse; font-size: .9rem; } td, th { padding: .2rem .
 pre { background: #f4f4f4; padding: .6rem; overflow-x: auto; } .scroll { overflow-x: auto; }
 @media print { body { margin: 0; max-width: none; } h2 { break-after: avoid; } img, table { break-inside: avoid; } }
 """
-_PARTS = ("acting", "replay", "forward", "backward", "optimizer", "evaluation")
+_TIME = "time_"  # begins the names of the shares of the time
 _ADVANTAGES = "A = τ log π of the tokens of held-out documents, beside the exact A* = Q* − V*"
 
 
@@ -170,12 +170,12 @@ def _intervals(runs: Sequence[FoundRun], names: Sequence[str]) -> str:
 
 def _times(runs: Sequence[FoundRun], names: Sequence[str]) -> list[list[str]]:
     last = [run.rows[-1] if run.rows else {} for run in runs]
-    rows = [[part, *_shares(part, last)] for part in _PARTS if any(f"time_{part}" in row for row in last)]
+    parts = dict.fromkeys(name for row in last for name in row if name.startswith(_TIME))
+    rows = [
+        [name.removeprefix(_TIME), *(f"{100 * row[name]:.0f} %" if name in row else "-" for row in last)]
+        for name in parts
+    ]
     return [["", *names], *rows] if rows else []
-
-
-def _shares(part: str, last: Sequence[dict[str, Any]]) -> list[str]:
-    return [f"{100 * row[f'time_{part}']:.0f} %" if f"time_{part}" in row else "-" for row in last]
 
 
 def _columns(columns: Sequence[Sequence[str]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import time
@@ -261,7 +260,7 @@ class Run:
         if "network" in config.algorithm_settings:
             learner = AgentConfig.of(learner, {"network": config.algorithm_settings["network"]})
         baseline: Any = make("maximum-likelihood", config.env, config.seed, config.device, config=learner)
-        best, best_weights = -1, baseline.policy_network.state_dict()
+        best, best_weights = -1, None
         likelihood = dataclasses.replace(config.env, sequence_reward="", log_prob_weight=1.0)  # what it is judged by
         with progress_line(self.quiet, total=round(limit), unit="s", desc="maximum likelihood") as bar:
 
@@ -277,12 +276,13 @@ class Run:
                 bar.set_postfix(perplexity=f"{perplexity:.1f}", refresh=False)
                 bar.update(min(round(limit), round(agent.learning_seconds)) - bar.n)
                 if (found := best_row(self.baseline, likelihood, 1.0)) != best:
-                    best, best_weights = found, copy.deepcopy(agent.policy_network.state_dict())
+                    best, best_weights = found, agent.weights()
                 # Once it overfits for good, more time would only blur the picture.
                 return config.env.has_pairs or perplexity < 1.2 * self.baseline[best]["perplexity"]
 
             baseline.train(2**62, after_step, max_seconds=limit)
-        baseline.policy_network.load_state_dict(best_weights)
+        if best_weights is not None:
+            baseline.take_weights(best_weights)
         return baseline
 
     def _baseline_figures(self, baseline: BaseAgent | None) -> dict[str, Any] | None:

@@ -24,13 +24,10 @@ def _run(words: list[str]) -> None:
     if len(chosen.runs) < 2:
         raise ValueError("compare needs two runs or more, `tokenlm compare runs/A runs/B`; `tokenlm runs` lists them")
     from tokenlm.agents.runs.comparing import comparison, names_of_runs, plot_runs
-    from tokenlm.agents.runs.listing import read_run
+    from tokenlm.agents.runs.listing import read_runs
     from tokenlm.agents.runs.output import say
 
-    runs = [read_run(folder) for folder in chosen.runs]
-    for run in runs:
-        if run.damage:
-            raise ValueError(run.damage)
+    runs = read_runs(chosen.runs)
     names = "-".join(name.replace("/", "-").replace("\\", "-") for name in names_of_runs(runs))
     picture = Path(chosen.picture or runs[0].folder.parent / f"compare-{names}.png")
     plot_runs(runs, picture)

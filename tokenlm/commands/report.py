@@ -22,16 +22,13 @@ def _parser() -> ArgumentParser:
 
 def _run(words: list[str]) -> None:
     chosen = _parser().parse_args(words)
-    from tokenlm.agents.runs.listing import read_run
+    from tokenlm.agents.runs.listing import read_runs
     from tokenlm.agents.runs.output import say
     from tokenlm.agents.runs.page import write_page
     from tokenlm.envs.arguments import whole_number
 
     whole_number("documents", chosen.documents, 1)
-    runs = [read_run(folder) for folder in chosen.runs]
-    for run in runs:
-        if run.damage:
-            raise ValueError(run.damage)
+    runs = read_runs(chosen.runs)
     page = Path(chosen.page or runs[0].folder / "report.html")
     if not page.absolute().parent.is_dir():
         raise ValueError(f"there is no folder {page.absolute().parent} for the page; make it, or give another --page")

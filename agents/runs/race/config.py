@@ -163,6 +163,11 @@ class RaceConfig:
         return list(self.worlds) or [self.env.target_seed]
 
     @property
+    def searched_worlds(self) -> list[int]:
+        """Target seeds of the worlds that settings are searched on; the environment's own where none is drawn."""
+        return self.tuning_worlds if self.is_drawn else [self.env.target_seed]
+
+    @property
     def is_drawn(self) -> bool:
         """Whether worlds are drawn from a target seed; else documents are apart, but p* is the same."""
         return self.env.target in SAMPLES_DOCUMENTS

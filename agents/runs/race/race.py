@@ -101,7 +101,7 @@ class Race:
         """Short runs that measure the speed of other libraries' entries, where there is no leg by steps to tell it."""
         seconds = min(PACE_SECONDS, self.config.max_seconds)
         budget: dict[str, Any] = {"total_steps": LONG, "max_seconds": seconds, "evaluations": 1, "documents": 0}
-        world = self.config.tuning_worlds[0] if self.config.is_drawn else self.config.env.target_seed
+        world = self.config.searched_worlds[0]
         return {
             name: self._job(f"{name}--pace", entry, chosen[name]["settings"], SEED, world, split="valid", **budget)
             for name, entry in self.config.entries.items()

@@ -34,7 +34,6 @@ def search(config: RaceConfig, make_job: Callable[..., Job], quiet: bool = False
         "total_steps": max(1, round(share * config.total_steps)), "max_seconds": share * config.max_seconds,
         "evaluations": _EVALUATIONS, "documents": 0, "split": "valid",
     }  # fmt: skip
-    worlds = config.tuning_worlds if config.is_drawn else [config.env.target_seed]
     spaces = {name: entry.space.holding(entry.settings) for name, entry in entries.items()}
     studies = {name: new_study(spaces[name], entry.settings, config.trials) for name, entry in entries.items()}
     tried: dict[str, list[dict[str, Any]]] = {name: [] for name in config.entries}
@@ -46,7 +45,7 @@ def search(config: RaceConfig, make_job: Callable[..., Job], quiet: bool = False
                 settings = with_settings(entries[name].settings, chosen)
                 jobs[name] = [
                     make_job(f"{name}--trial--{number}--{world}", entries[name], settings, SEED, world, **budget)
-                    for world in worlds
+                    for world in config.searched_worlds
                 ]
         title = f"search, round {number + 1} of {config.trials}"
         run_all([job for group in jobs.values() for job in group], config.processes, title, quiet)
