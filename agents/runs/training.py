@@ -261,7 +261,8 @@ class Run:
             learner = AgentConfig.of(learner, {"network": config.algorithm_settings["network"]})
         baseline: Any = make("maximum-likelihood", config.env, config.seed, config.device, config=learner)
         best, best_weights = -1, None
-        likelihood = dataclasses.replace(config.env, sequence_reward="", log_prob_weight=1.0)  # what it is judged by
+        # What it is judged by: the likelihood alone.
+        likelihood = dataclasses.replace(config.env, sequence_reward="", log_prob_weight=1.0, form_bonus=0.0)
         with progress_line(self.quiet, total=round(limit), unit="s", desc="maximum likelihood") as bar:
 
             def after_step(agent: Any) -> bool:
