@@ -14,7 +14,7 @@ from .readers import Reader
 from .transcript import Transcript
 
 
-def sample(reader: Reader, transcripts: Sequence[Transcript], how: Decoding, uniform: Tensor) -> Iterator[None]:
+def sample(reader: Reader, transcripts: Sequence[Transcript], how: Decoding, uniform: Tensor) -> Iterator[Tensor]:
     """Append one token to every text per iteration, until all have ended or have T new tokens.
 
     Args:
@@ -23,10 +23,12 @@ def sample(reader: Reader, transcripts: Sequence[Transcript], how: Decoding, uni
         how: temperature, top_k and top_p.
         uniform: (B, T) uniform numbers in [0, 1), float64, one per token, so that a text does not depend on the other
             rows of the batch.
+
+    Yields: (R, V) values before the filters, nats, of the R texts that were extended.
     """
     rows = list(transcripts)
     for draws in range(uniform.shape[1]):
-        values = reader.values()
+        found = values = reader.values()
         if how.temperature > 0.0:
             values = filter_values(values, how.top_k, how.top_p, how.temperature)
             numbers = uniform[:, draws].to(values.device, _precision(values.device))
@@ -35,7 +37,7 @@ def sample(reader: Reader, transcripts: Sequence[Transcript], how: Decoding, uni
             actions = values.argmax(-1)
         for row, action in zip(rows, actions.tolist(), strict=True):
             row.add(action)
-        yield
+        yield found
         going = [number for number, row in enumerate(rows) if not row.over]
         if not going or draws + 1 == uniform.shape[1]:
             return

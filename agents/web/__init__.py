@@ -1,0 +1,1 @@
+"""Trained agents in a browser (`tokenlm play`) and behind an HTTP interface (`tokenlm serve`)."""
