@@ -1,10 +1,13 @@
 """Cost of a transition against vocabulary size, length and batch size, compared with a roofline model.
 
     python benchmarks/scaling.py [--json FILE] [--png FILE] [--device cuda]
+    python benchmarks/scaling.py --simulate [--json benchmarks/results/cluster.json]
 
 The roofline is a lower bound of the time of an update: its floating-point operations at the measured rate of a large
 matrix product, plus the bytes that optimiser and target network move at the measured rate of a large copy. Operations
 that are recomputed to save memory are not counted.
+
+`--simulate` measures nothing: it puts rates of the committed results into the model of `cluster.py`, of many devices.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from tqdm import tqdm
 from tokenlm.agents.networks.precision import DTYPES, resolve_precision
 
 from cases import NETWORKS, Case, make_update
+from measured_rates import simulated
 from record import print_table, write_result
 
 VOCAB_SIZES = (200, 1_000, 5_000, 20_000, 50_000)
@@ -179,7 +183,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--updates", nargs="+", default=UPDATES, choices=list(SETTINGS))
+    parser.add_argument("--simulate", action="store_true", help="a model of many devices, from committed results")
     chosen = parser.parse_args()
+    if chosen.simulate:
+        rows, settings = simulated()
+        columns = ("network", "layout", "devices", "learners", "tokens/s", "of lone devices", "limit")
+        print_table([{name: row[name] for name in columns} for row in rows])
+        print_table(settings["beside measurements"])
+        if chosen.json:
+            write_result(chosen.json, rows, **settings)
+        return
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     device = torch.device(chosen.device)

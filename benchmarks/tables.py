@@ -18,12 +18,13 @@ from pathlib import Path
 from tokenlm.envs.text import write_text_atomically
 
 from chinese_tables import CHINESE
+from cluster_table import CLUSTER
 from code_tables import CODE
 from gpu_table import gpu_table
 from result_tables import RESULTS
 
 ROOT = Path(__file__).parents[1]
-PARTS: dict[str, Callable[[], str]] = {**RESULTS, **CODE, **CHINESE, "gpu": gpu_table}
+PARTS: dict[str, Callable[[], str]] = {**RESULTS, **CODE, **CHINESE, **CLUSTER, "gpu": gpu_table}
 _PART = re.compile(r"(<!-- (?P<name>[\w-]+):begin -->\n).*?(<!-- (?P=name):end -->)", re.DOTALL)
 
 
