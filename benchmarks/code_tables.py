@@ -81,6 +81,10 @@ IDS = {
         "Planning, in verse that one can read: a rhyme is asked for twelve tokens before it is paid, which p\\* cannot "
         "see.",
     ),
+    "TokenLM-Form-Sparse-v0": (
+        "The same; the whole reward, the rhyme's too, comes with the last character.",
+        "The same, with credit assigned back over 12 characters.",
+    ),
 }
 REFERENCES = (
     "constant", "same-text", "beam", "oracle", "unigram", "table", "bandit", "reward-model", "maximum-likelihood",

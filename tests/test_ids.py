@@ -36,6 +36,10 @@ SETTINGS = {
         "corpus": "jueju", "tokenizer": "char", "form": "jueju5", "form_bonus": 10.0, "no_repeat": 1, "order": 2,
         "prompt_length": (12, 12), "max_new_tokens": 12, "ending": "fixed", "context_length": 25,
     },
+    "TokenLM-Form-Sparse-v0": {
+        "corpus": "jueju", "tokenizer": "char", "form": "jueju5", "form_bonus": 10.0, "no_repeat": 1, "order": 2,
+        "prompt_length": (12, 12), "max_new_tokens": 12, "ending": "fixed", "context_length": 25, "reward_every": 0,
+    },
     "TokenLM-Text-v0": {
         "ending": "fixed", "prompt_length": (2, 2), "max_new_tokens": 16, "context_length": 19,
     },
@@ -108,3 +112,19 @@ def test_every_rule_is_one_word(loss, tiny):
     ).learn(64)  # fmt: skip
     assert agent.learner.updates > 0
     assert agent.generate(count=2, seed=0)
+
+
+@pytest.mark.parametrize("name", ["Factored", "Form"])
+def test_a_sparse_twin_pays_the_same_with_the_last_token(name):
+    dense, sparse = (gym.make(f"TokenLM-{name}{part}-v0").unwrapped for part in ("", "-Sparse"))
+    assert dataclasses.replace(dense.config, reward_every=0) == sparse.config
+    for env in (dense, sparse):
+        env.reset(seed=7)
+    total, over = 0.0, False
+    while not over:
+        action = int(dense.action_masks().nonzero()[0][-1])
+        _, reward, over, _, _ = dense.step(action)
+        _, late, ended, _, _ = sparse.step(action)
+        total += reward
+        assert (ended, late) == (over, pytest.approx(total if over else 0.0))
+    assert total < -10.0

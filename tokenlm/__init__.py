@@ -30,7 +30,10 @@ _FACTORED = {
 }  # fmt: skip
 _TEACHER = {"target": "teacher", "vocab_size": 1_000, "max_new_tokens": 64, "context_length": 65}
 _PAIRS = {"target": "reference"}
-_VERSE = {"corpus": "jueju", "form": "jueju5", "order": 2, "max_new_tokens": 12, "prompt_length": (12, 12)}
+_VERSE = {
+    "corpus": "jueju", "tokenizer": "char", "form": "jueju5", "no_repeat": 1, "order": 2, "prompt_length": (12, 12),
+    "max_new_tokens": 12, "ending": "fixed", "context_length": 25,
+}  # fmt: skip
 _IDS: dict[str, dict[str, Any]] = {
     "TokenLM-v0": {},
     # A late reward pays for what was written; a prompt would hide where that began.
@@ -51,7 +54,8 @@ _IDS: dict[str, dict[str, Any]] = {
     "TokenLM-Factored-Sparse-v0": {**_FACTORED, "reward_every": 0},
     "TokenLM-Teacher-v0": {**_TEACHER, **_ONE_START},
     "TokenLM-Teacher-Sparse-v0": {**_TEACHER, **_ONE_START, "reward_every": 0},
-    "TokenLM-Form-v0": {**_VERSE, "tokenizer": "char", "ending": "fixed", "no_repeat": 1, "context_length": 25},
+    "TokenLM-Form-v0": _VERSE,
+    "TokenLM-Form-Sparse-v0": {**_VERSE, "reward_every": 0},
 }  # fmt: skip
 for _id, _settings in _IDS.items():
     register_id(_id, _settings.get("max_new_tokens", EnvConfig.max_new_tokens), _settings)
