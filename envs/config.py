@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -161,8 +161,9 @@ class EnvConfig:
             if value not in choices:
                 close = nearest(value, choices)
                 raise ValueError(f"{name} {value!r} is unknown{close}; use one of {', '.join(choices)}")
-        self._settle_task()
-        self._settle_form()
+        self._settle()
+        self._check_task()
+        self._check_form()
         shortest, longest = self.prompt_length
         if not 0 <= shortest <= longest:
             raise ValueError(
@@ -203,15 +204,8 @@ class EnvConfig:
         """Whether a form pays something beside log p*."""
         return bool(self.form) and self.form_bonus != 0.0
 
-    def _settle_task(self) -> None:
-        """Set the fields that classification fixes, and check those that depend on the task."""
-        if self.task == "classification":
-            defaults = {f.name: f.default for f in dataclasses.fields(self)}
-            for name, value in _ONE_LABEL.items():
-                if getattr(self, name) not in (value, defaults[name]):
-                    given = getattr(self, name)
-                    raise ValueError(f"the task 'classification' needs {name} {value!r}, not {given!r}")
-                object.__setattr__(self, name, value)
+    def _check_task(self) -> None:
+        """Raise ValueError for what the task cannot work with."""
         if self.has_pairs and self.target in SAMPLES_DOCUMENTS:
             raise ValueError(
                 f"the target {self.target!r} has no pairs for the task {self.task!r}; use 'reference' or 'ngram'"
@@ -224,18 +218,40 @@ class EnvConfig:
         if self.reverse and self.task in ("generation", "classification"):
             raise ValueError(f"reverse works for the tasks 'translation' and 'qa', not for {self.task!r}")
 
-    def _settle_form(self) -> None:
-        """Set the fields that a built-in form fixes; ValueError for what it cannot work with."""
+    def _check_form(self) -> None:
+        """Raise ValueError for an unknown form and for a bonus that cannot work."""
         if not self.form:
             return
         check_form_name(self.form)
         if not math.isfinite(self.form_bonus) or self.form_bonus < 0.0:
             raise ValueError(f"form_bonus must be a finite number of at least 0, not {self.form_bonus}")
+
+    def _settle(self) -> None:
+        """Set the fields that the task or the form fixes; ValueError for one that was set to something else."""
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        for name, value in FORMS.get(plain_name(self.form), {}).items():
-            if getattr(self, name) not in (value, defaults[name]):
-                raise ValueError(f"the form {self.form!r} needs {name} {value!r}, not {getattr(self, name)!r}")
+        for name, (value, by) in self.fixed.items():
+            if (given := getattr(self, name)) not in (value, defaults[name]):
+                raise ValueError(f"{by} needs {name} {value!r}, not {given!r}")
             object.__setattr__(self, name, value)
+
+    @property
+    def fixed(self) -> dict[str, tuple[Any, str]]:
+        """Arguments that the task or the form fixes: the value, and which of them does."""
+        label, form = self.task == "classification", f"the form {self.form!r}"
+        return {
+            **{name: (value, f"the task {self.task!r}") for name, value in (_ONE_LABEL if label else {}).items()},
+            **{name: (value, form) for name, value in FORMS.get(plain_name(self.form), {}).items()},
+        }
+
+    def check_given(self, settings: Mapping[str, Any]) -> None:
+        """Raise ValueError where one of the `settings` that somebody asked for is another one that is fixed.
+
+        A dataclass cannot tell a default from a value that was asked for.
+        """
+        for name, (value, by) in self.fixed.items():
+            asked = settings.get(name, value)
+            if asked != "auto" and (tuple(asked) if isinstance(asked, list) else asked) != value:
+                raise ValueError(f"{by} needs {name} {value!r}, not {asked!r}")
 
     def _check_rewards(self) -> None:
         """Raise ValueError for rewards that are always 0 or do not depend on the actions."""
@@ -260,7 +276,10 @@ class EnvConfig:
 
     @classmethod
     def of(cls, config: EnvConfig | None, settings: dict[str, Any]) -> EnvConfig:
-        """`config` with the fields in `settings` replaced; UnknownArgument for an unknown field."""
+        """`config` with the fields in `settings` replaced.
+
+        Raises UnknownArgument for an unknown field, ValueError for one that the task or the form fixes otherwise.
+        """
         names = [f.name for f in dataclasses.fields(cls)]
         for name in settings:
             if name not in names:
@@ -270,7 +289,9 @@ class EnvConfig:
                 )
         if isinstance(settings.get("cleaning"), dict):
             settings = {**settings, "cleaning": Cleaning(**settings["cleaning"])}
-        return dataclasses.replace(config or cls(), **settings)
+        made = dataclasses.replace(config or cls(), **settings)
+        made.check_given(settings)
+        return made
 
 
 def env_config_from(env: str | EnvConfig | gym.Env | gym.vector.VectorEnv) -> EnvConfig:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import Error, ResetNeeded
 
+from .arguments import nearest
 from .config import EnvConfig
 from .episodes import Episodes
 from .one_row import OneRow
@@ -24,6 +25,7 @@ from .text import Vocabulary
 from .world import World, checked_prompt, encode_target
 
 Observation = npt.NDArray[np.int64]
+RESET_OPTIONS = ("prompt", "target")
 
 
 class NotRunning(ResetNeeded, ValueError):
@@ -68,7 +70,7 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     ## Starting State
     A document is drawn uniformly from `split`. Its first k tokens are the prompt, with k drawn uniformly from
     `prompt_length`; the prompt of a pair is the source. `reset(options={"prompt": "今天"})` starts from a prompt of
-    your own; add `"target": "…"` if reward or transition depend on the target text.
+    your own; add `"target": "…"` if reward or transition depend on the target text. Other options are refused.
 
     ## Episode End
     `ending="eos"`: `<eos>` terminates, and `max_new_tokens` truncates, so an agent must bootstrap there.
@@ -151,7 +153,7 @@ class TokenLMEnv(gym.Env[Observation, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode; `options={"prompt": text}` starts it from a prompt of your own."""
+        """Start an episode; `options={"prompt": text}` starts it from a prompt of your own, see Starting State."""
         seed = None if seed is None else checked_seed(seed)
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
@@ -289,16 +291,27 @@ def checked_seed(seed: Any) -> int:
     return int(seed)
 
 
-def start_episodes(episodes: Episodes, rows: Any, options: dict[str, Any] | None) -> None:
-    """Start episodes in `rows`, from `options["prompt"]` (one text, or one per row) if given."""
-    prompt = (options or {}).get("prompt")
+def start_episodes(
+    episodes: Episodes, rows: Any, options: dict[str, Any] | None, known: tuple[str, ...] = RESET_OPTIONS
+) -> None:
+    """Start episodes in `rows`, from `options["prompt"]` (one text, or one per row) if given.
+
+    Raises ValueError for an option that is not among the `known` ones.
+    """
+    if not options:
+        episodes.start(rows)
+        return
+    for name in options:
+        if name not in known:
+            raise ValueError(f"reset has no option {name!r}{nearest(str(name), known)}; it has {', '.join(known)}")
+    prompt = options.get("prompt")
     if prompt is None:
         episodes.start(rows)
         return
 
     tokenizer, config = episodes.world.tokenizer, episodes.config
     prompts = [checked_prompt(p, episodes.world, config) for p in _texts(prompt, len(rows), "prompt")]
-    target = (options or {}).get("target")
+    target = options.get("target")
     texts = _texts(target, len(rows), "target") if target is not None else None
     targets = [encode_target(t, tokenizer, config) for t in texts] if texts is not None else None
     episodes.start_from_prompts(rows, prompts, targets)

@@ -16,7 +16,7 @@ from .oracle import Oracle
 from .picture import Painter
 from .registration import EpisodeLength, with_length
 from .rendering import render_ansi
-from .single import NotRunning, TokenLMEnv, always_valid, row_seeds, start_episodes, token_ids
+from .single import RESET_OPTIONS, NotRunning, TokenLMEnv, always_valid, row_seeds, start_episodes, token_ids
 from .spaces import token_spaces
 from .world import World
 
@@ -88,7 +88,7 @@ class TokenLMVectorEnv(VectorEnv[Array, Array, Array]):
                 self._episodes.seed_row(int(row), seeds[row])
         if not self._begun and len(rows) < self.num_envs:
             raise NotRunning("no episode has begun; call reset() without a reset_mask first")
-        start_episodes(self._episodes, rows, options)
+        start_episodes(self._episodes, rows, options, (*RESET_OPTIONS, "reset_mask"))
         self._over[rows] = False
         self._begun = True
         return self._episodes.observe(), self._info()

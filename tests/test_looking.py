@@ -72,6 +72,21 @@ def test_a_report_is_one_page_that_needs_nothing_else(runs, tmp_path, capsys):
     assert "documents must be at least 1, not 0" in capsys.readouterr().err
 
 
+def test_a_run_without_evaluations_is_said_to_have_none(runs, tmp_path, capsys):
+    shutil.copytree(runs / "animals", tmp_path / "bare")
+    (tmp_path / "bare" / "results.jsonl").unlink()
+    assert command("report", tmp_path / "bare", "--documents=4") == 0
+    said = f"tokenlm: {tmp_path / 'bare'} has no results.jsonl, so there are no curves of it"
+    assert capsys.readouterr().err.strip() == said
+    assert command("compare", tmp_path / "bare", runs / "animals", "--picture", tmp_path / "both.png") == 0
+    assert capsys.readouterr().err.strip() == said
+    (tmp_path / "bare" / "results.jsonl").write_text("", encoding="utf-8")
+    assert command("report", tmp_path / "bare", "--documents=4") == 0
+    assert "has no line in results.jsonl" in capsys.readouterr().err
+    assert command("report", runs / "animals", "--page", tmp_path / "page.html", "--documents=4") == 0
+    assert not capsys.readouterr().err
+
+
 def test_a_word_is_a_configuration_first(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quickstart").mkdir()  # as in the folder of all runs

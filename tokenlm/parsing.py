@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -163,6 +163,7 @@ def _parsed(kind: type[Config], words: Sequence[str], command: str, settings: di
     automatic, has_context = _take_automatic(rest, given)
     agent = given.pop("agent", {}) if "agent" in names_of(kind) else None
     values = parser.instantiate(parser.parse_args(rest, namespace=parser.parse_object(given))).as_dict()
+    values["env"].check_given(_asked(values["env"].fixed, rest, given))
     if automatic:
         values["env"] = fitted(values["env"], context=not has_context)
     if agent is not None:
@@ -170,6 +171,17 @@ def _parsed(kind: type[Config], words: Sequence[str], command: str, settings: di
 
         values["agent"] = AgentConfig.of(None, agent)
     return kind(**values)
+
+
+def _asked(names: Collection[str], words: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the environment among `names` that the words ask for, or else the settings."""
+    env = given.get("env")
+    asked = dict(env) if isinstance(env, dict) else {}
+    for option, following in zip(words, [*words[1:], ""], strict=False):
+        name, equals, value = option.partition("=")
+        if name.startswith("--env.") and name.removeprefix("--env.") in names:
+            asked[name.removeprefix("--env.")] = parse_yaml(value if equals else following, name)
+    return asked
 
 
 def _take_automatic(rest: list[str], given: dict[str, Any]) -> tuple[bool, bool]:

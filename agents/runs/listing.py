@@ -92,6 +92,16 @@ def read_runs(folders: Sequence[str]) -> list[FoundRun]:
     return runs
 
 
+def without_evaluations(runs: Sequence[FoundRun]) -> list[str]:
+    """A sentence for each run that has no evaluation, so that nothing of it can be drawn."""
+    why = {True: f"no line in {RESULTS}", False: f"no {RESULTS}"}
+    return [
+        f"{run.folder} has {why[(run.folder / RESULTS).exists()]}, so there are no curves of it"
+        for run in runs
+        if not run.rows
+    ]
+
+
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings with dots in their names; a schedule stays one value."""
     result: dict[str, Any] = {}

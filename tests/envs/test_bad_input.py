@@ -103,6 +103,22 @@ USE = [
     (lambda c: TokenLMDeviceEnv(2, c, device="cpu").reset(seed=[0, 1.5]), BadSeed, "not 1.5"),
     (lambda c: envs(c).reset(options={"reset_mask": [True]}), ValueError, r"must be a \(2,\) bool array"),
     (lambda c: envs(c).reset(options={"prompt": ["the"]}), ValueError, "a text, or a list of 2 texts"),
+    (
+        lambda c: env(c).reset(options={"promt": "the"}),
+        ValueError,
+        r"reset has no option 'promt'; did you mean 'prompt'\?; it has prompt, target",
+    ),
+    (
+        lambda c: env(c).reset(options={"reset_mask": np.ones(1, bool)}),
+        ValueError,
+        "reset has no option 'reset_mask'; it has prompt, target",
+    ),
+    (
+        lambda c: envs(c).reset(options={"seed": 3}),
+        ValueError,
+        "reset has no option 'seed'; it has prompt, target, reset_mask",
+    ),
+    (lambda c: TokenLMDeviceEnv(2, c, device="cpu").reset(options={1: 2}), ValueError, "reset has no option 1; it has"),
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokenlm.commands.command import Command, add_loading, make_parser, options_of
+from tokenlm.commands.command import Command, add_loading, make_parser, note, options_of
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -22,13 +22,15 @@ def _parser() -> ArgumentParser:
 
 def _run(words: list[str]) -> None:
     chosen = _parser().parse_args(words)
-    from tokenlm.agents.runs.listing import read_runs
+    from tokenlm.agents.runs.listing import read_runs, without_evaluations
     from tokenlm.agents.runs.output import say
     from tokenlm.agents.runs.page import write_page
     from tokenlm.envs.arguments import whole_number
 
     whole_number("documents", chosen.documents, 1)
     runs = read_runs(chosen.runs)
+    for sentence in without_evaluations(runs):
+        note(sentence)
     page = Path(chosen.page or runs[0].folder / "report.html")
     if not page.absolute().parent.is_dir():
         raise ValueError(f"there is no folder {page.absolute().parent} for the page; make it, or give another --page")

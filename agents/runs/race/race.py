@@ -13,6 +13,7 @@ from ..algorithms import is_ours
 from ..output import say
 from ..search.config import SEED
 from .config import EntryConfig, RaceConfig, plain_race
+from .estimate import PACE_SECONDS, estimate
 from .jobs import Job, run_all
 from .machine import BUSY, note_start
 from .references import references
@@ -20,7 +21,6 @@ from .report import report
 from .search import search
 
 LONG = 1 << 40  # environment steps of a run that only time limits
-PACE_SECONDS = 10.0  # most that measuring a speed takes
 Runs = dict[tuple[str, int, int], Job]  # by entry, target seed and seed
 
 
@@ -52,6 +52,8 @@ class Race:
                 f"this machine is not idle (load above {BUSY:g} at a start): times are not to be trusted, "
                 "nor what depends on them"
             )
+        if not self.quiet:
+            say(estimate(self.config, [path.stem for path in self.runs.glob("*.json")]))
         chosen = search(self.config, self._job, self.quiet)
         write_json(self.folder / "search.json", chosen)
         done: dict[str, Runs] = {}

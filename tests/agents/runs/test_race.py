@@ -21,6 +21,7 @@ from tokenlm.agents.runs.race import EntryConfig, Race, RaceConfig
 from tokenlm.agents.runs.race import search as searching
 from tokenlm.agents.runs.race.budget import target_updates
 from tokenlm.agents.runs.race.curves import COLOURS, panels
+from tokenlm.agents.runs.race.estimate import Part, duration, estimate, parts_of
 from tokenlm.agents.runs.race.jobs import Job, run_all
 from tokenlm.agents.runs.race.machine import note_start
 from tokenlm.agents.runs.race.references import TITLES, references
@@ -471,6 +472,43 @@ def test_the_table_says_when_the_best_had_what_the_second_ends_with(race):
     assert "first had" not in text
     assert "After 8 s not told apart from fast: slow (p = 0.02)." in text
     assert "first had" not in table({**raced, "rows": {"fast": rows["fast"]}, "comparisons": {}})
+
+
+def test_a_race_says_first_how_long_it_takes_at_most(tmp_path):
+    """Three worlds, two seeds: 12 runs of each leg, 2 x 3 trials of 20 s; the oracle learns nothing."""
+    entries = {name: ENTRIES[name] for name in ("ours", "ours, corpus")} | {"best": EntryConfig("oracle")}
+    config = RaceConfig(
+        env=TINY, entries=entries, worlds=[0, 1, 2], tuning_worlds=[100, 101], seeds=2, trials=3, max_seconds=60.0,
+        total_steps=1000, search_share=1 / 3, processes=2, output=str(tmp_path),
+    )  # fmt: skip
+    assert parts_of(config) == [
+        Part("trial", 6, 20.0), Part("pace", 0, 10.0), Part("steps", 12, 60.0), Part("seconds", 12, 60.0)
+    ]  # fmt: skip
+    assert estimate(config).startswith("30 runs are left, 2 side by side: at most 13 min of learning, less where")
+    done = ["ours--trial--0--100", "ours--steps--1--0", "ours, corpus--seconds--2--1", "best--steps--0--0"]
+    assert estimate(config, done).startswith("27 runs are left, 2 side by side: at most 12 min")
+    plain = dataclasses.replace(config, defaults=True, legs=["seconds"], max_seconds=9.0)
+    assert plain.searched() == {}
+    assert [part for part in parts_of(plain) if part.runs] == [Part("seconds", 12, 9.0)]
+    assert estimate(plain) == ("12 runs are left, 2 side by side: at most 54 s of learning; evaluations come on top")
+    foreign = dataclasses.replace(plain, entries={"PPO": ENTRIES["PPO"]}, defaults=False)
+    assert parts_of(foreign)[1] == Part("pace", 1, 9.0)
+    assert [duration(s) for s in (0.4, 99.0, 100.0, 5_900.0, 8_640.0, 4_000_000.0)] == [
+        "0 s", "99 s", "2 min", "98 min", "2 h 24 min", "1,111 h 7 min",
+    ]  # fmt: skip
+
+
+def test_a_race_of_defaults_says_how_long(tmp_path, capsys):
+    config = RaceConfig(
+        name="short", env=TINY, entries={"ours": ENTRIES["ours"]}, defaults=True, legs=["steps"], seeds=1,
+        total_steps=64, evaluations=2, episodes=2, documents=2, output=str(tmp_path),
+    )  # fmt: skip
+    runner = Race(config)
+    runner.runs.mkdir(parents=True)
+    for job in runner._jobs({"ours": {"settings": {}}}, "steps").values():
+        job.run()
+    runner.run()
+    assert "0 runs are left, 2 side by side: at most 0 s of learning" in capsys.readouterr().out
 
 
 def test_a_table_without_runs_still_prints():

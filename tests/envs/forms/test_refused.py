@@ -5,6 +5,7 @@ import pytest
 
 import tokenlm  # noqa: F401
 from tokenlm.envs import EnvConfig
+from tokenlm.parsing import parse_run
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,32 @@ def test_a_prompt_that_an_observation_would_lose():
     env.reset(options={"prompt": "20 30"})
     with pytest.raises(ValueError, match=r"has 9 tokens; p. looks at the whole text, and an observation .* at most 2"):
         env.reset(options={"prompt": "20 30 40 50 60 70 80 90 100"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"no_repeat": 0}, "the form 'jueju5' needs no_repeat 1, not 0"),
+        ({"ending": "eos"}, "the form 'jueju5' needs ending 'fixed', not 'eos'"),
+        ({"prompt_length": [0, 4]}, r"the form 'jueju5' needs prompt_length \(12, 12\), not \[0, 4\]"),
+    ],
+)
+def test_a_default_that_was_asked_for_is_not_overridden_silently(settings, message):
+    """That `EnvConfig` itself cannot tell it from one that nobody asked for."""
+    with pytest.raises(ValueError, match=message):
+        gym.make("TokenLM-Form-v0", **settings)
+    words = [f"--env.{name}={value}" for name, value in settings.items()]
+    for asked in (words, [part for word in words for part in word.split("=")]):
+        with pytest.raises(ValueError, match=message):
+            parse_run(["form", *asked])
+
+
+def test_what_a_form_fixes_may_be_asked_for(tmp_path):
+    assert parse_run(["form", "--env.no_repeat=1", "--env.tokenizer", "auto"]) == parse_run(["form"])
+    path = tmp_path / "verse.yaml"
+    path.write_text("env: {corpus: jueju, form: jueju5, context_length: 25, no_repeat: 0}", encoding="utf-8")
+    assert parse_run([str(path), "--env.no_repeat=1"]).env.no_repeat == 1
+    with pytest.raises(ValueError, match="needs no_repeat 1, not 0"):
+        parse_run([str(path)])
+    with pytest.raises(ValueError, match="the task 'classification' needs ending 'fixed', not 'eos'"):
+        parse_run(["classification", "--env.ending=eos"])
