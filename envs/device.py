@@ -32,6 +32,7 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
         settings: arguments that replace those of `config`.
         device: "cpu", "cuda", "cuda:1", or "auto" for the GPU if there is one, else the CPU. MPS has no float64.
         check_actions: raise ValueError for an invalid action, like the other environments.
+        world: what its episodes share; None: made from the arguments.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
         *,
         device: str | torch.device = "auto",
         check_actions: bool = False,
+        world: World | None = None,
         **settings: Any,
     ) -> None:
         if num_envs < 1:
@@ -48,7 +50,7 @@ class TokenLMDeviceEnv(VectorEnv[Tensor, Tensor, Tensor]):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.config = EnvConfig.of(config, settings)
-        self.world = World.of(self.config)
+        self.world = world or World.of(self.config)
         self.num_envs = num_envs
         self.check_actions = check_actions
         self.autoreset_mode = AutoresetMode.SAME_STEP

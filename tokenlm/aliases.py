@@ -23,7 +23,7 @@ _MEANT = {
     "model": "agent.network.name",
     "run_name": "name",
 }
-_SHORT = ("agent.rule.", "agent.optimizer.", "agent.phrases.")
+_SHORT = ("agent.rule.", "agent.optimizer.", "agent.phrases.", "agent.rewards.")
 _EPOCHS = ("epoch", "epochs", "num_epochs", "n_epochs", "num_train_epochs")
 EPOCHS = (
     "there are no epochs here: an agent writes texts of its own beside those of the corpus; --total_steps counts the "

@@ -136,7 +136,7 @@ def all_pages(command: str) -> str:
 def groups(command: str) -> list[tuple[str, str, dict[str, Any]]]:
     """Groups of fields: where they stand, the option that chooses among several classes, and these by name."""
     from tokenlm.agents import AgentConfig, RunConfig
-    from tokenlm.agents.dqn.config import PhraseConfig
+    from tokenlm.agents.dqn.config import PhraseConfig, RewardConfig
     from tokenlm.agents.dqn.optimizer import OptimizerConfig
     from tokenlm.agents.dqn.rules import RULES
     from tokenlm.agents.networks import NETWORKS
@@ -158,6 +158,7 @@ def groups(command: str) -> list[tuple[str, str, dict[str, Any]]]:
         ("agent.rule", "--agent.loss", dict(RULES)),
         ("agent.optimizer", "", {"": OptimizerConfig}),
         ("agent.phrases", "", {"": PhraseConfig}),
+        ("agent.rewards", "", {"": RewardConfig}),
         ("", "", {"": RunConfig}),
         *([("", "", {"": TuneConfig})] if command == "tune" else []),
     ]
@@ -185,6 +186,7 @@ def _names(configs: list[str]) -> str:
 _TITLES = {
     "env": "environment", "env.cleaning": "cleaning of the texts", "agent": "agent", "agent.network": "network",
     "agent.rule": "learning rule", "agent.optimizer": "optimizer", "agent.phrases": "phrases",
+    "agent.rewards": "model of the rewards",
     "entries.NAME": "an entry",
 }  # fmt: skip
 

@@ -13,10 +13,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ...envs import EnvConfig, TokenLMVectorEnv, Vocabulary
 from ...envs.arrays import Floats, Ints
 from ..devices import resolve_device
+from ..networks.reward_network import RewardNetwork
 from ..networks.weights import read_weights, write_weights
 from ..protocol import Callback
 from .references import Positioned, check_paid_by_token
-from .reward_network import RewardNetwork
 
 _AVERAGING = 0.95  # of the weights that plan, over updates
 _LEAST = {

@@ -32,6 +32,7 @@ from ..replay.sampling import BatchSampler, episode_priorities
 from . import saving
 from .collector import Collector, PhraseCollector
 from .config import AgentConfig
+from .imagination import Imagination
 from .learner import Learner
 from .memory import memory_figures, memory_text
 from .policy import QPolicy
@@ -109,7 +110,7 @@ class DQN(QPolicy):
             self.config.phrases.count, self.config.phrases.length, env_config, self.world, given
         )
         start = Path(self.config.start_from) if self.config.start_from is not None and saved is None else None
-        heads = dataclasses.replace(self.config.rule.heads(), rewards=self.config.redistribute)
+        heads = dataclasses.replace(self.config.rule.heads(), rewards=self.config.rewards.redistribute)
         self.network = make_q_network(
             self.config.network, env_config, vocab_size, heads, tokenizer=tokenizer, saved=saved or start,
             phrases=self.phrases, module=module if isinstance(module, nn.Module) else None,
@@ -135,6 +136,7 @@ class DQN(QPolicy):
         self.replay: EpisodeReplay | None = None
         self.sampler: BatchSampler | None = None
         self.collector: Collector | None = None
+        self.imagination: Imagination | None = None
 
     def learn(
         self,
@@ -348,6 +350,7 @@ class DQN(QPolicy):
         return {
             "replay": None if self.replay is None else self.replay.state_dict(),
             "collector": None if self.collector is None else self.collector.state_dict(),
+            "imagination": None if self.imagination is None else self.imagination.state_dict(),
             "generator": self.generator.get_state(),
             "sampler": None if self.sampler is None else self.sampler.state_dict(),
             "torch_generator": torch.get_rng_state(),
@@ -375,6 +378,8 @@ class DQN(QPolicy):
         if self.replay is not None and self.collector is not None:
             self.replay.load_state_dict(state["replay"])
             self.collector.load_state_dict(state["collector"])
+        if self.imagination is not None:
+            self.imagination.load_state_dict(state["imagination"])
         self.generator.set_state(state["generator"])
         if self.sampler is not None:
             self.sampler.load_state_dict(state["sampler"])
@@ -391,6 +396,7 @@ class DQN(QPolicy):
         if config.corpus_share != 1:
             self.replay = self._make_replay(world)
             self.collector = self._make_collector(self.replay)
+            self.imagination = self._make_imagination(world, self.replay)
         generator = torch.Generator().manual_seed(self._own_seed + 1)
         self.sampler = BatchSampler(
             self.replay, corpus, config.batch_size, config.corpus_share or 0.0, generator, config.priority_exponent,
@@ -429,6 +435,15 @@ class DQN(QPolicy):
         if self.phrases is None:
             return Collector(*parts)
         return PhraseCollector(*parts, phrases=self.phrases, gamma=config.gamma)
+
+    def _make_imagination(self, world: World, replay: EpisodeReplay) -> Imagination | None:
+        config = self.config
+        if not config.rewards.imagine:
+            return None
+        return Imagination(
+            config.rewards, self.env_config, world, self.network, replay, self.valid_actions, self.generator,
+            config.num_envs, config.batch_size, self._own_seed + 3,
+        )  # fmt: skip
 
     @property
     def _size(self) -> int:
@@ -475,6 +490,9 @@ class DQN(QPolicy):
         if self.collector is not None:
             with self.stopwatch.time("acting"):
                 self.collector.step(self.temperature, self.config.epsilon(self.progress))
+        if self.imagination is not None:
+            with self.stopwatch.time("imagining"):
+                self.imagination.act(self.temperature, self.config.epsilon(self.progress), self.progress)
         self.num_steps += self.config.num_envs * self._size
         if self.num_steps >= self.config.learning_starts:
             self._owed += self.config.num_envs * self._size * self.config.replay_ratio
@@ -493,4 +511,8 @@ class DQN(QPolicy):
 
     def _sample(self) -> EpisodeBatch | None:
         with self.stopwatch.time("replay"):
-            return self.sampler.sample() if self.sampler else None
+            imagined = self.imagination.sample() if self.imagination else None
+            if imagined is not None or self.sampler is None:
+                return imagined
+            batch = self.sampler.sample()
+            return self.imagination.paid(batch) if self.imagination and batch else batch

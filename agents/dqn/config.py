@@ -42,6 +42,54 @@ class PhraseConfig:
         check_settings(self)
 
 
+@dataclass(frozen=True)
+class RewardConfig:
+    """What is learned of the rewards.
+
+    With `imagine` a model of the rewards pays texts that the network writes without the environment (Dyna, Sutton
+    1991): how texts grow is known, a token is appended, so only the reward must be learned. The model is a
+    `RewardNetwork`, normalised over the valid tokens, for rewards are log-probabilities. Late rewards are fitted by the
+    sum over the tokens that they pay.
+
+    Args:
+        redistribute: learn which token earned how much of a late reward, and learn values from that.
+        imagine: imagined tokens for each environment step; 0 for none.
+        prompt: newest tokens of the prompt that the model reads.
+        context: last tokens of the text that it reads beside.
+        ratio: transitions that it learns from for each environment step.
+        batch_size: episodes of one of its updates.
+        capacity: imagined tokens kept; the oldest text is replaced.
+        rate: learning rate of its AdamW at the beginning; it falls to a twentieth over training.
+        decay: its weight decay.
+        classes: see `RewardNetwork`.
+        width: of its hidden layer.
+        rank: see `RewardNetwork`.
+    """
+
+    redistribute: bool = False
+    imagine: int = number(0, 0)
+    prompt: int = number(2, 0)
+    context: int = number(2, 0)
+    ratio: float = number(32.0, 0.0)
+    batch_size: int = number(64, 1)
+    capacity: int = number(200_000, 1)
+    rate: float = number(1e-2, 0.0)
+    decay: float = number(0.3, 0.0)
+    classes: int = number(8, 1)
+    width: int = number(256, 1)
+    rank: int = number(16, 1)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, each with one sentence."""
+        check_settings(self)
+        if self.imagine and self.redistribute:
+            raise ValueError(
+                "imagined texts are paid token by token already; set redistribute to false or imagine to 0"
+            )
+        if self.imagine and not self.prompt + self.context:
+            raise ValueError("the model of rewards must read something; set prompt or context to at least 1")
+
+
 _SHARE_AT_ONE = 0.7
 
 
@@ -53,8 +101,8 @@ def _given(**settings: Any) -> Any:
 class AgentConfig:
     """The learner and how it explores.
 
-    Parts may be given in their short form: a name or a mapping of settings for the network, the rule, the optimizer and
-    the phrases, a number for a schedule. They are kept as the dataclasses named below.
+    Parts may be given in their short form: a name or a mapping of settings for the network, the rule, the optimizer,
+    the rewards and the phrases, a number for a schedule. They are kept as the dataclasses named below.
 
     Args:
         network: the Q-network: its name, or a name and settings, {name: transformer, num_layers: 4}.
@@ -67,7 +115,7 @@ class AgentConfig:
         exploration: "uniform": any valid action; "least_tried": one of those taken least often after the last token,
             so that every pair of tokens is soon tried once; "untried_mass": the same, with ε scaled by the probability
             mass of untried actions.
-        redistribute: learn which token earned how much of a late reward, and learn values from that.
+        rewards: what is learned of the rewards, {imagine: 8}; see `RewardConfig`.
         learning_rate: step size of the optimiser, over the course of training.
         optimizer: its name ("adam", "adamw", "sgd", "sparse_adam"), or a name and settings.
         precision: dtype of the matrix products; weights stay float32. "bfloat16" is faster where the hardware has it,
@@ -101,7 +149,7 @@ class AgentConfig:
     temperature: Schedule | None = None
     epsilon: Schedule = Schedule(0.1, 0.0, 0.5)
     exploration: Exploration = "uniform"
-    redistribute: bool = False
+    rewards: RewardConfig = _given(redistribute=False)
     learning_rate: Schedule = Schedule(4e-3, 1e-4)
     optimizer: OptimizerConfig = _given(name="adam")
     precision: ProductPrecision = "float32"
@@ -127,6 +175,7 @@ class AgentConfig:
             "rule": make_rule(self.loss, self.rule),
             "optimizer": _part(OptimizerConfig, self.optimizer, "optimizer"),
             "phrases": _part(PhraseConfig, self.phrases, "phrases"),
+            "rewards": _part(RewardConfig, self.rewards, "rewards"),
         }
         for name in _SCHEDULES:
             if (value := getattr(self, name)) is not None:
@@ -147,7 +196,7 @@ class AgentConfig:
                 raise ValueError(f"{loss} needs {name} {needed}, not {given}: {rule.why}")
         if rule.needs_temperature and self.temperature and min(self.temperature.start, self.temperature.end) <= 0:
             raise ValueError(f"{loss} needs a temperature above 0: it adds τ log π to the reward, which is 0 there")
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        defaults = {field.name: field.default for field in dataclasses.fields(self)} | {"rewards": RewardConfig()}
         for name in rule.ignores:
             if getattr(self, name) != defaults[name]:
                 raise ValueError(f"{loss} does not use {name}; leave it out, or use another loss")
@@ -209,7 +258,7 @@ class AgentConfig:
         if "rule" in chosen and not isinstance(chosen["rule"], Rule):
             before = plain_settings(base.rule) if loss == base.loss else changed(base.rule)
             chosen["rule"] = {**before, **chosen["rule"]}
-        for part in ("optimizer", "phrases"):
+        for part in ("optimizer", "phrases", "rewards"):
             if part in chosen:
                 chosen[part] = {**plain_settings(getattr(base, part)), **plain_settings(chosen[part])}
         for name in _SCHEDULES:
@@ -233,7 +282,7 @@ MAXIMUM_LIKELIHOOD: dict[str, Any] = {
     "corpus_share": 1.0,
     "temperature": Schedule(1.0, 1.0),
     "learning_starts": 0,
-    "redistribute": False,
+    "rewards": RewardConfig(),
     "pretrain": 0,
     "priority_exponent": 0.0,
     "epsilon": Schedule(0.1, 0.0, 0.5),

@@ -13,11 +13,13 @@ from .rule_names import rule_class
 from .rules import RULES
 
 WORDS = {"network": "name", "optimizer": "name", "phrases": "count"}  # what a word or a number alone stands for
-PARTS = (*WORDS, "rule")
+PARTS = (*WORDS, "rule", "rewards")
 _INSIDE = {
     **{name: ("optimizer", name) for name in names_of(OptimizerConfig) if name != "name"},
     "phrase_length": ("phrases", "length"),
     "decision_cost": ("phrases", "decision_cost"),
+    "redistribute": ("rewards", "redistribute"),
+    "imagine": ("rewards", "imagine"),
 }
 _MEANT = {"lr": "learning_rate", "tau": "temperature", "buffer_size": "replay_capacity"}  # names from other libraries
 

@@ -63,7 +63,7 @@ class Learner:
             dueling=rule.dueling,
             sharpening=rule.sharpening,
             # Redistributed rewards have the right sums, but no bound on what is still to come.
-            bound_values=rule.bound_values and not config.redistribute,
+            bound_values=rule.bound_values and not config.rewards.redistribute,
             n_step=rule.n_step,
             trace_decay=rule.trace_decay,
             off_policy_correction=rule.off_policy_correction,
@@ -72,7 +72,7 @@ class Learner:
         )
         self.temperature, self.learning_rate = config.temperatures, config.learning_rate
         self.target_update_rate, self.target_update_interval = config.target_update_rate, config.target_update_interval
-        self.redistributes, self.decision_cost = config.redistribute, config.phrases.decision_cost
+        self.redistributes, self.decision_cost = config.rewards.redistribute, config.phrases.decision_cost
         self.stopwatch = stopwatch or Stopwatch(valid_actions.device)
         reads_all_actions = rule.dueling or rule.reads_all_actions
         self.optimizer = Optimizer(network, config.optimizer, self.learning_rate(0.0), reads_all_actions)

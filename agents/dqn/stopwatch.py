@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 MAX_EVENTS = 4096  # timed parts that a GPU may have waiting
-PARTS = ("acting", "replay", "forward", "backward", "optimizer", "evaluation")
+PARTS = ("acting", "imagining", "replay", "forward", "backward", "optimizer", "evaluation")
 
 
 class Stopwatch:

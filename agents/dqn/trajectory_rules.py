@@ -32,7 +32,7 @@ class _Trajectory(Rule):
 
     needs = (("gamma", 1.0),)
     why = "it compares the reward of a whole text with its log-probability"
-    ignores = ("target_update_rate", "target_update_interval", "averaged", "redistribute")
+    ignores = ("target_update_rate", "target_update_interval", "averaged", "rewards")
     needs_temperature = True
     dueling = False
     frozen_target = True
