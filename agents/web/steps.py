@@ -99,7 +99,14 @@ class Steps:
     def prompt(self, text: str) -> Prompt:
         """Ids of a prompt given as text; ValueError where an episode cannot begin with it."""
         ids = [Vocabulary.BOS, *checked_prompt(text, self.world, self.config)]
-        return Prompt(ids, self._reference(text) if self.config.target == "reference" else None)
+        known = self.known_target(text) if self.config.target == "reference" else None
+        return Prompt(ids, None if known is None else encode_target(known, self.world.tokenizer, self.config))
+
+    def known_target(self, source: str) -> str | None:
+        """The target that the corpus has for the source of a pair; None where it has none."""
+        pairs = (pair for split in self.world.pairs.values() for pair in split)
+        cleaned = self.config.cleaning(source)
+        return next((target for text, target in pairs if text == cleaned), None)
 
     def tokens(self, text: str) -> list[int]:
         """Ids of a text after the prompt, with `<eos>` where texts end so; ValueError for words that are unknown."""
@@ -155,12 +162,6 @@ class Steps:
         """The ten most likely tokens of the policy after the prompt and the tokens `begun`, best first."""
         reader, running = self._begin(prompt, begun, how)
         return self._step(reader.values()[0], how, running, None).best
-
-    def _reference(self, source: str) -> list[int] | None:
-        known = (pair for split in self.world.pairs.values() for pair in split)
-        cleaned = self.config.cleaning(source)
-        found = next((target for text, target in known if text == cleaned), None)
-        return None if found is None else encode_target(found, self.world.tokenizer, self.config)
 
     def _begin(self, prompt: Prompt, begun: Sequence[int], how: Decoding) -> tuple[Reader, Episodes | None]:
         """The agent's reader and the episode after prompt and tokens; no episode where p* is unknown."""

@@ -7,7 +7,8 @@ from importlib import import_module
 from .command import Command
 
 NAMES = (
-    "train", "evaluate", "generate", "chat", "runs", "compare", "report", "tune", "race", "config", "doctor", "grade",
+    "train", "evaluate", "generate", "chat", "play", "runs", "compare", "report", "export", "tune", "race", "verify",
+    "config", "doctor", "grade",
 )  # fmt: skip
 
 
