@@ -298,6 +298,8 @@ class Run:
         }
 
     def _samples(self, temperature: float | None = None, agent: BaseAgent | None = None) -> list[str]:
+        if not self.config.samples:
+            return []
         # A task of pairs asks something; without it every text begins at its beginning.
         sources = [source for source, _ in World.of(self.config.env).pairs["valid"][: self.config.samples]]
         prompts, count = (sources, 1) if sources else ([""], self.config.samples)
