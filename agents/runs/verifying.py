@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...envs.text.files import read_json
 from ..evaluation.evaluate import evaluate
 from ..evaluation.scores import normalized_score
 from .folder import SUMMARY
+from .stored_rows import read_row
 from .submission import Submitted, id_of, read_submission
 
 ROW = "row.json"
@@ -85,7 +85,7 @@ def verify(
         temperature: τ of the objective; None for that of the stored row, else of the summaries, else the policy's own.
         episodes: texts in each world; None for as many as the stored figures come from.
         seed: of the prompts; None for that of the stored figures, so that they must come out again.
-        row: a JSON file with the stored row; None for row.json in the folder, if there is one.
+        row: a file with the stored row, see `read_row`; None for row.json in the folder, if there is one.
         device: "auto", "cpu", "cuda" or "mps".
         trust: see `read_submission`.
 
@@ -93,7 +93,7 @@ def verify(
     """
     submitted = read_submission(folder, device, trust)
     path = Path(row) if row else Path(folder) / ROW
-    stored = _read_row(path) if row or path.exists() else {}
+    stored = read_row(path, submitted[0].world) if row or path.exists() else {}
     lines = {line["world"]: line for line in stored.get("worlds", ())}
     tau = _first(temperature, stored.get("temperature"), submitted[0].summary.get("temperature"))
     found: dict[int, dict[str, Any]] = {}
@@ -184,11 +184,3 @@ def half_width(interval: Any) -> float | None:
     if not known or not all(isinstance(end, (int, float)) and math.isfinite(end) for end in interval):
         return None
     return abs(interval[1] - interval[0]) / 2
-
-
-def _read_row(path: Path) -> dict[str, Any]:
-    row = read_json(path)
-    worlds = row.get("worlds") if isinstance(row, dict) else None
-    if not isinstance(worlds, list) or not all(isinstance(w, dict) and isinstance(w.get("world"), int) for w in worlds):
-        raise ValueError(f'{path} is no row: it needs "worlds", a list of figures by world, as `tokenlm verify` prints')
-    return {**row, "worlds": worlds}

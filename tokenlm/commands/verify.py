@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _parser() -> ArgumentParser:
     parser = make_parser("verify", COMMAND.summary)
     parser.add_argument("folder", type=str, help="a run, or a folder with one for each world, or with submission.yaml")
-    parser.add_argument("--row", type=str | None, default=None, help="a JSON file of stored figures; FOLDER/row.json")
+    parser.add_argument("--row", type=str | None, default=None, help="a row or a model card; FOLDER/row.json")
     parser.add_argument(
         "--temperature", type=float | None, default=None, help="τ of the objective; that of the stored figures"
     )
