@@ -178,7 +178,7 @@ class DQN(QPolicy):
             self.learning_seconds += self._seconds_since(began)
             began = time.perf_counter()
         if self.ranks is not None:
-            self.ranks.take_first([*self.network.state_dict().values(), *self.learner.target_network.parameters()])
+            self.ranks.take_first(self.learner.whole_tensors())
         with tqdm(total=total_steps, initial=done, unit="step", disable=not progress_bar, unit_scale=True) as bar:
             while self.num_steps - first < total_steps:
                 self._act()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,12 +13,14 @@ from torch import Tensor
 from ..acting.valid_actions import ValidActions
 from ..networks import QNetwork
 from ..networks.precision import resolve_precision
+from ..networks.sharding import gather, gathered, is_sharded, local, scatter
 from ..protocol import NotFinite
 from ..replay.episodes import EpisodeBatch
 from . import losses
 from .config import AgentConfig
 from .optimizer import Optimizer
 from .ranks import Ranks
+from .shards import sharded_networks
 from .stopwatch import Stopwatch
 from .update import Backup, Update
 
@@ -35,6 +38,7 @@ class Learner:
         ranks: the processes that train the network together, each on batches of its own; None for this one alone.
 
     Attributes:
+        trained: what the updates train: `network` itself, or where processes split it, this one's parts.
         lags: the target network is a network of its own, not the online one.
         errors: (B, L) absolute TD errors of the last batch, 0 where no action was chosen; empty for rules without.
     """
@@ -50,13 +54,18 @@ class Learner:
         config = config.settled()
         rule = self.rule = config.rule
         self.network, self.ranks = network, ranks
+        self._answered = nullcontext if ranks is None else ranks.answered
         if ranks is not None and config.optimizer.name == "sparse_adam":
             raise ValueError("sparse_adam cannot average the gradients of several processes; use adam")
         # A target network that is copied after every update is the online network: one pass is enough.
         copied = config.target_update_rate == 1.0 and config.target_update_interval == 1
         follows = copied and config.network.is_deterministic and not rule.frozen_target
         self.lags = rule.target_network and not follows
-        self.target_network = _frozen_copy(network) if self.lags else network
+        if ranks is not None and network.bodies:
+            self.trained, self.target_network = sharded_networks(network, config, self.lags)
+        else:
+            self.trained = network
+            self.target_network = _frozen_copy(network) if self.lags else network
         self.valid_actions = valid_actions
         self.backup = Backup(
             gamma=config.gamma,
@@ -75,7 +84,7 @@ class Learner:
         self.redistributes, self.decision_cost = config.rewards.redistribute, config.phrases.decision_cost
         self.stopwatch = stopwatch or Stopwatch(valid_actions.device)
         reads_all_actions = rule.dueling or rule.reads_all_actions
-        self.optimizer = Optimizer(network, config.optimizer, self.learning_rate(0.0), reads_all_actions)
+        self.optimizer = Optimizer(self.trained, config.optimizer, self.learning_rate(0.0), reads_all_actions)
         self.errors = torch.empty(0)
         self._finite: Tensor | None = None
         self.updates = 0
@@ -91,27 +100,40 @@ class Learner:
         Returns: scalars (tensors, so that no device is waited for): loss, and for rules that have them the mean TD
         error and state value.
         """
-        self.network.train()
-        self.network.resample_noise()
-        with self.stopwatch.time("forward"):
+        self.trained.train()
+        self.trained.resample_noise()
+        with self._answered(), self.stopwatch.time("forward"):
             update, metrics = self._forward(batch, progress)
-        with self.stopwatch.time("backward"):
+        with self._answered(), self.stopwatch.time("backward"):
             self.optimizer.zero_grad()
-            metrics["loss"].backward()
-            count = len(update.index)
-            if self.ranks is not None:
-                count = self.ranks.average(self.optimizer.parameters, batch.divisor(count), count)
-        with self.stopwatch.time("optimizer"):
+            count = self._backward(metrics["loss"], batch, len(update.index))
+        with self._answered(), self.stopwatch.time("optimizer"):
             norm = self.optimizer.step(self.learning_rate(progress))
             self._watch(batch, metrics["loss"].detach() if norm is None else metrics["loss"].detach() + norm)
             self.updates += 1
             moves = self.lags and not self.rule.frozen_target
             if moves and self.updates % self.target_update_interval == 0:
                 self._update_target()
+            if self.trained is not self.network:
+                gather(self.network, self.trained)
         if norm is not None:
             metrics["grad_norm"] = norm
         self.transitions_trained += count
         return {name: value.detach() for name, value in metrics.items()}
+
+    def _backward(self, loss: Tensor, batch: EpisodeBatch, count: int) -> int:
+        """Gradients of the batches of all processes together, of so many actions; returns how many they all have."""
+        parameters, weight = self.optimizer.parameters, batch.divisor(count)
+        if self.ranks is None:
+            loss.backward()
+            return count
+        if self.trained is self.network:
+            loss.backward()
+            return self.ranks.average(parameters, weight, count)
+        total, actions = self.ranks.sums(weight, count)
+        (loss * (weight * self.ranks.size / total)).backward()  # gradients of parts are averaged on the way
+        self.ranks.average([p for p in parameters if not is_sharded(p)], 1.0, count)
+        return int(actions)
 
     def _watch(self, batch: EpisodeBatch, number: Tensor) -> None:
         """Remember the first batch whose loss or gradient is not finite; no device is waited for."""
@@ -140,7 +162,7 @@ class Learner:
     def update_of(self, batch: EpisodeBatch, temperature: float) -> Update:
         """`batch` as the rule reads it when the agent's temperature is τ."""
         backup = dataclasses.replace(self.backup, temperature=0.0 if self.rule.hard else temperature)
-        return Update(batch, self.network, self.target_network, self.valid_actions, backup)
+        return Update(batch, self.trained, self.target_network, self.valid_actions, backup)
 
     def _forward(self, batch: EpisodeBatch, progress: float) -> tuple[Update, dict[str, Tensor]]:
         update = self.update_of(batch, self.temperature(progress))
@@ -172,19 +194,35 @@ class Learner:
     @torch.no_grad()
     def _update_target(self) -> None:
         rate = self.target_update_rate
-        online: list[Tensor] = list(self.network.parameters())
-        target: list[Tensor] = list(self.target_network.parameters())
+        online: list[Tensor] = [local(p) for p in self.trained.parameters()]
+        target: list[Tensor] = [local(p) for p in self.target_network.parameters()]
         if rate == 1.0:
             torch._foreach_copy_(target, online)
         else:
             torch._foreach_lerp_(target, online, rate)
 
+    def whole_tensors(self) -> list[Tensor]:
+        """Weights of both networks that no processes split."""
+        tensors = [*self.network.state_dict().values(), *self.target_network.parameters()]
+        return [tensor for tensor in tensors if not is_sharded(tensor)]
+
+    def take_network(self) -> None:
+        """Let the target network, and the parts of processes that split the network, have its weights."""
+        weights = self.network.state_dict()
+        for other in {id(n): n for n in (self.trained, self.target_network)}.values():
+            if other is not self.network:
+                scatter(weights, other)
+
     def state_dict(self) -> dict[str, Any]:
-        """Both networks, the optimiser and the counters."""
+        """Both networks, the optimiser and the counters.
+
+        Processes that split the network must all call it; the first one's is whole.
+        """
+        first = self.ranks is None or self.ranks.rank == 0
         return {
             "network": self.network.state_dict(),
-            "target_network": self.target_network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "target_network": gathered(self.target_network.state_dict(), first),
+            "optimizer": gathered(self.optimizer.state_dict(), first),
             "updates": self.updates,
             "transitions_trained": self.transitions_trained,
         }
@@ -192,7 +230,8 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken."""
         self.network.load_state_dict(state["network"])
-        self.target_network.load_state_dict(state["target_network"])
+        self.take_network()
+        scatter(state["target_network"], self.target_network)
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])
         self.transitions_trained = int(state["transitions_trained"])

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from ..networks.sharding import is_sharded, local
 from ..replay.episodes import EpisodeReplay
 from .learner import Learner
 
@@ -22,8 +23,9 @@ def memory_figures(
         corpus: the corpus' episodes.
     """
     weights = list(learner.network.parameters())
-    trained = _bytes(p for p in weights if p.requires_grad)
+    trained = _bytes(local(p) for p in learner.trained.parameters() if p.requires_grad)
     copied = trained if learner.lags else 0  # frozen weights are shared with the target network
+    copied += _bytes(local(p) for p in learner.trained.parameters() if is_sharded(p))
     return {
         "networks": _bytes(weights) + copied,
         "optimizer": trained * (moments + 1),  # and the gradients

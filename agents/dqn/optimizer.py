@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...envs.arguments import check_settings, number
 from ..networks import QNetwork
+from ..networks.sharding import is_sharded, local, split_optimizer_state
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,14 @@ class Optimizer:
         self.parameters = list(network.parameters())
         self.max_grad_norm = config.max_grad_norm
         heads = {id(p) for p in network.head_parameters()} if config.head_rate != 1.0 else set()
+        # Split tensors and whole ones cannot be moved in one call, and a checkpoint has the same groups for both.
+        bodies = {id(p) for body in network.bodies for p in body.parameters()}
 
         def groups(parameters: Sequence[Tensor]) -> list[dict[str, Any]]:
-            others: dict[str, Any] = {"params": [p for p in parameters if id(p) not in heads]}
+            others: dict[str, Any] = {"params": [p for p in parameters if id(p) not in heads | bodies]}
+            of_bodies = {"params": [p for p in parameters if id(p) in bodies]}
             of_heads = {"params": [p for p in parameters if id(p) in heads], "factor": config.head_rate}
-            return [group for group in (others, of_heads) if group["params"]]
+            return [group for group in (others, of_bodies, of_heads) if group["params"]]
 
         self.dense = _dense(groups([p for p in self.parameters if id(p) not in rows]), config, learning_rate)
         self.sparse = torch.optim.SparseAdam(groups(sparse), lr=learning_rate) if sparse else None
@@ -99,7 +103,7 @@ class Optimizer:
         return norm
 
     def _clip(self, max_norm: float) -> Tensor:
-        gradients = []
+        gradients, parts = [], []
         for parameter in self.parameters:
             if parameter.grad is None:
                 continue
@@ -107,9 +111,11 @@ class Optimizer:
                 parameter.grad = parameter.grad.coalesce()
                 gradients.append(parameter.grad._values())
             else:
-                gradients.append(parameter.grad)
+                (parts if is_sharded(parameter) else gradients).append(parameter.grad)
         norm = nn.utils.get_total_norm(gradients)
-        torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+        if parts:
+            norm = torch.hypot(norm, nn.utils.get_total_norm(parts).full_tensor())  # type: ignore[attr-defined]
+        torch._foreach_mul_([*gradients, *map(local, parts)], (max_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
     def state_dict(self) -> dict[str, Any]:
@@ -118,7 +124,8 @@ class Optimizer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken."""
-        self.dense.load_state_dict(state["dense"])
+        parameters = [p for group in self.dense.param_groups for p in group["params"]]
+        self.dense.load_state_dict(split_optimizer_state(state["dense"], parameters))
         if self.sparse is not None:
             self.sparse.load_state_dict(state["sparse"])
 

@@ -18,10 +18,11 @@ from .update import Update
 
 _NORMALISER = 0.1  # α of self-normalisation (Devlin et al. 2014, sec. 4)
 _BLOCK = 4_096  # episodes counted together
+_READ = 64  # episodes read to see how a state looks
 
 
 def start_at_frequencies(learner: Learner, corpus: EpisodeReplay, weight: float) -> None:
-    """Let the biases of the action head begin at weight·log u(a), u being the frequencies of the corpus's actions.
+    """Let the outputs of the action head begin at weight·log u(a), u being the frequencies of the corpus's actions.
 
     The mean of log p*(a | s) is near log u(a), so the first values of frequent and rare tokens differ by what they must
     (8 nats and more), which gradient steps would take long to find. Every action counts once more than it occurs.
@@ -36,12 +37,9 @@ def start_at_frequencies(learner: Learner, corpus: EpisodeReplay, weight: float)
     for rows in torch.arange(len(corpus)).split(_BLOCK):
         batch = corpus.rows(rows)
         counts += torch.bincount(batch.actions[batch.is_action].cpu(), minlength=len(counts))
-    bias = weight * torch.log(counts / counts.sum()) + network.heads.initial_value
-    for head in (network.head, network.behaviour_head, network.reward_head):
-        if isinstance(head, nn.Linear):
-            with torch.no_grad():
-                head.bias.copy_(bias)
-    learner.target_network.load_state_dict(network.state_dict())
+    values = weight * torch.log(counts / counts.sum()) + network.heads.initial_value
+    network.start_at(values, corpus.rows(torch.arange(min(len(corpus), _READ))).tokens)
+    learner.take_network()
 
 
 def pretrain(
@@ -86,4 +84,4 @@ def pretrain(
         network.behaviour_head.load_state_dict(network.head.state_dict())
     if isinstance(network.reward_head, nn.Linear):
         network.reward_head.load_state_dict(network.head.state_dict())
-    learner.target_network.load_state_dict(network.state_dict())
+    learner.take_network()

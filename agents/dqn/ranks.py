@@ -44,40 +44,46 @@ class Ranks:
 
         Returns: the actions of all batches. Raises RankLost.
         """
-        numbers = torch.tensor([weight, count], dtype=torch.float64)
+        total, actions = self.sums(weight, count)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        with self._answered():
-            dist.all_reduce(numbers)
-            flat = torch.cat([gradient.flatten() for gradient in gradients]) * (weight / float(numbers[0]))
+        flat = torch.cat([gradient.flatten() for gradient in gradients]) * (weight / total)
+        with self.answered():
             dist.all_reduce(flat)
         parts = flat.split([gradient.numel() for gradient in gradients])
         torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
-        return int(numbers[1])
+        return int(actions)
+
+    def sums(self, *values: float) -> list[float]:
+        """The sum of each number over all processes; raises RankLost."""
+        numbers = torch.tensor(values, dtype=torch.float64)
+        with self.answered():
+            dist.all_reduce(numbers)
+        return list(numbers.tolist())
 
     def first(self, value: float) -> float:
         """The number that the first process gives."""
         number = torch.tensor(value, dtype=torch.float64)
-        with self._answered():
+        with self.answered():
             dist.broadcast(number, 0)
         return float(number)
 
     def all(self, is_so: bool) -> bool:
         """Whether it is so in every process."""
         number = torch.tensor(float(is_so))
-        with self._answered():
+        with self.answered():
             dist.all_reduce(number, dist.ReduceOp.MIN)
         return bool(number)
 
     def take_first(self, tensors: Sequence[Tensor]) -> None:
         """Let the tensors be those of the first process."""
-        with self._answered(), torch.no_grad():
+        with self.answered(), torch.no_grad():
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
     def told(self, value: Any) -> Any:
         """What the first process says; the others' `value` counts for nothing."""
         values = [value]
-        with self._answered():
+        with self.answered():
             dist.broadcast_object_list(values, 0)
         return values[0]
 
@@ -91,15 +97,18 @@ class Ranks:
         file = io.BytesIO()
         torch.save(state, file)
         files: list[bytes | None] | None = [None] * self.size if self.rank == 0 else None
-        with self._answered():
+        with self.answered():
             dist.gather_object(file.getvalue(), files)
         return [torch.load(io.BytesIO(each or b""), map_location="cpu", weights_only=False) for each in files or []]
 
     @contextmanager
-    def _answered(self) -> Iterator[None]:
+    def answered(self) -> Iterator[None]:
+        """Raise RankLost inside for what the network between the processes raises."""
         try:
             yield
         except RuntimeError as problem:
+            if not isinstance(problem, dist.DistError) and "gloo" not in str(problem).lower():
+                raise
             why = re.sub(r"^\[.*?\] ", "", str(problem).splitlines()[0])  # without the place in Gloo's sources
             raise RankLost(
                 f"rank {self.rank} of {self.size} has lost another one ({why[:120]}); the same command goes on from "

@@ -102,7 +102,7 @@ def restore(agent: Any, folder: Path) -> None:
 
 def _take_counts(agent: Any, settings: dict[str, Any]) -> None:
     """Make the target network equal to the network just loaded, and go on counting from the saved numbers."""
-    agent.learner.target_network.load_state_dict(agent.network.state_dict())
+    agent.learner.take_network()
     agent.progress, agent.learning_seconds = float(settings["progress"]), float(settings["learning_seconds"])
     agent.num_steps, agent.env_steps_before = int(settings["num_steps"]), int(settings["env_steps"])
     agent.learner.updates = int(settings["updates"])

@@ -273,7 +273,9 @@ class Update:
         """(N,) V̄ of the states after the actions; 0 where every action of the batch ended its text."""
         # Labels are texts of one word: their target needs no pass of the target network. On a GPU the question itself
         # would make the host wait.
-        if self.at.device.type == "cpu" and not bool(self.discounts.any()):
+        # Processes that split the target network pass it together.
+        alone = self.at.device.type == "cpu" and not self.target_network.bodies
+        if alone and not bool(self.discounts.any()):
             return torch.zeros_like(self.rewards)
         return self.target_next.value
 

@@ -32,6 +32,7 @@ class QNetwork(nn.Module):
         reward_head: (D -> V) rewards, or None.
         max_length: longest text in tokens; None for no limit.
         notes: messages to print at start.
+        bodies: parts that processes which train together split among them; empty for none.
     """
 
     support: Tensor
@@ -162,6 +163,22 @@ class QNetwork(nn.Module):
         for head in self._heads:
             if isinstance(head, NoisyLinear):
                 head.resample()
+
+    @torch.no_grad()
+    def start_at(self, values: Tensor, texts: Tensor) -> None:
+        """Let the outputs of the action heads begin near `values` (V,) in every state, those of `texts` (B, T) e.g."""
+        for head in self.action_heads:
+            head.bias.copy_(values)
+
+    @property
+    def action_heads(self) -> list[nn.Linear]:
+        """The heads with an output, or several, for each action."""
+        return [h for h in (self.head, self.behaviour_head, self.reward_head) if h is not None]
+
+    @property
+    def bodies(self) -> list[nn.Module]:
+        """See the class."""
+        return []
 
     @property
     def _heads(self) -> list[nn.Linear]:

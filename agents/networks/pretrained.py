@@ -38,6 +38,8 @@ class PretrainedConfig(NetworkConfig):
         gradient_checkpointing: recompute the layers in the backward pass instead of keeping their outputs.
         weight_dtype: of the model's own weights; adapters are float32. "bfloat16" needs lora_rank, because rounding to
             bfloat16 would lose most updates of a trained weight.
+        sharded: processes that train together (torchrun) each keep a part of the trained weights, gradients, moments
+            and target network (FSDP2), and whole weights to act with. Without others it changes nothing.
     """
 
     normalized = True
@@ -49,6 +51,7 @@ class PretrainedConfig(NetworkConfig):
     lora_rank: int | None = number(None, 1)
     gradient_checkpointing: bool = False
     weight_dtype: Literal["float32", "bfloat16"] = "float32"
+    sharded: bool = False
 
     def __post_init__(self) -> None:
         """Raise ValueError for a setting that cannot work."""
@@ -107,6 +110,7 @@ class PretrainedQNetwork(QNetwork):
         self.config = model.config
         positions = getattr(model.config, "max_position_embeddings", None) or 0
         self.max_length = min(max_length, positions) if positions > 0 else max_length  # -1 stands for no limit
+        self.sharded = settings.sharded
         self.embedding = nn.Embedding(vocab_size, table.shape[1])
         self.weight_dtype = DTYPES[settings.weight_dtype]
         if saved is None:
@@ -141,8 +145,21 @@ class PretrainedQNetwork(QNetwork):
         """These parts."""
         raise NotImplementedError
 
+    @property
+    def bodies(self) -> list[nn.Module]:
+        """See `QNetwork`."""
+        return self._bodies() if self.sharded else []
+
     def _probe(self, model: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states and logits of the whole model for (1, T) of its own ids."""
+        raise NotImplementedError
+
+    def fill(self, model: Any) -> None:
+        """Put the weights that compute hidden states into a whole model in float32, with the adapters merged."""
+        raise NotImplementedError
+
+    def last_norm(self, model: Any) -> nn.Module:
+        """The normalisation of a whole model whose output are the hidden states; an identity where it has none."""
         raise NotImplementedError
 
     def save_settings(self, folder: Path) -> None:
@@ -212,6 +229,19 @@ class PretrainedQNetwork(QNetwork):
         memo[id(self)] = made
         made.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return made
+
+
+def merged(body: nn.Module) -> nn.Module:
+    """A copy of a part of a model in float32 on the CPU, with its LoRA adapters added to its weights."""
+    body = copy.deepcopy(body).float().cpu()
+    if any("lora_" in name for name, _ in body.named_parameters()):
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        for name, module in list(body.named_modules()):
+            if isinstance(module, BaseTunerLayer):
+                module.merge()
+                body.set_submodule(name, module.get_base_layer())
+    return body
 
 
 @contextmanager

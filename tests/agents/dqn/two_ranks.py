@@ -1,6 +1,8 @@
 """Run by test_ranks.py: two processes that train one network, forked from this one, which trains the same alone."""
 
 import multiprocessing
+import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -9,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from tokenlm.agents import DQN
-from tokenlm.agents.dqn.ranks import ranks
+from tokenlm.agents.dqn.ranks import RankLost, ranks
 from tokenlm.agents.replay.episodes import EpisodeReplay
 from tokenlm.envs import EnvConfig, Vocabulary
 
@@ -83,20 +85,30 @@ def work(rank, store):
     dist.barrier()
     state = torch.load(f"{store}-0", weights_only=False)
     results[f"halves {rank}"] = digest(learned(state))
+    more = learned(torch.load(f"{store}-alone", weights_only=False))
+    results[f"grown {rank}"] = digest(more)
+    results[f"grown steps {rank}"] = more.num_steps, more.env_steps
     group.all(True)
     torch.save(results, f"{store}-results-{rank}")
-    dist.destroy_process_group()
+    if rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        while True:  # what was sent before the other died may still arrive
+            group.all(True)
+    except RankLost as lost:
+        assert str(lost).startswith("rank 0 of 2 has lost another one")  # noqa: PT017
 
 
 def main(folder):
     torch.set_num_threads(1)
+    torch.save(learned(until=32).state_dict(), folder / "store-alone")
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=work, args=(rank, folder / "store")) for rank in range(2)]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
+    processes[1].join()
+    processes[0].join(60)  # the other one's end is noticed, not waited for
+    assert [process.exitcode for process in processes] == [0, -signal.SIGKILL]
     found = {}
     for rank in range(2):
         found |= torch.load(folder / f"store-results-{rank}", weights_only=True)
@@ -125,6 +137,9 @@ def main(folder):
     assert (agent.num_steps, agent.env_steps) == (64, 64)
     assert not torch.equal(digest(agent), found["weights 0"])
     print("continues alone")
+    assert torch.equal(found["grown 0"], found["grown 1"])
+    assert found["grown steps 0"] == found["grown steps 1"] == (64, 64)
+    print("continues with one more")
 
 
 if __name__ == "__main__":
