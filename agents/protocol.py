@@ -18,6 +18,7 @@ from ..envs import EnvConfig, Vocabulary, World
 from ..envs.forms import form_in
 from .decoding import Prefixes, Reader, WindowReader, Writer
 from .decoding.readers import WindowPolicy, masks_after, window_values
+from .networks import QNetwork
 from .networks.prefixes import windows_at
 
 Callback = Callable[[Any], "bool | None"]
@@ -237,6 +238,16 @@ class BaseAgent(Writer):
         if asked not in (None, 0.0, 1.0):
             raise ValueError(f"{type(self).__name__} has no temperature; use 0 for greedy texts, not {asked}")
         return 1.0 if asked is None else float(asked)
+
+    def network_policy(self) -> tuple[QNetwork, float]:
+        """The network that the agent acts by, and τ of its policy π ∝ exp(`policy_values`/τ).
+
+        Raises ValueError for an agent without such a network.
+        """
+        raise ValueError(
+            f"{type(self).__name__} does not act by a network of this library, so its policy cannot be exported; "
+            "export a run of dqn, reinforce or grpo"
+        )
 
     def messages(self) -> list[str]:
         """Messages to print at the start of a run."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...envs import EnvConfig, Episodes, Vocabulary
 from ..acting.choosing import choose_actions
 from ..acting.valid_actions import ValidActions
-from ..networks import make_q_network
+from ..networks import QNetwork, make_q_network
 from ..networks.prefixes import right_padded
 from ..replay.demonstrations import Demonstrations
 from ..replay.episodes import EpisodeBatch, EpisodeReplay
@@ -137,6 +137,10 @@ class _PolicyGradient(Adapter):
 
     def _module(self) -> nn.Module:
         return self.network
+
+    def network_policy(self) -> tuple[QNetwork, float]:
+        """See `BaseAgent`."""
+        return self.network, 1.0
 
     def _scores(self, windows: Tensor) -> Tensor:
         hidden, _ = self.network.encode(*right_padded(windows))

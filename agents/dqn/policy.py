@@ -40,6 +40,10 @@ class QPolicy(BaseAgent):
         """The network that predicts and writes."""
         raise NotImplementedError
 
+    def network_policy(self) -> tuple[QNetwork, float]:
+        """See `BaseAgent`."""
+        return self.policy_network, self.temperature
+
     def predict(
         self,
         observation: npt.ArrayLike,

@@ -21,18 +21,39 @@ class Block(nn.Module):
         hidden_size: D.
         num_heads: attention heads; must divide D.
         dropout: after each of the two, while training.
+
+    Attributes:
+        biases: linear layers have biases.
     """
+
+    biases = True
 
     def __init__(self, hidden_size: int, num_heads: int, dropout: float) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.norm_mix = nn.LayerNorm(hidden_size)
-        self.mix = nn.Linear(hidden_size, 3 * hidden_size)
-        self.project = nn.Linear(hidden_size, hidden_size)
-        self.norm_feed = nn.LayerNorm(hidden_size)
-        self.grow = nn.Linear(hidden_size, 4 * hidden_size)
-        self.shrink = nn.Linear(4 * hidden_size, hidden_size)
+        self.norm_mix = self.norm(hidden_size)
+        self.mix = nn.Linear(hidden_size, 3 * hidden_size, self.biases)
+        self.project = nn.Linear(hidden_size, hidden_size, self.biases)
+        self.norm_feed = self.norm(hidden_size)
+        grown, inner = self.widths(hidden_size)
+        self.grow = nn.Linear(hidden_size, grown, self.biases)
+        self.shrink = nn.Linear(inner, hidden_size, self.biases)
         self.dropout = nn.Dropout(dropout)
+
+    @staticmethod
+    def norm(size: int) -> nn.Module:
+        """A normalisation of vectors of `size`."""
+        return nn.LayerNorm(size)
+
+    @staticmethod
+    def widths(size: int) -> tuple[int, int]:
+        """Numbers before and after the activation of the perceptron, for D = `size`."""
+        return 4 * size, 4 * size
+
+    @staticmethod
+    def activation(x: Tensor) -> Tensor:
+        """(…, numbers before) -> (…, numbers after), see `widths`."""
+        return F.gelu(x)
 
     def heads(self, x: Tensor, turn: Turn | None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, D) -> query, key and value, each (B, heads, T, D / heads); `turn` rotates query and key."""
@@ -51,7 +72,33 @@ class Block(nn.Module):
 
     def feed(self, x: Tensor) -> Tensor:
         """Add the perceptron's output to the residual (B, T, D)."""
-        return x + self.dropout(self.shrink(F.gelu(self.grow(self.norm_feed(x)))))
+        return x + self.dropout(self.shrink(self.activation(self.grow(self.norm_feed(x)))))
+
+
+class LlamaBlock(Block):
+    """The block of a Llama: RMSNorm, a gated perceptron (SwiGLU), no biases, about as many weights as `Block`.
+
+    Source: Touvron et al. 2023, "LLaMA: Open and efficient foundation language models", sec. 2.2.
+    """
+
+    biases = False
+
+    @staticmethod
+    def norm(size: int) -> nn.Module:
+        """See `Block`."""
+        return nn.RMSNorm(size, eps=1e-6)
+
+    @staticmethod
+    def widths(size: int) -> tuple[int, int]:
+        """See `Block`; gate and value before, their product after."""
+        inner = 8 * math.ceil(size / 3)
+        return 2 * inner, inner
+
+    @staticmethod
+    def activation(x: Tensor) -> Tensor:
+        """See `Block`."""
+        gate, value = x.chunk(2, -1)
+        return F.silu(gate) * value
 
 
 def refuse_odd_heads(hidden_size: int, num_heads: int, rotary: bool) -> None:

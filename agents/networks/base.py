@@ -166,7 +166,7 @@ class QNetwork(nn.Module):
 
     @torch.no_grad()
     def start_at(self, values: Tensor, texts: Tensor) -> None:
-        """Let the outputs of the action heads begin near `values` (V,) in every state, those of `texts` (B, T) e.g."""
+        """Let the outputs of the action heads begin near `values` (V,) in every state; `texts` (B, T) has examples."""
         for head in self.action_heads:
             head.bias.copy_(values)
 

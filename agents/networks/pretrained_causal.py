@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .base import State
 from .pairs import refuse_longer, widened
-from .pretrained import PretrainedQNetwork, readable
+from .pretrained import PretrainedQNetwork, merged, readable
 
 _STEPS = 8  # of the test of a cache
 
@@ -42,6 +42,15 @@ class PretrainedCausalQNetwork(PretrainedQNetwork):
     def _probe(self, model: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
         body = _body_of(model)
         return body(input_ids=ids, use_cache=False).last_hidden_state, model(input_ids=ids, use_cache=False).logits
+
+    def fill(self, model: Any) -> None:
+        """See `PretrainedQNetwork`."""
+        _body_of(model).load_state_dict(merged(self.body).state_dict(), strict=False)  # it has no token embedding
+
+    def last_norm(self, model: Any) -> nn.Module:
+        """See `PretrainedQNetwork`."""
+        outside = [m for name, m in _body_of(model).named_modules() if not any(p.isdigit() for p in name.split("."))]
+        return next((m for m in reversed(outside) if type(m).__name__.endswith("Norm")), nn.Identity())
 
     def forward(self, tokens: Tensor) -> Tensor:
         """See `QNetwork`."""

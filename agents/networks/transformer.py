@@ -10,13 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...envs import EnvConfig
+from ...envs import EnvConfig, Vocabulary
 from ...envs.arguments import number
 from ...envs.text import Tokenizer
-from .attention import Block, angles, causal_attention, each, initialise, refuse_odd_heads
+from .attention import Block, LlamaBlock, angles, causal_attention, each, initialise, refuse_odd_heads
 from .base import QNetwork, State
 from .config import AttentionConfig, longest_text
 from .heads import Heads
+
+_RIDGE = 1e-3  # of the mean square of a hidden number
+_EMBEDDING, _CONSTANT = 0.1, 0.5  # standard deviation of a Llama's embedding, and its first number, where it begins
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,13 @@ class TransformerConfig(AttentionConfig):
         positions: "rotary" or "learned" positions.
         attention_window: for long texts: tokens that a token attends to, itself included. Memory and time then grow
             with length × window. None for full causal attention.
+        layout: "gpt": LayerNorm, GELU, biases; "llama": RMSNorm, SwiGLU and no biases, not in the action head either.
     """
 
     name: str = "transformer"
     positions: Literal["rotary", "learned"] = "rotary"
     attention_window: int | None = number(None, 1)
+    layout: Literal["gpt", "llama"] = "gpt"
 
     def make(
         self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None
@@ -39,7 +44,7 @@ class TransformerConfig(AttentionConfig):
         """See `NetworkConfig`."""
         return TransformerQNetwork(
             vocab_size, self.hidden_size, self.num_layers, self.num_heads, self.positions, longest_text(env),
-            self.dropout, heads, self.attention_window,
+            self.dropout, heads, self.attention_window, self.layout,
         )  # fmt: skip
 
 
@@ -58,6 +63,7 @@ class TransformerQNetwork(QNetwork):
         heads: which heads the network has; hidden vectors are always layer-normalised.
         attention_window: tokens that a token attends to, itself included (Beltagy et al. 2020), also the capacity of
             the cache; None for full causal attention.
+        layout: "gpt", or "llama" (see `LlamaBlock`), whose action heads have no trained biases.
     """
 
     max_length: int
@@ -73,10 +79,13 @@ class TransformerQNetwork(QNetwork):
         dropout: float = 0.0,
         heads: Heads | None = None,
         attention_window: int | None = None,
+        layout: str = "gpt",
     ) -> None:
         refuse_odd_heads(hidden_size, num_heads, positions == "rotary")
         if positions not in ("rotary", "learned"):
             raise ValueError(f"positions {positions!r} is unknown; use 'rotary' or 'learned'")
+        if layout == "llama" and positions != "rotary":
+            raise ValueError("the layout 'llama' has rotary positions; use positions rotary, or the layout gpt")
         super().__init__(vocab_size, hidden_size, heads)
         self.max_length = max_length
         self.window = attention_window if attention_window is not None and attention_window < max_length else None
@@ -86,14 +95,39 @@ class TransformerQNetwork(QNetwork):
         self.rotary = positions == "rotary"
         self.embedding = nn.Embedding(vocab_size, hidden_size)
         self.positions = None if self.rotary else nn.Embedding(max_length, hidden_size)
-        self.blocks = nn.ModuleList(Block(hidden_size, num_heads, dropout) for _ in range(num_layers))
-        self.norm = nn.LayerNorm(hidden_size)
+        block = LlamaBlock if layout == "llama" else Block
+        self.blocks = nn.ModuleList(block(hidden_size, num_heads, dropout) for _ in range(num_layers))
+        self.norm = block.norm(hidden_size)
         self.dropout = nn.Dropout(dropout)
         initialise(self, num_layers)
+        if not block.biases:
+            self._fix_biases()
+
+    def _fix_biases(self) -> None:
+        """Leave the biases of the action heads as they are, equal for all actions.
+
+        What they would learn needs a hidden number that is nearly the same in every state: the first.
+        """
+        for head in self.action_heads:
+            head.bias.requires_grad_(False)
+        nn.init.normal_(self.embedding.weight, std=_EMBEDDING)
+        nn.init.constant_(self.embedding.weight[:, 0], _CONSTANT)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """See `QNetwork`."""
         return self._read(tokens, keep=False)[0]
+
+    @torch.no_grad()
+    def start_at(self, values: Tensor, texts: Tensor) -> None:
+        """See `QNetwork`; without biases values · uᵀ is added to the weights, u·hidden being nearly 1."""
+        if self.head.bias.requires_grad:
+            return super().start_at(values, texts)
+        hidden = self(texts)[texts != Vocabulary.PAD].double()
+        square = hidden.T @ hidden / len(hidden)
+        square += _RIDGE * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype, device=square.device)
+        same = torch.linalg.solve(square, hidden.mean(0)).to(values.device)
+        for head in self.action_heads:
+            head.weight.add_(torch.outer(values.double(), same))
 
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
         """See `QNetwork`.

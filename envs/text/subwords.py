@@ -58,7 +58,7 @@ class SubwordTokenizer:
 
         Raises ValueError if `vocab_size` is smaller than the 256 bytes and the special tokens.
         """
-        tokenizers = _library("bpe")
+        tokenizers = library_for("bpe")
         first = Vocabulary.FIRST_WORD
         if vocab_size < 256 + first:
             raise ValueError(
@@ -83,7 +83,7 @@ class SubwordTokenizer:
         check_file(Path(path), "tokenizer file", MOST_JSON_BYTES)
         text = read_json_text(Path(path))
         parse_json(text, str(path))
-        library = _library(str(path))
+        library = library_for(str(path))
         try:
             return cls(library.Tokenizer.from_str(text), name or str(path))
         except Exception as problem:  # the library raises Exception itself
@@ -93,6 +93,36 @@ class SubwordTokenizer:
     def own_ids(self) -> dict[int, int]:
         """The tokenizer's own id for each id of the vocabulary, without special tokens."""
         return dict(self._to_own)
+
+    def settings_with_own_ids(self) -> dict[str, Any]:
+        """Its tokenizer.json with the ids of `vocabulary`, without special tokens of its own.
+
+        Raises ValueError for a kind of model whose ids cannot be changed.
+        """
+        settings: dict[str, Any] = json.loads(self._tokenizer.to_str())
+        model, first = settings["model"], Vocabulary.FIRST_WORD
+        special = Vocabulary.SPECIAL_TOKENS
+        ids = {self._tokenizer.id_to_token(own): number for number, own in self._to_own.items()}
+        if isinstance(model["vocab"], dict):
+            inside = [token for token in model["vocab"] if token in ids]
+            model["vocab"] = {token: ids[token] for token in inside} | {t: n for n, t in enumerate(special)}
+        elif isinstance(model["vocab"], list):
+            kept = [entry for entry in model["vocab"] if entry[0] in ids]
+            model["vocab"] = [[token, -1e3] for token in special] + kept
+        else:
+            raise ValueError(f"the tokenizer {self.name!r} has a model of the kind {model.get('type')!r} without ids")
+        if "unk_id" in model:
+            model["unk_id"] = Vocabulary.UNK
+        elif self.unknown_id is not None:
+            model["unk_token"] = special[Vocabulary.UNK]
+        added = [token for token in settings["added_tokens"] if token["content"] in ids]
+        settings["added_tokens"] = [{**token, "id": ids[token["content"]]} for token in added]
+        settings["post_processor"] = None
+        if any(t in special for t in ids):
+            raise ValueError(f"the tokenizer {self.name!r} has a token that is spelled like one of {' '.join(special)}")
+        if len(ids) + first != len(self.vocabulary):
+            raise ValueError(f"the tokenizer {self.name!r} has two tokens of one spelling")
+        return settings
 
     def encode(self, text: str) -> list[int]:
         """See `Tokenizer`."""
@@ -128,7 +158,7 @@ class SubwordTokenizer:
         return {"name": self.name, "json": self._tokenizer.to_str()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(_library(state["name"]).Tokenizer.from_str(state["json"]), state["name"])  # type: ignore[misc]
+        self.__init__(library_for(state["name"]).Tokenizer.from_str(state["json"]), state["name"])  # type: ignore[misc]
 
 
 def _unknown(model: dict[str, Any]) -> str:
@@ -138,12 +168,14 @@ def _unknown(model: dict[str, Any]) -> str:
     return model.get("unk_token") or ""
 
 
-def _library(name: str) -> Any:
+def library_for(name: str) -> Any:
     try:
         import tokenizers
         import tokenizers.decoders
         import tokenizers.models
+        import tokenizers.normalizers
         import tokenizers.pre_tokenizers
+        import tokenizers.processors
         import tokenizers.trainers
     except ImportError:
         raise ImportError(f'the tokenizer {name!r} needs the library tokenizers; pip install "tokenlm[hf]"') from None

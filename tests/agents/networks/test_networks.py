@@ -38,6 +38,7 @@ KINDS = {
     "seq2seq lstm": ("seq2seq_lstm", {"embedding_size": 8, "hidden_size": 16, "max_length": 20, "chunk_length": 4}),
     "deep seq2seq lstm": ("seq2seq_lstm", {"embedding_size": 8, "hidden_size": 16, "num_layers": 2, "max_length": 20}),
     "seq2seq transformer": ("seq2seq_transformer", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "max_length": 20}),
+    "llama": ("transformer", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "max_length": 16, "layout": "llama"}),
     "learned": ("transformer", {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "positions": "learned", "max_length": 16}),
 }  # fmt: skip
 
@@ -122,7 +123,7 @@ def test_the_value_of_one_action_is_an_entry_of_all(network):
 def test_every_parameter_learns(network):
     hidden = network(tokens(2, 6, network=network))
     (network.q_values(hidden).square().mean() + network.state_values(hidden).square().mean()).backward()
-    silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    silent = [name for name, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     network.zero_grad(set_to_none=True)
     assert silent == []
 

@@ -12,6 +12,7 @@ from tokenlm.agents import DQN, AgentConfig
 from tokenlm.agents.acting.valid_actions import ValidActions
 from tokenlm.agents.dqn.learner import Learner
 from tokenlm.agents.networks import put_rows
+from tokenlm.agents.networks.hugging_face import language_model
 from tokenlm.agents.networks.making import make_q_network
 from tokenlm.agents.networks.pieces import pieces_of
 from tokenlm.envs import EnvConfig, Vocabulary
@@ -251,3 +252,29 @@ def test_a_model_without_its_tokenizer_says_so(tmp_path, tiny, sentences):
 def test_settings_that_cannot_work_say_why(settings, message):
     with pytest.raises(ValueError, match=message):
         AgentConfig.of(None, {"network": settings})
+
+
+@pytest.mark.parametrize("lora", [None, 2])
+@pytest.mark.parametrize("name", CAUSAL)
+def test_a_pretrained_network_is_exported_as_its_model(folder, spelled, tmp_path, name, lora):
+    agent = DQN(spelled, network={"name": "pretrained", "pretrained": str(folder / name), "lora_rank": lora}, device="cpu", **SMALL)
+    agent.learn(24)
+    made = language_model(*agent.network_policy())
+    made.model.save_pretrained(tmp_path)
+    model, said = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(said[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")), said
+    assert type(model) is type(model_of(folder, name))
+    assert (made.bias is None) == (name != "llama")  # whose RMSNorm and head have no biases
+    text = torch.randint(5, agent.network.vocab_size, (3, 8), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        own = agent.network.eval()
+        expected = torch.log_softmax(own.q_values(own(text)), -1)
+        logits = model.eval()(text).logits + (0.0 if made.bias is None else made.bias)
+    assert torch.allclose(torch.log_softmax(logits, -1).float(), expected, atol=1e-5)
+
+
+def test_an_encoder_and_decoder_is_not_exported(folder, spelled):
+    env = EnvConfig(task="qa", corpus="en", target="reference", max_new_tokens=4, context_length=12)
+    agent = DQN(env, network={"name": "pretrained", "pretrained": str(folder / "t5")}, device="cpu", **SMALL)
+    with pytest.raises(ValueError, match="encoder-decoder models cannot be exported"):
+        language_model(*agent.network_policy())
