@@ -54,6 +54,8 @@ class RewardConfig:
     Args:
         redistribute: learn which token earned how much of a late reward, and learn values from that.
         imagine: imagined tokens for each environment step; 0 for none.
+        trust: share of the variance of rewards that the model must predict in episodes which it has not learned from,
+            before imagined texts are learned from: a policy soon finds what a poor model overrates.
         prompt: newest tokens of the prompt that the model reads.
         context: last tokens of the text that it reads beside.
         ratio: transitions that it learns from for each environment step.
@@ -68,10 +70,11 @@ class RewardConfig:
 
     redistribute: bool = False
     imagine: int = number(0, 0)
+    trust: float = number(0.8, 0.0, 1.0)
     prompt: int = number(2, 0)
     context: int = number(2, 0)
     ratio: float = number(32.0, 0.0)
-    batch_size: int = number(64, 1)
+    batch_size: int = number(16, 1)
     capacity: int = number(200_000, 1)
     rate: float = number(1e-2, 0.0)
     decay: float = number(0.3, 0.0)

@@ -22,6 +22,8 @@ from .config import RewardConfig
 
 _AVERAGING = 0.95  # of the weights that pay, over updates
 _LAST_RATE = 0.05  # of the learning rate, at the end of training
+_MEMORY = 0.9  # of the running error on new episodes, for each new batch of them
+_COUNTS = ("owed", "due", "seen", "error", "spread")
 _NEVER = -1e9  # score of a token that is not valid, finite so that gradients are
 
 
@@ -83,6 +85,8 @@ class Imagination:
         place = "cpu" if self.device.type == "mps" else self.device
         unpaid = TokenLMDeviceEnv(imagined, env, device=place, world=unpaid_world(world))
         self.collector = Collector(unpaid, network, self.replay, valid_actions, generator, seed)
+        self._seen = real.added
+        self._error = self._spread = 0.0  # running means over new episodes, nats²
         self._owed = 0.0  # transitions to learn from
         self._due = 0.0  # batches of imagined texts
         self.loss = float("nan")
@@ -92,9 +96,33 @@ class Imagination:
         self._owed += self.config.ratio * self.num_envs
         if not len(self.real):
             return
+        if self.real.added > self._seen:
+            self._judge()
         while self._owed > 0:
             self._owed -= self.fit(progress)
-        self.collector.step(temperature, epsilon)
+        if self.is_trusted:
+            self.collector.step(temperature, epsilon)
+
+    @property
+    def explained(self) -> float:
+        """Share of the variance of rewards that the model predicted in episodes that were new to it."""
+        return 1.0 - self._error / self._spread if self._spread else 0.0
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether imagined texts are learned from: a policy finds whatever a poor model overrates."""
+        return self.explained >= self.config.trust
+
+    @torch.no_grad()
+    def _judge(self) -> None:
+        """Compare predictions with the newest episodes, before they are learned from."""
+        count = min(self.real.added - self._seen, self.config.batch_size, len(self.real))
+        batch = self.real.rows((self.real.added - 1 - torch.arange(count)) % self.real.capacity)
+        predicted, paid = self._sums(self._log_probs(self.averaged, batch), batch)
+        keep = _MEMORY if self._spread else 0.0
+        self._error = keep * self._error + (1.0 - keep) * float((predicted - paid).square().mean())
+        self._spread = keep * self._spread + (1.0 - keep) * float((paid - paid.mean()).square().mean())
+        self._seen = self.real.added
 
     def fit(self, progress: float) -> int:
         """One step of AdamW on random episodes, a quarter of them among the newest; the transitions learned from."""
@@ -117,7 +145,7 @@ class Imagination:
     def sample(self) -> EpisodeBatch | None:
         """A batch of imagined episodes where it is their turn, paid by the model; None where it is not."""
         share = self.config.imagine / (1.0 + self.config.imagine)
-        if not len(self.replay):
+        if not len(self.replay) or not self.is_trusted:
             return None
         self._due += share
         if self._due < 1.0:
@@ -178,15 +206,15 @@ class Imagination:
             "sampler": self.sampler.state_dict(),
             "replay": self.replay.state_dict(),
             "collector": self.collector.state_dict(),
-            "owed": self._owed,
-            "due": self._due,
+            **{name: getattr(self, f"_{name}") for name in _COUNTS},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken."""
         for name in ("model", "averaged", "optimizer", "sampler", "replay", "collector"):
             getattr(self, name).load_state_dict(state[name])
-        self._owed, self._due = float(state["owed"]), float(state["due"])
+        for name in _COUNTS:
+            setattr(self, f"_{name}", state[name])
 
 
 def _before(tokens: Tensor, row: Tensor, column: Tensor, count: int) -> Tensor:
