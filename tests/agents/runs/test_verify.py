@@ -4,13 +4,17 @@ import dataclasses
 import json
 import shutil
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from tokenlm.agents import AgentConfig, RunConfig
 from tokenlm.agents.evaluation.exact import every_text
+from tokenlm.agents.runs.listing import read_run
+from tokenlm.agents.runs.share.card import card
+from tokenlm.agents.runs.share.export import Exported
 from tokenlm.agents.runs.submission import id_of, read_submission
-from tokenlm.agents.runs.training import Run
+from tokenlm.agents.runs.training import Run, load_run
 from tokenlm.agents.runs.verified_text import described
 from tokenlm.agents.runs.verifying import score_interval, verify
 from tokenlm.cli import main
@@ -163,6 +167,22 @@ def test_the_row_that_is_printed_is_the_one_to_store(runs, tmp_path, capsys):
     assert "regret of world 7 does not" in capsys.readouterr().out
 
 
+def test_a_model_card_is_held_against_the_run(runs, tmp_path, capsys):
+    run = read_run(runs / "1")
+    text = card(run, load_run(runs / "1")[1], Exported("ONNX", "lstm", 0.5, state=(1, 16)))
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    found = verify(runs / "1", row=tmp_path / "README.md")
+    assert [(c.figure, c.holds) for c in found.claims if c.source == "README.md"] == [("regret", True), ("kl", True)]
+    regret = str(run.summary["regret"])
+    assert regret in text
+    (tmp_path / "README.md").write_text(text.replace(regret, "0.001"), encoding="utf-8")
+    assert command(runs / "1", "--row", tmp_path / "README.md") == 1
+    assert "regret of world 1 does not: 0.001 in README.md" in capsys.readouterr().out
+    (tmp_path / "README.md").write_text("# A run", encoding="utf-8")
+    assert command(runs / "1", "--row", tmp_path / "README.md") == 2
+    assert "README.md has no figures: its header needs one model" in capsys.readouterr().err
+
+
 def test_a_policy_of_three_methods_is_measured_as_it_is(own):
     """Against all 81 texts: the regret of its greedy text, and KL(π ‖ p*) of a policy without memory."""
     folder = own(worlds=[0, 4])
@@ -241,7 +261,7 @@ def test_runs_that_are_no_one_submission(runs, tmp_path, capsys):
 
 def test_an_environment_has_the_id_that_its_arguments_have():
     for name in ("TokenLM-v0", "TokenLM-Form-Sparse-v0", "TokenLM-Teacher-v0"):
-        env = env_config_from(name)
+        env = EnvConfig.of(None, gym.spec(name).kwargs)
         world = dataclasses.replace(env, split="test", target_seed=3, invalid_action="random", mask_in_info=True)
         assert id_of(world) == name
     assert id_of(dataclasses.replace(EnvConfig(), max_new_tokens=31)) == ""
