@@ -50,32 +50,18 @@ def app_of(runs: Sequence[Shown], words: Words) -> FastAPI:
 
 
 def _page(play: Play, words: Words) -> gr.Blocks:
-    first = play.runs[0].steps
-    pairs, warm = first.config.has_pairs, first.agent.has_temperature
     names = [(shown.name, number) for number, shown in enumerate(play.runs)]
+    asked, heat = _asked(play, words, 0), _heat(play, words, 0)
     with gr.Blocks(title="TokenLM", analytics_enabled=False) as page:
         gr.Markdown("# TokenLM")
         text = gr.State()
         run = gr.Dropdown(names, value=0, label=words.run, visible=len(names) > 1)
         with gr.Row():
-            temperature = gr.Slider(
-                0.0,
-                _HOTTEST if warm else 1.0,
-                value=first.agent.temperature,
-                step=0.05 if warm else 1.0,
-                label=words.temperature,
-                info=words.temperature_hint if warm else words.fixed_temperature_hint,
-            )
+            temperature = gr.Slider(0.0, label=words.temperature, **heat)
             top_k = gr.Slider(0, _MOST_K, value=0, step=1, label=words.top_k, info=words.top_k_hint)
             seed = gr.Number(0, precision=0, minimum=0, label=words.seed)
         with gr.Row():
-            prompt = gr.Textbox(
-                label=words.question if pairs else words.prompt,
-                placeholder=words.question_hint if pairs else words.prompt_hint,
-                max_length=LONGEST,
-                lines=1,
-                scale=4,
-            )
+            prompt = gr.Textbox(max_length=LONGEST, lines=1, scale=4, elem_id="prompt", **asked)
             example = gr.Button(words.example, scale=0, min_width=100, elem_id="example")
         how = [temperature, top_k, seed]
         with gr.Tab(words.tab_write):
@@ -134,22 +120,46 @@ def _page(play: Play, words: Words) -> gr.Blocks:
         def on_measure(number: int, source: str, text: str, tau: float) -> Iterator[str]:
             yield play.credit(number, source, text, tau)
 
+        def on_run(number: int) -> tuple[Any, ...]:
+            return None, "", "", gr.update(**_asked(play, words, number)), gr.update(**_heat(play, words, number))
+
         written = [text, shown, best]
+        one: dict[str, Any] = {
+            "concurrency_id": "agents",
+            "concurrency_limit": 1,
+        }  # their caches are not made for several threads
         writing = [
-            gr.on([write.click, prompt.submit], on_write, [run, prompt, *how], written),
-            again.click(lambda value: value + 1, seed, seed).then(on_again, [text, *how], written),
-            best.select(on_branch, [text, *how], written),
+            gr.on([write.click, prompt.submit], on_write, [run, prompt, *how], written, **one),
+            again.click(lambda value: value + 1, seed, seed).then(on_again, [text, *how], written, **one),
+            best.select(on_branch, [text, *how], written, **one),
         ]
         stop.click(None, cancels=writing)
-        shown.select(on_choice, [text, temperature], written)
-        gr.on([temperature.release, top_k.release], on_setting, [text, temperature, top_k], written)
-        compare.click(on_compare, [run, prompt, *how], cards)
-        gr.on([measure.click, credit_text.submit], on_measure, [run, prompt, credit_text, temperature], credit)
+        shown.select(on_choice, [text, temperature], written, **one)
+        gr.on([temperature.release, top_k.release], on_setting, [text, temperature, top_k], written, **one)
+        compare.click(on_compare, [run, prompt, *how], cards, **one)
+        gr.on([measure.click, credit_text.submit], on_measure, [run, prompt, credit_text, temperature], credit, **one)
         take.click(lambda found: "" if found is None else play.written_part(found), text, credit_text)
         example.click(play.example, run, prompt)
-        run.change(lambda: (None, "", ""), None, written)
-    page.queue(max_size=_WAITING, default_concurrency_limit=2)
+        run.change(on_run, run, [*written, prompt, temperature])
+    page.queue(max_size=_WAITING)
     return page
+
+
+def _asked(play: Play, words: Words, number: int) -> dict[str, Any]:
+    """What stands at the prompt of a run."""
+    if play.runs[number].steps.config.has_pairs:
+        return {"label": words.question, "placeholder": words.question_hint}
+    return {"label": words.prompt, "placeholder": words.prompt_hint}
+
+
+def _heat(play: Play, words: Words, number: int) -> dict[str, Any]:
+    """The slider of a run's temperature."""
+    agent = play.runs[number].steps.agent
+    if agent.has_temperature:
+        own = {"maximum": max(_HOTTEST, agent.temperature), "step": 0.01, "info": words.temperature_hint}
+    else:
+        own = {"maximum": 1.0, "step": 1.0, "info": words.fixed_temperature_hint}
+    return {"value": agent.temperature, **own}
 
 
 def _said(made: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:

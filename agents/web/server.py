@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import uvicorn
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+try:
+    import uvicorn
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+except ImportError:
+    raise ImportError('a server needs the library uvicorn; pip install "tokenlm[web]"') from None
 
 HOST = "127.0.0.1"
 _HIGHEST = 65_535
@@ -64,9 +68,5 @@ def server_of(app: Application) -> uvicorn.Server:
 
 def serve(app: Application, listening: socket.socket) -> None:
     """Answer until Ctrl-C."""
-    try:
+    with contextlib.suppress(KeyboardInterrupt):  # the ordinary end
         server_of(app).run(sockets=[listening])
-    except KeyboardInterrupt:  # the ordinary end
-        pass
-    finally:
-        listening.close()

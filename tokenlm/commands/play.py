@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from typing import TYPE_CHECKING
 
 from tokenlm.commands.command import Command, add_loading, make_parser, options_of
@@ -36,14 +37,12 @@ def _run(words: list[str]) -> None:
     from tokenlm.agents.web.words import words_of
 
     language = words_of(chosen.language)
-    listening = listen(chosen.port)  # a port that is taken is known before anything is loaded
-    app = app_of(shown_runs(chosen.runs or [_quick_run()], chosen.device, chosen.trust), language)
-    say(f"page: {address(listening)} (Ctrl-C ends)")
-    if chosen.open:
-        import webbrowser
-
-        webbrowser.open(address(listening))
-    serve(app, listening)
+    with listen(chosen.port) as listening:  # a port that is taken is known before anything is loaded
+        app = app_of(shown_runs(chosen.runs or [_quick_run()], chosen.device, chosen.trust), language)
+        say(f"page: {address(listening)} (Ctrl-C ends)")
+        if chosen.open:
+            webbrowser.open(address(listening))
+        serve(app, listening)
 
 
 def _quick_run() -> str:

@@ -38,11 +38,11 @@ def _run(words: list[str]) -> None:
 
     limits = Limits(chosen.max_tokens, chosen.texts, chosen.characters)
     room = Room(chosen.body, chosen.at_once, chosen.waiting)
-    listening = listen(chosen.port)  # a port that is taken is known before anything is loaded
-    agent, _ = load_run(chosen.run, chosen.device, with_env=False, trust=chosen.trust)
-    name = Path(chosen.run).resolve().name
-    say(f"model {name}: {address(listening)}/v1 (Ctrl-C ends)")
-    serve(app_of(Completer(agent, name, limits), room), listening)
+    with listen(chosen.port) as listening:  # a port that is taken is known before anything is loaded
+        agent, _ = load_run(chosen.run, chosen.device, with_env=False, trust=chosen.trust)
+        name = Path(chosen.run).resolve().name
+        say(f"model {name}: {address(listening)}/v1 (Ctrl-C ends)")
+        serve(app_of(Completer(agent, name, limits), room), listening)
 
 
 COMMAND = Command(
