@@ -12,6 +12,8 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from .share.trackers import numbers_of
+
 
 class Board:
     """A file of events in a folder. Unlike torch's SummaryWriter it has no thread of its own that can fail.
@@ -27,8 +29,7 @@ class Board:
 
     def add(self, values: Mapping[str, Any], step: int) -> None:
         """Add the numbers among `values`, by name, at `step`."""
-        numbers = [(k, v) for k, v in values.items() if isinstance(v, (int, float)) and not isinstance(v, bool)]
-        found = [Summary.Value(tag=f"tokenlm/{name}", simple_value=value) for name, value in numbers]
+        found = [Summary.Value(tag=f"tokenlm/{k}", simple_value=v) for k, v in numbers_of(values).items()]
         self._write([Event(wall_time=time.time(), step=step, summary=Summary(value=found))])
 
     def _write(self, events: list[Event]) -> None:

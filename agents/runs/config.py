@@ -12,6 +12,7 @@ from ...envs.arguments import check_settings, number, place, refuse_code
 from ..dqn.config import AgentConfig
 from ..dqn.format_1 import agent_settings, is_format_1
 from .algorithms import check_algorithm
+from .share.trackers import TrackerName
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class RunConfig:
         continues: folder of a finished run whose weights this one begins with, at the step where that one ended; the
             optimiser and the replay begin anew. `tokenlm train --continue` sets it, and the schedules to their ends.
         threads: CPU threads of torch; None: torch chooses.
+        track: "wandb", "swanlab" or "mlflow": where figures go beside TensorBoard; nothing leaves the machine unless
+            the tracker's own settings say so. None for TensorBoard alone.
     """
 
     name: str = "quickstart"
@@ -61,6 +64,7 @@ class RunConfig:
     seed: int = number(0, 0)
     continues: str | None = None
     threads: int | None = number(None, 1)
+    track: TrackerName | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, an unknown algorithm, and settings that would be ignored."""

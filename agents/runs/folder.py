@@ -23,7 +23,7 @@ SUMMARY, CONFIG = "summary.json", "config.yaml"
 _LOCK, _OWNER = ".lock", ".owner"
 # Names that `write_atomically` and safetensors give for a while.
 _LEFT_OVER = re.compile(r"\.state\.pt|\..+(\.\w+)\.[a-z0-9_]{8}\1|\.tmp[A-Za-z0-9]{6}")
-_NOT_TRAINED = ("output", "name", "checkpoint_seconds")  # settings that change nothing of what is learned
+_NOT_TRAINED = ("output", "name", "checkpoint_seconds", "track")  # settings that change nothing of what is learned
 
 
 class RunFolder:

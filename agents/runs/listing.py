@@ -17,7 +17,8 @@ from .table import table
 
 RESULTS = "results.jsonl"
 _INSIDE = ("best", "tokenizer", "tensorboard", "pretrained")  # folders of a run
-_PLACE = ("name", "output", "checkpoint_seconds", "device", "threads", "samples")  # settings that train the same
+# Settings that train the same.
+_PLACE = ("name", "output", "checkpoint_seconds", "device", "threads", "samples", "track")
 _MOST = 4  # differing settings that a line shows
 _SCHEDULE = {"start", "end", "share", "shape"}
 

@@ -1,10 +1,13 @@
-"""Tables for a terminal, in which a Chinese character is as wide as two letters."""
+"""Tables for a terminal, in which a Chinese character is as wide as two letters, and as CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
+from typing import Any
 
 GAP = "  "  # between columns
 
@@ -46,6 +49,15 @@ def beside(columns: Sequence[Sequence[str]], width: int) -> list[str]:
             padded = (part + " " * (room - width_of(part)) for part in parts)
             lines.append(GAP.join(padded).rstrip())
     return lines
+
+
+def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
+    """CSV with a column for every name in the order of their first appearance; empty where a row lacks it."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _wrapped(text: str, room: int) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -27,14 +28,17 @@ from . import report as reports
 from .algorithms import load, make
 from .board import Board
 from .checkpoints import write_tensors
-from .config import RunConfig, run_config_of
+from .config import RunConfig, plain, run_config_of
 from .continuing import place_notice
 from .figures import make_agent, objective_of, pair_figures, validation_figures
 from .folder import CONFIG, SUMMARY, RunFolder
 from .interruption import Interrupted, Interruption, watched
+from .listing import flat
 from .output import fill_standard_streams, progress_line, say
 from .ranks import Word, begin_where_it_ended, follow, joined, leading, of_this_rank, tell
 from .selection import best_row
+from .share.trackers import tracked
+from .table import comma_separated
 
 BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
 SHARP = 0.5  # temperature of the sharpened samples
@@ -44,11 +48,11 @@ BEST = "best"  # folder of the agent as it was at its best evaluation
 class Run:
     """A run folder and the training that fills it.
 
-    The folder holds config.yaml, results.jsonl (a line for each evaluation), TensorBoard events, curves.png,
-    samples.txt, weights.safetensors, agent.json, tokenizer/, best/ (the agent at its best evaluation; see `merit`),
-    digests.json and, last of all, summary.json. The weights are the best ones, not the last. Until then it holds the
-    newest two checkpoints, and the same command continues from them, bit for bit on the CPU. Runs of other libraries'
-    algorithms cannot be continued: an interrupted one begins anew.
+    The folder holds config.yaml, results.jsonl (a line for each evaluation), results.csv (the same), TensorBoard
+    events, curves.png, samples.txt, weights.safetensors, agent.json, tokenizer/, best/ (the agent at its best
+    evaluation; see `merit`), digests.json and, last of all, summary.json. The weights are the best ones, not the last.
+    Until then it holds the newest two checkpoints, and the same command continues from them, bit for bit on the CPU.
+    Runs of other libraries' algorithms cannot be continued: an interrupted one begins anew.
 
     Args:
         config: what to train and how long.
@@ -86,7 +90,7 @@ class Run:
         Raises Interrupted after SIGTERM or Ctrl-C, with a checkpoint written; NotFinite where a loss, reward or weight
         is not a number, with the batch saved beside; OSError for a full disk or memory.
         """
-        with self.place.held(), watched() as self._interruption:
+        with self.place.held(), watched() as self._interruption, contextlib.ExitStack() as parts:
             if self.place.finished:  # it was killed between its summary and the end
                 summary: dict[str, Any] = read_json(self.folder / SUMMARY)
                 self.place.checkpoints.remove()
@@ -96,6 +100,10 @@ class Run:
                 return summary
             self.place.write_config()
             resumed = self._open()
+            settings = flat(plain(self.config))
+            self._track = parts.enter_context(
+                tracked(self.config.track, self.folder, self.folder.name, settings, self._say)
+            )
             try:
                 with leading(self.ranks, self.folder, resumed):
                     self._learn(resumed)
@@ -210,6 +218,7 @@ class Run:
             self.agent.save(self.folder / BEST)
             self._best = self.agent.weights()
         board.add(row, self.agent.num_steps)
+        self._track(row, self.agent.num_steps)
         return dict(row)
 
     @property
@@ -234,6 +243,7 @@ class Run:
         # Whole: the file may have been removed, or torn by a full disk.
         lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows)
         write_text_atomically(self.folder / "results.jsonl", lines)
+        write_text_atomically(self.folder / "results.csv", comma_separated(self.rows))
 
     def _figures(self) -> dict[str, Any]:
         with self.agent.evaluating():
@@ -335,6 +345,7 @@ class Run:
         write_text_atomically(self.folder / "samples.txt", text)
         reports.plot_curves(self.rows, self.baseline, self.references, self.folder / "curves.png")
         reports.plot_labels(summary, self.folder)
+        self._track({f"test/{name}": value for name, value in summary.items()}, self.rows[-1]["num_steps"])
         write_json(self.folder / SUMMARY, summary)
         self._say(reports.summary_text(summary, samples, self.folder))
         return summary
