@@ -510,14 +510,42 @@ def form_table() -> str:
 def tuning_table() -> str:
     """What one setting changes, the others being the quickstart's."""
     result = load("tuning.json")
-    names = list(result["rows"][0])
-    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
-    for row in result["rows"]:
-        cells = [f"{row[n]:.3g}" if isinstance(row[n], float) else str(row[n]) for n in names]
-        lines.append("| " + " | ".join(cells) + " |")
-    table = "\n".join(lines) + _source(result, result["settings"].get("caption", "Held-out perplexity"))
+    table = _all_rows(result) + _source(result, result["settings"].get("caption", "Held-out perplexity"))
     drawn = (HERE / "results" / "tuning.png").exists()
     return table + ("\n\n![Curves](../../benchmarks/results/tuning.png)" if drawn else "")
+
+
+_IN_CHINESE = {
+    "world": "环境", "layout": "结构", "weights": "权重个数", "perplexity": "困惑度", "KL(π ‖ p*), nats a text": "KL(π ‖ p*)，nat",
+    "transitions a second": "每秒转移数", "KL of all seeds": "各种子的 KL", "gpt, embedding 0.1": "gpt，词向量标准差 0.1",
+}  # fmt: skip
+
+
+def layouts_table(chinese: bool = False) -> str:
+    """The Transformer's layouts beside each other."""
+    result = load("layouts.json")
+    steps, seeds = result["settings"]["steps"], result["settings"]["seeds"]
+    if chinese:
+        told = f"各 {steps:,} 个环境步，{seeds} 个种子的中位数；速度按处理器时间算，单线程"
+        return _all_rows(result, _IN_CHINESE) + f"\n\n{told}。（`{result['command']}`）"
+    told = f"Medians of {seeds} seeds after {steps:,} environment steps; speed in seconds of the processor, one thread"
+    return _all_rows(result) + _source(result, told)
+
+
+def _all_rows(result: dict[str, Any], words: dict[str, str] | None = None) -> str:
+    """A result's rows as they are, in other words where there are some."""
+    names, words = list(result["rows"][0]), words or {}
+    lines = ["| " + " | ".join(words.get(name, name) for name in names) + " |", "|---" * len(names) + "|"]
+    for row in result["rows"]:
+        cells = [_cell(row[name]) for name in names]
+        lines.append("| " + " | ".join(words.get(cell, cell) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _find(result: dict[str, Any], **wanted: Any) -> dict[str, Any] | None:
@@ -563,6 +591,8 @@ RESULTS: dict[str, Callable[[], str]] = {
     "form": form_table,
     "teacher": teacher_table,
     "tuning": tuning_table,
+    "layouts": layouts_table,
+    "layouts_zh": partial(layouts_table, chinese=True),
     "rules": rules_table,
     "markov": markov_table,
     "language_modelling": language_modelling_table,
