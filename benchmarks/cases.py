@@ -11,6 +11,7 @@ import torch
 from tokenlm.agents import AgentConfig
 from tokenlm.agents.acting.valid_actions import ValidActions
 from tokenlm.agents.dqn.learner import Learner
+from tokenlm.agents.dqn.ranks import Ranks
 from tokenlm.agents.networks.making import make_q_network
 from tokenlm.agents.replay.episodes import EpisodeReplay
 from tokenlm.envs import EnvConfig, Vocabulary
@@ -43,8 +44,17 @@ class Case:
         return self.batch * self.length
 
 
-def make_update(case: Case, device: torch.device | str = "cpu", **settings: Any) -> tuple[Learner, Callable[[], Any]]:
-    """A learner with the given settings of the agent, and a function that samples a batch and makes one update."""
+def make_update(
+    case: Case, device: torch.device | str = "cpu", ranks: Ranks | None = None, **settings: Any
+) -> tuple[Learner, Callable[[], Any]]:
+    """A learner with the given settings of the agent, and a function that samples a batch and makes one update.
+
+    Args:
+        case: sizes.
+        device: where to learn.
+        ranks: the processes that learn together; None for this one alone.
+        settings: of the agent.
+    """
     torch.manual_seed(0)
     device = torch.device(device)
     env = EnvConfig(
@@ -54,7 +64,7 @@ def make_update(case: Case, device: torch.device | str = "cpu", **settings: Any)
     config = AgentConfig.of(None, {"network": NETWORKS[case.network], "batch_size": case.batch, **settings})
     network = make_q_network(config.network, env, case.vocab_size, config.rule.heads()).to(device)
     rules = ValidActions.of(env, case.vocab_size, device)
-    learner = Learner(network, config, rules)
+    learner = Learner(network, config, rules, ranks=ranks)
     replay = random_replay(case, device)
 
     def update() -> Any:

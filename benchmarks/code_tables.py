@@ -247,8 +247,7 @@ def run_table() -> str:
     explained = explanations(RunConfig)
     lines = ["| field | default | meaning |", "|---|---|---|"]
     for field in dataclasses.fields(RunConfig):
-        default = f"see [{field.name}](#{field.name})" if field.name in ("env", "agent") else _default(field)
-        default = "" if field.name in ("env", "agent") else _cell(default)
+        default = "" if field.name in ("env", "agent", "actors") else _cell(_default(field))
         lines.append(f"| `{field.name}` | {default} | {_cell(explained[field.name])} |")
     return "\n".join(lines)
 

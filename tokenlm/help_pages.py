@@ -136,6 +136,7 @@ def all_pages(command: str) -> str:
 def groups(command: str) -> list[tuple[str, str, dict[str, Any]]]:
     """Groups of fields: where they stand, the option that chooses among several classes, and these by name."""
     from tokenlm.agents import AgentConfig, RunConfig
+    from tokenlm.agents.dqn.actors import ActorsConfig
     from tokenlm.agents.dqn.config import PhraseConfig, RewardConfig
     from tokenlm.agents.dqn.optimizer import OptimizerConfig
     from tokenlm.agents.dqn.rules import RULES
@@ -159,6 +160,7 @@ def groups(command: str) -> list[tuple[str, str, dict[str, Any]]]:
         ("agent.optimizer", "", {"": OptimizerConfig}),
         ("agent.phrases", "", {"": PhraseConfig}),
         ("agent.rewards", "", {"": RewardConfig}),
+        ("actors", "", {"": ActorsConfig}),
         ("", "", {"": RunConfig}),
         *([("", "", {"": TuneConfig})] if command == "tune" else []),
     ]
@@ -187,6 +189,7 @@ _TITLES = {
     "env": "environment", "env.cleaning": "cleaning of the texts", "agent": "agent", "agent.network": "network",
     "agent.rule": "learning rule", "agent.optimizer": "optimizer", "agent.phrases": "phrases",
     "agent.rewards": "model of the rewards",
+    "actors": "actors on Ray",
     "entries.NAME": "an entry",
 }  # fmt: skip
 

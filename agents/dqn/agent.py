@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from ..replay.corpus import corpus_replay
 from ..replay.episodes import EpisodeBatch, EpisodeReplay
 from ..replay.sampling import BatchSampler, episode_priorities
 from . import saving
+from .actors import ActorsConfig, Outbox, RemoteCollector
 from .collector import Collector, PhraseCollector
 from .config import AgentConfig
 from .imagination import Imagination
@@ -133,10 +135,40 @@ class DQN(QPolicy):
             torch.manual_seed(self._own_seed)
             self.generator.manual_seed(self._own_seed)
         self._begun = saved is not None  # pretraining is done, or the weights are loaded
+        self._episodes: EpisodeReplay | None = None  # in place of the corpus's
         self.replay: EpisodeReplay | None = None
         self.sampler: BatchSampler | None = None
-        self.collector: Collector | None = None
+        self.collector: Collector | RemoteCollector | None = None
+        self.actors = ActorsConfig()
         self.imagination: Imagination | None = None
+
+    def use_actors(self, actors: ActorsConfig) -> None:
+        """Let actors on Ray write the texts that this agent learns from; before it first learns.
+
+        Each has `num_envs` environments on a CPU. A run is no longer reproducible, and one that is taken up again
+        begins with new texts.
+
+        Raises ValueError where actors cannot write what the rule learns from.
+        """
+        config = self.config
+        refused = {
+            f"the rule {config.loss}, which learns from the newest texts alone": not config.rule.replays,
+            f"the rule {config.loss}, which learns from the corpus alone": config.settled().corpus_share == 1,
+            "a network given in Python, which other processes cannot make": isinstance(config.network, ModuleConfig),
+            "several learning processes": self.ranks is not None,
+            "an agent that has begun to act": self.collector is not None,
+        }
+        if actors.count and (given := next((what for what, is_so in refused.items() if is_so), None)):
+            raise ValueError(f"actors cannot serve {given}; set actors.count to 0")
+        self.actors = actors
+
+    def use_episodes(self, episodes: EpisodeReplay) -> None:
+        """See `BaseAgent`."""
+        if not self.config.settled().corpus_share or self.phrases is not None:
+            raise ValueError(
+                "given episodes stand in for those of the corpus: the agent needs a corpus_share above 0 and no phrases"
+            )
+        self._episodes = episodes
 
     def learn(
         self,
@@ -255,6 +287,7 @@ class DQN(QPolicy):
             "training_return": collector.mean_return if collector and collector.recent_returns else None,
             **{name: float(value) for name, value in self.last_metrics.items()},
             **{f"time_{part}": share for part, share in self.stopwatch.shares().items()},
+            **(collector.figures() if collector else {}),
         }
 
     def figures_of_learning(self) -> dict[str, Any]:
@@ -392,7 +425,9 @@ class DQN(QPolicy):
         world, config = self._learned_world, self.config.settled()
         corpus = None
         if config.corpus_share:
-            corpus = corpus_replay(world, self.env_config, self.seed, self.device, self.phrases, config.gamma)
+            corpus = self._episodes
+            if corpus is None:
+                corpus = corpus_replay(world, self.env_config, self.seed, self.device, self.phrases, config.gamma)
         if config.corpus_share != 1:
             self.replay = self._make_replay(world)
             self.collector = self._make_collector(self.replay)
@@ -426,8 +461,14 @@ class DQN(QPolicy):
             device=self.device,
         )
 
-    def _make_collector(self, replay: EpisodeReplay) -> Collector:
+    def _make_collector(self, replay: EpisodeReplay | Outbox) -> Collector | RemoteCollector:
         config = self.config
+        if self.actors.count and isinstance(replay, EpisodeReplay):
+            return RemoteCollector(
+                self.actors,
+                functools.partial(_collector_of_actor, type(self), self.env_config, config, self.phrases),
+                self.network, replay, lambda: self.learner.updates, config.num_envs, self._own_seed,
+            )  # fmt: skip
         place = "cpu" if self.device.type == "mps" else self.device  # which has no float64
         env = TokenLMDeviceEnv(config.num_envs, self.env_config, device=place)
         counts = make_counts(config.exploration, self.env_config, self.network.num_actions, self.device)
@@ -516,3 +557,12 @@ class DQN(QPolicy):
                 return imagined
             batch = self.sampler.sample()
             return self.imagination.paid(batch) if self.imagination and batch else batch
+
+
+def _collector_of_actor(
+    kind: type[DQN], env: EnvConfig, config: AgentConfig, phrases: Phrases | None, seed: int, outbox: Outbox
+) -> Any:
+    """What an actor's process acts with; the learner sends it the weights."""
+    own: dict[str, Any] = {} if phrases is None else {"phrases": phrases}
+    agent = kind(env, dataclasses.replace(config, start_from=None), seed=seed, device="cpu", **own)
+    return agent._make_collector(outbox)

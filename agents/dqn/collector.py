@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +16,24 @@ from ..acting.phrases import Decisions
 from ..acting.valid_actions import ValidActions
 from ..networks import QNetwork, put_rows
 from ..networks.prefixes import right_padded
-from ..replay.episodes import EpisodeReplay
+
+
+class Store(Protocol):
+    """Where finished episodes go: an `EpisodeReplay`, or what sends them to one."""
+
+    prompt_size: int
+
+    def add(
+        self,
+        tokens: Tensor,
+        actions: Tensor,
+        rewards: Tensor,
+        prompt_lengths: Tensor,
+        lengths: Tensor,
+        terminated: Tensor,
+        durations: Tensor | None = None,
+    ) -> None:
+        """See `EpisodeReplay`."""
 
 
 class Collector:
@@ -41,7 +58,7 @@ class Collector:
         self,
         env: TokenLMDeviceEnv,
         network: QNetwork,
-        replay: EpisodeReplay,
+        replay: Store,
         valid_actions: ValidActions,
         generator: torch.Generator,
         seed: int,
@@ -137,6 +154,10 @@ class Collector:
         )
         self.episodes += len(rows)
         self.recent_returns = (self.recent_returns + self.rewards[rows].sum(1).tolist())[-200:]
+
+    def figures(self) -> dict[str, Any]:
+        """What else an evaluation may want to know of the acting."""
+        return {}
 
     @property
     def mean_return(self) -> float:

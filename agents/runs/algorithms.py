@@ -8,6 +8,7 @@ from typing import Any
 
 from ...envs import EnvConfig, nearest
 from ...envs.arguments import load_named
+from ..dqn.actors import ActorsConfig
 from ..dqn.agent import DQN
 from ..dqn.config import AgentConfig
 from ..dqn.maximum_likelihood import MaximumLikelihood
@@ -101,9 +102,13 @@ def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings:
     return completed
 
 
-def make_learner(env: EnvConfig, config: AgentConfig, seed: int, device: str = "auto") -> BaseAgent:
-    """Our learner with the settings of `config`."""
-    return _learner(config)(env, config, seed=seed, device=device)
+def make_learner(
+    env: EnvConfig, config: AgentConfig, seed: int, device: str = "auto", actors: ActorsConfig | None = None
+) -> BaseAgent:
+    """Our learner with the settings of `config`, and with actors where there are any."""
+    agent = _learner(config)(env, config, seed=seed, device=device)
+    agent.use_actors(actors or ActorsConfig())
+    return agent
 
 
 def load(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...envs import EnvConfig, absolute_paths, env_config_of
-from ...envs.arguments import check_settings, number, place, refuse_code
+from ...envs.arguments import check_settings, make_settings, number, place, refuse_code
+from ..dqn.actors import ActorsConfig
 from ..dqn.config import AgentConfig
 from ..dqn.format_1 import agent_settings, is_format_1
 from .algorithms import check_algorithm
@@ -42,8 +44,11 @@ class RunConfig:
         continues: folder of a finished run whose weights this one begins with, at the step where that one ended; the
             optimiser and the replay begin anew. `tokenlm train --continue` sets it, and the schedules to their ends.
         threads: CPU threads of torch; None: torch chooses.
+        actors: processes on Ray that act while this one learns, {count: 4}; see `ActorsConfig`.
         track: "wandb", "swanlab" or "mlflow": where figures go beside TensorBoard; nothing leaves the machine unless
             the tracker's own settings say so. None for TensorBoard alone.
+        dataset: a Minari data set of this environment on this machine, whose episodes are learned from in place of the
+            corpus's documents. None for the documents.
     """
 
     name: str = "quickstart"
@@ -64,12 +69,18 @@ class RunConfig:
     seed: int = number(0, 0)
     continues: str | None = None
     threads: int | None = number(None, 1)
+    actors: ActorsConfig = field(default_factory=ActorsConfig)
     track: TrackerName | None = None
+    dataset: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work, an unknown algorithm, and settings that would be ignored."""
+        if isinstance(self.actors, Mapping):
+            object.__setattr__(self, "actors", make_settings(ActorsConfig, self.actors, "actors"))
         check_settings(self)
         check_algorithm(self.algorithm)
+        if self.actors.count and self.algorithm != "dqn":
+            raise ValueError(f"actors serve the algorithm dqn, not {self.algorithm}; set actors.count to 0")
         object.__setattr__(self, "env", absolute_paths(self.env))  # so that the run is found from elsewhere too
         if self.algorithm == "dqn" and self.algorithm_settings:
             given = ", ".join(self.algorithm_settings)

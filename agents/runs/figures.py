@@ -8,19 +8,25 @@ from typing import Any
 import numpy as np
 
 from ...envs import Split, World
+from ..devices import resolve_device
 from ..evaluation.evaluate import score_text
 from ..evaluation.playing import play, short_of_optimum
 from ..evaluation.tasks import task_figures
 from ..protocol import BaseAgent
 from .algorithms import make, make_learner
 from .config import RunConfig
+from .share.dataset import read_dataset
 
 
 def make_agent(config: RunConfig) -> BaseAgent:
     """The agent of a run, before training."""
     if config.algorithm == "dqn":
-        return make_learner(config.env, config.agent, config.seed, config.device)
-    return make(config.algorithm, config.env, config.seed, config.device, **config.algorithm_settings)
+        agent = make_learner(config.env, config.agent, config.seed, config.device, config.actors)
+    else:
+        agent = make(config.algorithm, config.env, config.seed, config.device, **config.algorithm_settings)
+    if config.dataset is not None:
+        agent.use_episodes(read_dataset(config.dataset, config.env, resolve_device(config.device)))
+    return agent
 
 
 def objective_of(config: RunConfig, agent: BaseAgent) -> float:
