@@ -152,7 +152,7 @@ class AgentConfig:
     temperature: Schedule | None = None
     epsilon: Schedule = Schedule(0.1, 0.0, 0.5)
     exploration: Exploration = "uniform"
-    rewards: RewardConfig = _given(redistribute=False)
+    rewards: RewardConfig = _given()
     learning_rate: Schedule = Schedule(4e-3, 1e-4)
     optimizer: OptimizerConfig = _given(name="adam")
     precision: ProductPrecision = "float32"
