@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...envs import EnvConfig, Episodes, NotExact, Oracle, Vocabulary
+from ...envs import EnvConfig, Episodes, NotExact, Oracle, Split, Vocabulary
 from ...envs.world import checked_prompt, encode_target
 from ..decoding import Decoding, Reader, Transcript, filter_values, sample, uniform_numbers
 from ..dqn.losses import soft_value
@@ -99,14 +100,22 @@ class Steps:
     def prompt(self, text: str) -> Prompt:
         """Ids of a prompt given as text; ValueError where an episode cannot begin with it."""
         ids = [Vocabulary.BOS, *checked_prompt(text, self.world, self.config)]
-        known = self.known_target(text) if self.config.target == "reference" else None
-        return Prompt(ids, None if known is None else encode_target(known, self.world.tokenizer, self.config))
+        place = self._places.get(self.config.cleaning(text)) if self.config.target == "reference" else None
+        if place is None:
+            return Prompt(ids, None)
+        documents, number = self.world.documents[place[0]], place[1]
+        return Prompt(ids, documents[number][documents.longest_prompt[number] :].tolist())
 
     def known_target(self, source: str) -> str | None:
         """The target that the corpus has for the source of a pair; None where it has none."""
-        pairs = (pair for split in self.world.pairs.values() for pair in split)
-        cleaned = self.config.cleaning(source)
-        return next((target for text, target in pairs if text == cleaned), None)
+        place = self._places.get(self.config.cleaning(source))
+        return None if place is None else self.world.pairs[place[0]][place[1]][1]
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[Split, int]]:
+        """Split and number of the first pair with a source."""
+        pairs = [(split, n, source) for split, own in self.world.pairs.items() for n, (source, _) in enumerate(own)]
+        return {source: (split, n) for split, n, source in reversed(pairs)}
 
     def tokens(self, text: str) -> list[int]:
         """Ids of a text after the prompt, with `<eos>` where texts end so; ValueError for words that are unknown."""
