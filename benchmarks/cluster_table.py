@@ -131,6 +131,23 @@ def _rates(head: str, sources: bool) -> str:
     return "\n".join([*lines, "", "Sources:", "", *found])
 
 
+def _two(head: str, curves: str) -> str:
+    """Rates of two processes beside one, and KL of both against environment steps."""
+    result = load("ranks.json")
+    lines = [head, "|---" * 6 + "|"]
+    for row in result["rows"]:
+        cells = [_ENGLISH[row["network"]], row["loss"], *(number(row[f"{n}, transitions/s"]) for n in ("one", "two"))]
+        cells.append(f"{row['two / one']:.2f} ({row['25 %']:.2f} to {row['75 %']:.2f})")
+        lines.append(f"| {' | '.join(cells)} | {row['averaging, ms']:.0f} ms |")
+    lines += ["", curves, "|---" * 3 + "|"]
+    for row in result["settings"]["curves"]:
+        found = [row["KL, one"], row["KL, two"]]
+        cells = [f"{sum(kl) / len(kl):.2f} ({min(kl):.2f} to {max(kl):.2f})" for kl in found]
+        lines.append(f"| {row['env steps']:,} | {' | '.join(cells)} |")
+    hardware = result["hardware"]
+    return "\n".join([*lines, "", f"{hardware['cores']} × {hardware['processor']}, `{result['command']}`"])
+
+
 CLUSTER: dict[str, Callable[[], str]] = {
     "cluster": lambda: _knees(_ENGLISH),
     "cluster_zh": lambda: _knees(_CHINESE),
@@ -140,4 +157,12 @@ CLUSTER: dict[str, Callable[[], str]] = {
     "cluster_beside_zh": lambda: _beside("| V | 模型，步/秒 | 实测，步/秒 |"),
     "large": lambda: _arithmetic("| what | how | |", 1),
     "large_zh": lambda: _arithmetic("| 什么 | 算法 | |", 3),
+    "ranks": lambda: _two(
+        "| network | rule | one, transitions/s | two | two / one (quartiles) | averaging |",
+        "| env steps | KL(π ‖ p\\*), one process | two |",
+    ),
+    "ranks_zh": lambda: _two(
+        "| 网络 | 规则 | 一个进程，转移/秒 | 两个 | 两个 / 一个（四分位） | 求平均 |",
+        "| 环境步 | KL(π ‖ p\\*)，一个进程 | 两个 |",
+    ),
 }

@@ -16,7 +16,7 @@ from ..replay.episodes import EpisodeReplay
 from .collector import Collector
 
 _STEPS = 8  # tokens that an actor writes in each of its environments before it answers
-_PATIENCE = 300.0  # seconds without any answer
+_PATIENCE = 900.0  # seconds without any answer, on a busy machine too
 _APART = 7_368_787  # between the seeds of two actors
 _RECENT = 200  # texts whose ages are averaged
 

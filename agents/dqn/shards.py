@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import torch
 import torch.distributed as dist
 
 from ..networks import QNetwork
@@ -30,6 +31,8 @@ def sharded_networks(network: QNetwork, config: AgentConfig, lags: bool) -> tupl
     from torch.distributed.device_mesh import init_device_mesh
 
     device = network.head.weight.device
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where parts go; by default all processes' would go to the first one
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     network.to("cpu")
     trained = sharded_copy(network, mesh)
