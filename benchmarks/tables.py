@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tokenlm.envs.text import write_text_atomically
 
+from board_table import BOARD
 from chinese_tables import CHINESE
 from cluster_table import CLUSTER
 from code_tables import CODE
@@ -24,7 +25,7 @@ from gpu_table import gpu_table
 from result_tables import RESULTS
 
 ROOT = Path(__file__).parents[1]
-PARTS: dict[str, Callable[[], str]] = {**RESULTS, **CODE, **CHINESE, **CLUSTER, "gpu": gpu_table}
+PARTS: dict[str, Callable[[], str]] = {**RESULTS, **CODE, **CHINESE, **CLUSTER, **BOARD, "gpu": gpu_table}
 _PART = re.compile(r"(<!-- (?P<name>[\w-]+):begin -->\n).*?(<!-- (?P=name):end -->)", re.DOTALL)
 
 

@@ -1,0 +1,155 @@
+"""Rows of the board (docs/board.md): trains a policy in racing worlds, recomputes its figures and writes the row.
+
+    python benchmarks/board.py [--only NAME …] [--worlds 0 1 2 3 4] [--output runs/board] [--results FOLDER]
+
+Policies are trained with the algorithm's settings, one seed a world, one thread; a finished one is not trained again. A
+row is what `tokenlm verify` finds in their folders, on 256 prompts of the test split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tokenlm.agents import AgentConfig, RunConfig
+from tokenlm.agents.runs.figures import make_agent
+from tokenlm.agents.runs.folder import SUMMARY, RunFolder
+from tokenlm.agents.runs.submission import FILE
+from tokenlm.agents.runs.verifying import Verified, verify
+from tokenlm.envs import env_config_from
+from tokenlm.envs.text import write_json
+from tokenlm.parsing import parse_race
+
+from board_table import FOLDER
+from record import COMMIT, hardware, print_table, versions
+
+EPISODES, SEED = 256, 0
+WORLDS = [0, 1, 2, 3, 4]
+MARKOV, FACTORED = "TokenLM-Markov-v0", "TokenLM-Factored-v0"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row to make.
+
+    Args:
+        title: what the board calls it.
+        id: of the environment.
+        algorithm: its name.
+        steps: environment steps; 0 for a policy that has nothing to learn.
+        settings: of the algorithm.
+        temperature: τ of the objective.
+    """
+
+    title: str
+    id: str
+    algorithm: str
+    steps: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 0.0
+
+    def run(self, world: int, output: Path) -> RunConfig:
+        """The run that trains it in one world."""
+        ours = self.algorithm == "dqn"
+        return RunConfig(
+            name=str(world),
+            env=dataclasses.replace(env_config_from(self.id), target_seed=world),
+            algorithm=self.algorithm,
+            agent=AgentConfig.of(None, self.settings) if ours else AgentConfig(),
+            algorithm_settings={} if ours else self.settings,
+            total_steps=self.steps,
+            evaluation_episodes=EPISODES,
+            output=str(output),
+            device="cpu",
+            seed=SEED,
+            threads=1,
+        )
+
+
+LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "table": ("table with optimism and planning", {}),
+    "bandit": ("table without planning", {}),
+    "reward-model": ("reward model with planning", {}),
+    "grpo": ("GRPO, defaults", {}),
+    "dqn": (
+        "ours, soft Q, settings of configs/race-markov.yaml",
+        parse_race(["race-markov"]).entries["TokenLM soft DQN"].settings,
+    ),
+}
+KNOWING: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "constant": ("the best single token, always", "constant", {}),
+    "same-text": ("the same text for all prompts", "same-text", {}),
+    "greedy": ("greedy under p*", "beam", {"beams": 1}),
+    "beam-10": ("beam 10 under p*", "beam", {"beams": 10}),
+    "oracle": ("optimum", "oracle", {}),
+}
+_WORLDS = (("markov", MARKOV, 20_000), ("factored", FACTORED, 100_000))
+ENTRIES = {
+    **{
+        f"{world}-{name}": Entry(title, env, name, steps, settings)
+        for world, env, steps in _WORLDS
+        for name, (title, settings) in LEARNERS.items()
+    },
+    **{
+        f"{world}-{name}": Entry(title, env, algorithm, settings=settings)
+        for world, env, _ in _WORLDS
+        for name, (title, algorithm, settings) in KNOWING.items()
+        if (world, name) != ("markov", "same-text")  # there is one prompt
+    },
+}
+
+
+def train(config: RunConfig) -> None:
+    """Make a run folder as `tokenlm train` does, without its evaluations."""
+    place = RunFolder(config)
+    with place.held():
+        place.write_config()
+        agent = make_agent(config)
+        agent.train(config.total_steps)
+        agent.save(place.path)
+        write_json(place.path / SUMMARY, {"wall_seconds": agent.learning_seconds})
+
+
+def recomputed(name: str, worlds: list[int], output: Path) -> Verified:
+    """The figures of an entry, from policies that are trained where they are not there yet."""
+    entry, folder = ENTRIES[name], output / name
+    if entry.steps:
+        for world in worlds:
+            if not (folder / str(world) / SUMMARY).exists():
+                train(entry.run(world, folder))
+    else:
+        values = {"id": entry.id, "policy": entry.algorithm, "settings": entry.settings, "source": "p*"}
+        write_json(folder / FILE, {**values, "worlds": worlds})  # JSON is YAML
+    return verify(folder, temperature=entry.temperature, episodes=EPISODES, seed=SEED, device="cpu")
+
+
+def main() -> None:
+    """Make the rows that are asked for, print and write them."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", nargs="+", default=list(ENTRIES), choices=list(ENTRIES), metavar="NAME")
+    parser.add_argument("--worlds", type=int, nargs="+", default=WORLDS)
+    parser.add_argument("--output", type=Path, default=Path("runs/board"))
+    parser.add_argument("--results", type=Path, default=FOLDER)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in chosen.only:
+        row = recomputed(name, chosen.worlds, chosen.output).row
+        made = {
+            "name": ENTRIES[name].title, "command": f"python benchmarks/board.py --only {name}",
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "commit": COMMIT,
+            "hardware": hardware(), "versions": versions(),
+        }  # fmt: skip
+        write_json(chosen.results / f"{name}.json", json.loads(json.dumps({**made, **row})))
+        print(name)
+        print_table([{n: w[n] for n in ("world", "regret", "score", "env_steps", "seconds")} for w in row["worlds"]])
+
+
+if __name__ == "__main__":
+    main()
