@@ -20,6 +20,7 @@ from .decoding import Prefixes, Reader, WindowReader, Writer
 from .decoding.readers import WindowPolicy, masks_after, window_values
 from .networks import QNetwork
 from .networks.prefixes import windows_at
+from .replay.episodes import EpisodeReplay
 
 Callback = Callable[[Any], "bool | None"]
 BLOCK = 1 << 22  # entries of a (states, V) block of values that may be in memory at once
@@ -247,6 +248,15 @@ class BaseAgent(Writer):
         raise ValueError(
             f"{type(self).__name__} does not act by a network of this library, so its policy cannot be exported; "
             "export a run of dqn, reinforce or grpo"
+        )
+
+    def use_episodes(self, episodes: EpisodeReplay) -> None:
+        """Learn from these episodes in place of the corpus's documents; before it first learns.
+
+        Raises ValueError for an agent that learns from no episodes but its own.
+        """
+        raise ValueError(
+            f"{type(self).__name__} cannot learn from given episodes; use the algorithm dqn with a corpus_share above 0"
         )
 
     def messages(self) -> list[str]:

@@ -1,6 +1,6 @@
 """The Transformer's layouts beside each other: quality after equal steps, and transitions a second.
 
-    python benchmarks/layouts.py [--steps 16_000] [--seeds 3] [--processes 2] [--json FILE]
+    python benchmarks/layouts.py [--steps 8_000] [--seeds 3] [--processes 2] [--json FILE]
 
 Two worlds: the configuration `transformer` (the built-in Chinese corpus, with corpus episodes), and the Markov chain of
 `TokenLM-Markov-v0`, learned from rewards alone. One thread; speed is counted in seconds of the processor, so that other
@@ -63,7 +63,7 @@ def train(job: tuple[str, str, int, int]) -> dict[str, Any]:
 def main() -> None:
     """Train all seeds and write down the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=16_000, help="environment steps, each")
+    parser.add_argument("--steps", type=int, default=8_000, help="environment steps, each")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "layouts.json")

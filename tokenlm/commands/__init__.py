@@ -7,8 +7,8 @@ from importlib import import_module
 from .command import Command
 
 NAMES = (
-    "train", "evaluate", "generate", "chat", "play", "serve", "runs", "compare", "report", "export", "tune", "race",
-    "verify", "config", "doctor", "grade",
+    "train", "evaluate", "generate", "chat", "play", "serve", "runs", "compare", "report", "export", "dataset", "tune",
+    "race", "verify", "config", "doctor", "grade",
 )  # fmt: skip
 
 

@@ -112,7 +112,7 @@ def _header(config: RunConfig, figures: dict[str, Any], made: Exported) -> dict[
     header: dict[str, Any] = {
         "library_name": "transformers" if made.state is None else "onnx",
         "pipeline_tag": "text-generation",
-        "tags": ["tokenlm", "reinforcement-learning", config.agent.loss],
+        "tags": ["tokenlm", "reinforcement-learning", config.algorithm],
     }
     if corpus in _LANGUAGES:
         header["language"] = [corpus]

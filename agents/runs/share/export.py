@@ -35,7 +35,7 @@ class Exported:
 
     Args:
         kind: class of the model in transformers, or "ONNX".
-        network: how it is called in the configuration.
+        network: kind of the agent's network.
         temperature: τ of the policy.
         files: names in the folder.
         notes: sentences on what differs from the agent.
@@ -88,7 +88,7 @@ def export_run(run: str | Path, folder: str | Path, device: str = "auto", trust:
 
 def _write_policy(agent: BaseAgent, config: RunConfig, place: Path) -> Exported:
     network, temperature = agent.network_policy()
-    name = config.agent.network.name
+    name = type(network).__name__.removesuffix("QNetwork")
     generation = generation_settings(config.env, agent.tokenizer, temperature)
     if isinstance(network, LSTMQNetwork):
         made = Exported("ONNX", name, temperature, state=write_onnx(network, temperature, place / MODEL))
