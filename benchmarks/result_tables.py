@@ -516,9 +516,15 @@ def tuning_table() -> str:
 
 
 _IN_CHINESE = {
-    "world": "环境", "layout": "结构", "weights": "权重个数", "perplexity": "困惑度", "KL(π ‖ p*), nats a text": "KL(π ‖ p*)，nat",
-    "transitions a second": "每秒转移数", "KL of all seeds": "各种子的 KL", "gpt, embedding 0.1": "gpt，词向量标准差 0.1",
-}  # fmt: skip
+    "world": "环境",
+    "layout": "结构",
+    "weights": "权重个数",
+    "perplexity": "困惑度",
+    "KL(π ‖ p*), nats a text": "KL(π ‖ p*)，nat",
+    "transitions a second": "每秒转移数",
+    "KL of all seeds": "各种子的 KL",
+    "gpt, embedding 0.1": "gpt，词向量标准差 0.1",
+}
 
 
 def layouts_table(chinese: bool = False) -> str:
