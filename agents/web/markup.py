@@ -101,7 +101,7 @@ def card(title: str, body: str) -> str:
 
 def lines_markup(lines: Sequence[str]) -> str:
     """Texts of which nothing more is known."""
-    return "".join(f'<div class="tl-text">{escape(line)}</div>' for line in lines)
+    return "".join(f"<div>{escape(line)}</div>" for line in lines)
 
 
 def note(sentence: str) -> str:

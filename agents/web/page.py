@@ -82,41 +82,43 @@ def _page(play: Play, words: Words) -> gr.Blocks:
                 take = gr.Button(words.take_text)
             credit = gr.HTML(elem_id="credit")
 
+        said = _saying(words.mistake)
+
         def views(texts: Iterator[Written], tau: float) -> Iterator[tuple[Any, ...]]:
             for each in texts:
                 yield each, play.text_of(each), play.best_of(each, tau)
 
-        @_said
+        @said
         def on_write(number: int, source: str, tau: float, k: float, seed: float) -> Iterator[tuple[Any, ...]]:
             yield from views(play.write(number, source, tau, k, seed), tau)
 
-        @_said
+        @said
         def on_branch(
             event: gr.EventData, found: Written | None, tau: float, k: float, seed: float
         ) -> Iterator[tuple[Any, ...]]:
             if found is not None:
                 yield from views(play.branch(found, event.number, tau, k, seed), tau)
 
-        @_said
+        @said
         def on_again(found: Written | None, tau: float, k: float, seed: float) -> Iterator[tuple[Any, ...]]:
             if found is not None:
                 yield from views(play.again(found, tau, k, seed), tau)
 
-        @_said
+        @said
         def on_choice(event: gr.EventData, found: Written | None, tau: float) -> Iterator[tuple[Any, ...]]:
             if found is not None:
                 yield from views(iter([play.chosen(found, event.number)]), tau)
 
-        @_said
+        @said
         def on_setting(found: Written | None, tau: float, k: float) -> Iterator[tuple[Any, ...]]:
             if found is not None:
                 yield from views(iter([play.measured_at(found, tau, k)]), tau)
 
-        @_said
+        @said
         def on_compare(number: int, source: str, tau: float, k: float, seed: float) -> Iterator[str]:
             yield from play.compare(number, source, tau, k, seed)
 
-        @_said
+        @said
         def on_measure(number: int, source: str, text: str, tau: float) -> Iterator[str]:
             yield play.credit(number, source, text, tau)
 
@@ -162,14 +164,17 @@ def _heat(play: Play, words: Words, number: int) -> dict[str, Any]:
     return {"value": agent.temperature, **own}
 
 
-def _said(made: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """The same, with its errors shown on the page in one sentence."""
+def _saying(title: str) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
+    """A decorator that shows errors on the page, in one sentence below `title`."""
 
-    @functools.wraps(made)
-    def guarded(*values: Any) -> Iterator[Any]:
-        try:
-            yield from made(*values)
-        except (ValueError, ArithmeticError, MemoryError) as problem:
-            raise gr.Error(str(problem), print_exception=False) from None
+    def decorated(made: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        @functools.wraps(made)
+        def guarded(*values: Any) -> Iterator[Any]:
+            try:
+                yield from made(*values)
+            except (ValueError, ArithmeticError, MemoryError) as problem:
+                raise gr.Error(str(problem), title=title, print_exception=False) from None
 
-    return guarded
+        return guarded
+
+    return decorated

@@ -51,6 +51,7 @@ class Words:
     difference: str
     bias: str
     error: str
+    mistake: str
     no_target: str
     no_optimum: str
 
@@ -97,6 +98,7 @@ ENGLISH = Words(
     difference="A − A*",
     bias="mean of A − A*: {} nats",
     error="root mean square: {} nats",
+    mistake="This cannot be",
     no_target="Without p*: {}.",
     no_optimum="Without the exact optimum: {}.",
 )
@@ -143,6 +145,7 @@ CHINESE = Words(
     difference="A − A*",
     bias="A − A* 的平均值：{} nat",
     error="均方根误差：{} nat",
+    mistake="做不到",
     no_target="没有 p*：{}。",
     no_optimum="没有精确的最优解：{}。",
 )

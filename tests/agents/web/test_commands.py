@@ -56,6 +56,7 @@ def test_a_command_answers_this_computer_alone(run, command):
                 assert not re.findall(
                     r'(?:src|href)="(?:https?:)?//(?!127\.0\.0\.1)[^"]*\.(?:js|css|woff2?)', page.text
                 )
+                assert httpx.post(f"{url}/gradio_api/upload", files={"files": b"x"}, timeout=600).status_code == 413
                 assert json.loads(httpx.get(f"{url}/config", timeout=600).text)["analytics_enabled"] is False
             else:
                 asked = {"prompt": "the", "max_tokens": 3, "seed": 0}
