@@ -111,6 +111,21 @@ def td_error(q_tm1: Tensor, r_t: Tensor, discount_t: Tensor, v_t: Tensor) -> Ten
     return (r_t + discounted(discount_t, v_t)).detach() - q_tm1
 
 
+def centred(errors: Tensor, positions: Tensor) -> Tensor:
+    """Errors less the mean of those at the same position; the mean has no gradient.
+
+    Args:
+        errors: (N,) nats.
+        positions: (N,) int64, tokens written before, at least 0.
+
+    Returns: (N,) errors, whose mean at every position is 0.
+    """
+    sums = errors.new_zeros(int(positions.max()) + 1 if len(positions) else 0)
+    counts = torch.zeros_like(sums).index_add(0, positions, torch.ones_like(errors))
+    means = sums.index_add(0, positions, errors.detach()) / counts.clamp(min=1)
+    return errors - means[positions]
+
+
 def discounted(discount_t: Tensor, v_t: Tensor) -> Tensor:
     """γ_t·V(s_t); 0 where the discount is 0, even if the value is not finite."""
     return torch.where(discount_t > 0, discount_t * v_t, 0.0)

@@ -61,14 +61,33 @@ class SoftQ(_MultiStep):
     Args:
         dueling: separate heads for V(s) and for the advantages, whose soft maximum is 0. Without it one head gives Q
             and an update has no V-wide backward pass, but the values of untried actions are not held down.
+        centred: the advantages learn from errors less their mean at the same position of the batch, V from whole ones.
+            While V is far from returns that no text escapes, it alone has to move, and what was tried is not punished.
+            The fixed point is the same, for all errors are 0 there. Needs dueling.
     """
 
     reads_all_actions = False
     dueling: bool = True
+    centred: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.centred and not self.dueling:
+            raise ValueError("centred is about the error of advantages, which need dueling; set dueling to true")
 
     def loss(self, update: Update) -> Outcome:
         """½(r + γV̄(s') - Q(s, a))², or Huber's loss; over several steps too."""
         return self._squared(update, update.targets(update.rewards, update.value_next), update.value_next)
+
+    def _squared(self, update: Update, target: Tensor, v_t: Tensor) -> Outcome:
+        outcome = super()._squared(update, target, v_t)
+        if not self.centred:
+            return outcome
+        advantage, delta = update.online.advantage, update.backup.huber_delta
+        of_value = outcome.error + advantage - advantage.detach()  # without the gradient of the advantage
+        of_advantage = losses.centred(outcome.error.detach() + advantage.detach() - advantage, update.written)
+        loss = losses.squared_or_huber(of_value, delta) + losses.squared_or_huber(of_advantage, delta)
+        return Outcome(loss, outcome.error, outcome.value)
 
 
 @dataclass(frozen=True)

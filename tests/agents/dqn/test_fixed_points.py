@@ -106,6 +106,7 @@ EVERY = [BOTH, pytest.param(1, marks=pytest.mark.slow), pytest.param(0, marks=py
 TEMPERATURES = [0.0, 0.5, 1.0]
 RULES = {
     "soft_q": {}, "soft_q without dueling": {"dueling": False}, "soft_q, 3 steps": {"n_step": 3}, "double": {},
+    "soft_q, centred": {"centred": True},
     "pcl": {}, "pcl, 2 steps": {"n_step": 2}, "cql": {}, "munchausen": {"munchausen_alpha": 0.5}, "iq_learn": {},
 }  # fmt: skip
 

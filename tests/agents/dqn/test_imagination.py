@@ -46,7 +46,8 @@ class Known(nn.Module):
 @pytest.mark.parametrize("no_repeat", [0, 2])
 def test_a_model_that_is_p_star_pays_what_the_environment_pays(ending: str, no_repeat: int) -> None:
     agent, imagination = imagining({**CHAIN, "ending": ending, "no_repeat": no_repeat, "log_prob_weight": 2.0})
-    assert agent.replay is not None and agent.collector is not None
+    assert agent.replay is not None
+    assert agent.collector is not None
     for _ in range(40):
         agent.collector.step(1.0, 1.0)
     size = agent.env_config.vocab_size

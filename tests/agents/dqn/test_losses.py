@@ -73,3 +73,11 @@ def test_bounded_values_can_come_back_but_not_leave():
     # Gradient descent raises what has a negative gradient and lowers what has a positive one.
     (held * T([-1.0, -1.0, 1.0])).sum().backward()
     assert values.grad.tolist() == [-1.0, 0.0, 1.0]
+
+
+def test_centred_errors_have_no_mean_at_any_position():
+    errors = torch.tensor([1.0, 3.0, 5.0, -2.0], requires_grad=True)
+    found = losses.centred(errors, torch.tensor([0, 0, 2, 2]))
+    assert found.tolist() == [-1.0, 1.0, 3.5, -3.5]
+    found.sum().backward()
+    assert errors.grad.tolist() == [1.0] * 4  # none through the means
