@@ -187,9 +187,10 @@ def _specification(config: EnvConfig) -> Any:
     arguments = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        default = field.default_factory() if callable(field.default_factory) else field.default  # type: ignore[misc]
+        default = field.default_factory() if callable(field.default_factory) else field.default
         if value != default:
-            arguments[field.name] = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+            is_part = dataclasses.is_dataclass(value) and not isinstance(value, type)
+            arguments[field.name] = dataclasses.asdict(value) if is_part else value
     try:
         arguments = json.loads(json.dumps(arguments))
     except TypeError:
