@@ -160,7 +160,7 @@ class RemoteCollector:
             raise ImportError('actors need the library ray; pip install "tokenlm[ray]"') from None
         if not ray.is_initialized():
             # The address of another program's Ray, which the environment may name, is not taken by chance.
-            own = {"include_dashboard": False} if config.address is None else {}
+            own: dict[str, Any] = {"include_dashboard": False} if config.address is None else {}
             ray.init(address=config.address or "local", log_to_driver=False, **own)
         self.ray = ray
         self.config, self.make, self.network, self.replay = config, make, network, replay
@@ -170,7 +170,8 @@ class RemoteCollector:
         self._recent_ages: list[int] = []
         self.oldest = 0
         self._due = 0  # tokens taken that no step has counted yet
-        self._version, self._weights = -1, None
+        self._version = -1
+        self._weights: Any = None  # reference in Ray's store
         self._actors: list[Any] = []
         self._waiting: dict[Any, Any] = {}  # answer -> the actor that owes it
         self._how = (1.0, 0.0)

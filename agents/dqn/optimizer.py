@@ -103,7 +103,8 @@ class Optimizer:
         return norm
 
     def _clip(self, max_norm: float) -> Tensor:
-        gradients, parts = [], []
+        gradients: list[Tensor] = []
+        parts: list[Tensor] = []
         for parameter in self.parameters:
             if parameter.grad is None:
                 continue

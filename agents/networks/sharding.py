@@ -25,7 +25,7 @@ def sharded_copy(network: QNetwork, mesh: Any) -> QNetwork:
     made = copy.copy(network)
     bodies = {id(body) for body in network.bodies}
     made._modules = {
-        name: _sharded(copy.deepcopy(module), mesh) if id(module) in bodies else module
+        name: _sharded(copy.deepcopy(module), mesh) if module is not None and id(module) in bodies else module
         for name, module in network._modules.items()
     }
     return made
@@ -36,7 +36,7 @@ def _sharded(body: nn.Module, mesh: Any) -> nn.Module:
 
     # GPT-2 returns a view; what reads a body's hidden vectors changes nothing in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view", category=UserWarning)
-    blocks = next((module for module in body.modules() if isinstance(module, nn.ModuleList)), [])
+    blocks: Iterable[nn.Module] = next((part for part in body.modules() if isinstance(part, nn.ModuleList)), ())
     for part in (*blocks, body):
         # The root too: what it gathered for a pass without gradients would otherwise outlive the next step.
         fully_shard(part, mesh=mesh, reshard_after_forward=True)
