@@ -25,7 +25,7 @@ for version in 3.10 3.12 3.13; do
 	own=$folder/python$version/bin/python
 	# constraints.txt pins torch to a build for Python 3.11; the environment needs none.
 	install "$own" PyYAML 'array-api-compat>=1.12' filelock 'gymnasium>=1.2,<1.5' 'jieba>=0.42.1' \
-		'matplotlib>=3.9' 'nltk>=3.9' 'numpy>=2.0' 'pillow>=10' 'sacrebleu>=2.4' 'tokenizers>=0.20' \
+		'matplotlib>=3.9' 'nltk>=3.9' 'numpy>=2.0' 'pillow>=10' 'pypinyin>=0.50' 'sacrebleu>=2.4' 'tokenizers>=0.20' \
 		'hypothesis>=6.100' 'pytest>=8.3'
 	install "$own" --no-deps -e .
 	echo "== Python $version, without torch"
