@@ -65,6 +65,7 @@ def test_a_default_that_was_asked_for_is_not_overridden_silently(settings, messa
 
 
 def test_what_a_form_fixes_may_be_asked_for(tmp_path):
+    pytest.importorskip("torch")
     assert parse_run(["form", "--env.no_repeat=1", "--env.tokenizer", "auto"]) == parse_run(["form"])
     path = tmp_path / "verse.yaml"
     path.write_text("env: {corpus: jueju, form: jueju5, context_length: 25, no_repeat: 0}", encoding="utf-8")
