@@ -21,7 +21,7 @@ def test_settings_that_a_form_excludes(settings, message):
         EnvConfig(**settings)
 
 
-@pytest.mark.parametrize("form", ["os:system", "builtins:dict", "tokenlm:EnvConfig"])
+@pytest.mark.parametrize("form", ["os:system", "builtins:dict", "tokenlm.envs:Oracle"])
 def test_code_that_is_no_form(form, tiny):
     env = EnvConfig(corpus=tiny.corpus, tokenizer="word", form=form)
     with pytest.raises(ValueError, match=f"form '{form}' is not a Form"):
