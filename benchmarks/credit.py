@@ -37,11 +37,11 @@ CHAIN: dict[str, Any] = {
     "ending": "fixed", "prompt_length": (0, 0),
 }  # fmt: skip
 EVERY = (1, 4, 0)
-UPDATES, BATCH = 1_500, 64
+UPDATES, BATCH = 1_000, 64
 RULES: dict[str, dict[str, Any]] = {
     "soft Q, one step": {},
     "soft Q, four steps": {"n_step": 4},
-    "path consistency": {"loss": "pcl"},
+    "path consistency, whole texts": {"loss": "pcl", "n_step": LENGTH},
     "trajectory balance": {"loss": "trajectory_balance"},
     "soft Q, rewards redistributed": {"redistribute": True},
 }
