@@ -69,7 +69,7 @@ def language_model(network: QNetwork, temperature: float) -> LanguageModel:
 
 def _transformer(network: TransformerQNetwork, weight: Tensor, bias: Tensor) -> LanguageModel:
     blocks = list(each(network.blocks, Block))
-    sizes = {"vocab_size": network.vocab_size, "tie_word_embeddings": False, **_IDS}
+    sizes: dict[str, Any] = {"vocab_size": network.vocab_size, "tie_word_embeddings": False, **_IDS}
     state: dict[str, Tensor] = {}
     weight, shift, left = without_bias(network.norm, weight, bias)
     norm = network.norm.state_dict() | ({} if shift is None else {"bias": shift})

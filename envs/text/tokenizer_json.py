@@ -11,6 +11,7 @@ from .pair_tokenizers import SOURCE_MARK, PairTokenizer
 from .patterns import word_pattern
 from .protocol import Tokenizer
 from .subwords import SubwordTokenizer, library_for
+from .tokenizers import WordTokenizer
 from .vocabulary import Vocabulary
 
 # What takes no blanks beside it, and marks that take one on one side; `join_words` has the rules in full.
@@ -63,7 +64,8 @@ def agreement(made: Any, tokenizer: Tokenizer, texts: Sequence[str], cut: bool =
         cut: `made` takes words with blanks between them.
     """
     ids = [tokenizer.encode(text) for text in texts]
-    given = [" ".join(tokenizer.words(text)) for text in texts] if cut else texts
+    inner = tokenizer.target if isinstance(tokenizer, PairTokenizer) else tokenizer
+    given = [" ".join(inner.words(text)) for text in texts] if cut and isinstance(inner, WordTokenizer) else texts
     encoded = sum(made.encode(text, add_special_tokens=False).ids == own for text, own in zip(given, ids, strict=True))
     return encoded, sum(made.decode(own) == tokenizer.decode(own) for own in ids)
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ....envs import EnvConfig
 from ....envs.text.yaml_files import dump_yaml
 from ..config import RunConfig
 from ..listing import FoundRun, setting
 from ..report import figures_of, shown
-
-if TYPE_CHECKING:
-    from .export import Exported
 
 _LANGUAGES = ("zh", "en")  # corpora that are built in, named after their language
 _METRICS = {"perplexity": "perplexity", "regret": "regret, nats per text", "kl_to_target": "KL(π ‖ p*), nats per text"}
@@ -34,6 +32,27 @@ state = np.zeros((1, LAYERS, SIZE), np.float32)
 tokens = np.array([[2]])  # <bos> and the ids of a text
 logits, h, c = session.run(None, {"tokens": tokens, "h": state, "c": state})  # then the next token with h and c
 ```"""
+
+
+@dataclass
+class Exported:
+    """What was written.
+
+    Args:
+        kind: class of the model in transformers, or "ONNX".
+        network: kind of the agent's network.
+        temperature: τ of the policy.
+        files: names in the folder.
+        notes: sentences on what differs from the agent.
+        state: layers and D of the state, of an ONNX file alone.
+    """
+
+    kind: str
+    network: str
+    temperature: float
+    files: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    state: tuple[int, int] | None = None
 
 
 def card(run: FoundRun, config: RunConfig, made: Exported) -> str:
@@ -128,10 +147,10 @@ def _settings(env: EnvConfig) -> str:
     """Rows of the environment's settings that are not the defaults, and of those that say which world it is."""
     always = ("corpus", "target", "tokenizer", "max_new_tokens", "context_length", "ending", "reward_every")
     rows = []
-    for field in dataclasses.fields(env):
-        value = getattr(env, field.name)
-        default = field.default if field.default is not dataclasses.MISSING else None
-        if field.name in always or (value != default and not dataclasses.is_dataclass(value)):
+    for each in dataclasses.fields(env):
+        value = getattr(env, each.name)
+        default = each.default if each.default is not dataclasses.MISSING else None
+        if each.name in always or (value != default and not dataclasses.is_dataclass(value)):
             text = Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
-            rows.append(f"| `{field.name}` | {setting(text)} |")
+            rows.append(f"| `{each.name}` | {setting(text)} |")
     return "\n".join(rows)

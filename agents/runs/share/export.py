@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +22,10 @@ from ...protocol import BaseAgent
 from ..config import RunConfig, plain
 from ..listing import read_run
 from ..training import load_run
-from .card import card
+from .card import Exported, card
 
 MODEL = "model.onnx"
 _TEXTS = 200  # test documents that a tokenizer.json is compared on
-
-
-@dataclass
-class Exported:
-    """What was written.
-
-    Args:
-        kind: class of the model in transformers, or "ONNX".
-        network: kind of the agent's network.
-        temperature: τ of the policy.
-        files: names in the folder.
-        notes: sentences on what differs from the agent.
-        state: layers and D of the state, of an ONNX file alone.
-    """
-
-    kind: str
-    network: str
-    temperature: float
-    files: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    state: tuple[int, int] | None = None
 
 
 def export_run(run: str | Path, folder: str | Path, device: str = "auto", trust: bool = False) -> Exported:

@@ -48,7 +48,7 @@ class WandB:
 
     def finish(self) -> None:
         """See `Tracker`."""
-        self._run.finish(quiet=True)
+        self._run.finish()
 
 
 class SwanLab:

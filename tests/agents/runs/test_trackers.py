@@ -24,7 +24,7 @@ SETTINGS = {
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch):
+def train(tmp_path, monkeypatch, capsys):
     """Trains with a tracker, in a folder of its own and without any network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -35,12 +35,16 @@ def train(tmp_path, monkeypatch):
         raise AssertionError(f"a connection to {address} was tried")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    said = []
 
     def run(*words):
+        """The folder of the run."""
         (tmp_path / "run.yaml").write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
         main(["train", "run.yaml", "--output", str(tmp_path), *words])
+        said.append(capsys.readouterr().out)
         return tmp_path / "run"
 
+    run.said = said
     return run
 
 
@@ -64,6 +68,7 @@ def test_the_csv_has_every_figure_of_the_json_lines(train):
 def test_mlflow_keeps_the_figures_in_a_file(train):
     mlflow = pytest.importorskip("mlflow")
     folder = train("--track", "mlflow")
+    assert "takes no more figures" not in train.said[0]
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("tokenlm").experiment_id])
     found = client.get_metric_history(run.info.run_id, "sampled_return")
@@ -78,6 +83,7 @@ def test_mlflow_keeps_the_figures_in_a_file(train):
 def test_wandb_keeps_the_figures_offline(train):
     pytest.importorskip("wandb")
     folder = train("--track", "wandb")
+    assert "takes no more figures" not in train.said[0]
     (log,) = [path.read_bytes() for path in folder.rglob("*.wandb")]
     for row in rows_of(folder):
         assert json.dumps(row["sampled_return"]).encode() in log
@@ -86,11 +92,12 @@ def test_wandb_keeps_the_figures_offline(train):
 def test_swanlab_keeps_the_figures_offline(train):
     pytest.importorskip("swanlab")
     folder = train("--track", "swanlab")
+    assert "takes no more figures" not in train.said[0]
     logs = [path.read_bytes() for path in (folder / "swanlab").rglob("*") if path.is_file()]
     assert any(b"sampled_return" in log for log in logs)
 
 
-def test_a_tracker_that_fails_ends_no_run(train, monkeypatch, capsys):
+def test_a_tracker_that_fails_ends_no_run(train, monkeypatch):
     class Failing:
         def __init__(self, folder, name, settings):
             assert settings["agent.network.name"] == "lstm"
@@ -105,7 +112,7 @@ def test_a_tracker_that_fails_ends_no_run(train, monkeypatch, capsys):
     monkeypatch.setitem(trackers.TRACKERS, "wandb", Failing)
     folder = train("--track", "wandb")
     assert (folder / "summary.json").exists()
-    assert "wandb takes no more figures (the server is away)" in capsys.readouterr().out
+    assert "wandb takes no more figures (the server is away)" in train.said[0]
 
 
 def test_a_tracker_that_is_not_there_is_named_with_its_extra(train, monkeypatch, capsys):
