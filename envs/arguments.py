@@ -67,11 +67,11 @@ def check_settings(settings: Any) -> None:
                 raise ValueError(
                     f"{field.name} must {_range_in_words(least, most)}{_or_none(hints[field.name])}, not {value}"
                 )
-        if typing.get_origin(hints[field.name]) is typing.Literal:
-            choices = typing.get_args(hints[field.name])
-            if value not in choices:
-                close = nearest(value, choices)
-                raise ValueError(f"{field.name} {value!r} is unknown{close}; use one of {', '.join(choices)}")
+        parts = (hints[field.name], *typing.get_args(hints[field.name]))
+        choices = [c for part in parts if typing.get_origin(part) is typing.Literal for c in typing.get_args(part)]
+        if choices and isinstance(value, str) and str not in parts and value not in choices:
+            close = nearest(value, choices)
+            raise ValueError(f"{field.name} {value!r} is unknown{close}; use one of {', '.join(choices)}")
 
 
 def _range_in_words(least: float, most: float) -> str:

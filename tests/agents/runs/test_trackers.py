@@ -7,6 +7,7 @@ import socket
 import pytest
 import yaml
 
+from tokenlm.agents import RunConfig
 from tokenlm.agents.runs.share import trackers
 from tokenlm.agents.runs.table import comma_separated
 from tokenlm.cli import main
@@ -123,6 +124,8 @@ def test_a_tracker_that_is_not_there_is_named_with_its_extra(train, monkeypatch,
     with pytest.raises(SystemExit):
         train("--track", "swanlab")
     assert 'pip install "tokenlm[swanlab]"' in capsys.readouterr().err
+    with pytest.raises(ValueError, match="track 'board' is unknown; use one of wandb, swanlab, mlflow"):
+        RunConfig(track="board")
     with pytest.raises(SystemExit):
         train("--track", "board")
     assert "track" in capsys.readouterr().err
