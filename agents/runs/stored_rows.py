@@ -37,7 +37,7 @@ def _figures_of_card(path: Path) -> dict[str, Any]:
     check_file(path, "model card", MOST_JSON_BYTES)
     header = _HEADER.match(path.read_text(encoding="utf-8"))
     try:
-        (model,) = parse_yaml(header[1], str(path))["model-index"] if header else ()
+        (model,) = parse_yaml(header[1] if header else "", str(path))["model-index"]
         (result,) = model["results"]
         metrics = {metric["type"]: metric["value"] for metric in result["metrics"]}
     except (KeyError, TypeError, ValueError, IndexError):

@@ -12,8 +12,8 @@ from .verifying import FIGURES, Claim, Verified, half_width
 def described(verified: Verified) -> str:
     """The row by world with its means, and which stored figures hold."""
     row = verified.row
-    head = [("world", "regret, nats", "KL, nats", "score", "env steps", "seconds")]
-    lines = [
+    head: list[tuple[str, ...]] = [("world", "regret, nats", "KL, nats", "score", "env steps", "seconds")]
+    lines: list[tuple[str, ...]] = [
         (str(world["world"]), *(_with_interval(world, name) for name in FIGURES), *map(_count, _stated(world)))
         for world in row["worlds"]
     ]
@@ -59,7 +59,7 @@ def _with_interval(world: Mapping[str, Any], name: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
 
 
 def _count(value: float | None) -> str:

@@ -93,7 +93,9 @@ def verify(
     """
     submitted = read_submission(folder, device, trust)
     path = Path(row) if row else Path(folder) / ROW
-    stored = read_row(path, submitted[0].world) if row or path.exists() else {}
+    # An empty one: the shell has made it for `tokenlm verify FOLDER --json > FOLDER/row.json`.
+    there = row or (path.exists() and path.stat().st_size > 0)
+    stored = read_row(path, submitted[0].world) if there else {}
     lines = {line["world"]: line for line in stored.get("worlds", ())}
     tau = _first(temperature, stored.get("temperature"), submitted[0].summary.get("temperature"))
     found: dict[int, dict[str, Any]] = {}

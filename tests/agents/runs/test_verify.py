@@ -159,6 +159,11 @@ def test_the_row_that_is_printed_is_the_one_to_store(runs, tmp_path, capsys):
     )
     assert again.row["temperature"] == 0.0
     assert {(world["episodes"], world["seed"]) for world in again.row["worlds"]} == {(16, 3)}
+    (runs / "row.json").touch()  # as `> row.json` does before the command runs
+    try:
+        assert command(runs) == 0
+    finally:
+        (runs / "row.json").unlink()
     values = json.loads(row.read_text(encoding="utf-8"))
     values["worlds"].append({**values["worlds"][0], "world": 7})
     copy = shutil.copytree(runs, tmp_path / "copy")
