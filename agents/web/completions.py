@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -96,13 +96,12 @@ class Completer:
     def checked(self, request: CompletionRequest) -> tuple[list[list[int]], Decoding]:
         """Ids of the prompts, and the settings of decoding; Refused for what cannot be answered."""
         limits = self.limits
-        if request.model not in (None, self.name):
-            raise Refused(
-                f"the model {request.model!r} does not exist; this server has {self.name!r}", "model", 404,
-                "model_not_found",
-            )  # fmt: skip
-        neutral = {"suffix": (None, ""), "frequency_penalty": (0.0,), "presence_penalty": (0.0,),
-                   "logit_bias": (None, {}), "best_of": (None, request.n)}  # fmt: skip
+        if request.model is not None:
+            self.check_name(request.model)
+        neutral: dict[str, tuple[Any, ...]] = {
+            "suffix": (None, ""), "frequency_penalty": (0.0,), "presence_penalty": (0.0,), "logit_bias": (None, {}),
+            "best_of": (None, request.n),
+        }  # fmt: skip
         for name, accepted in neutral.items():
             if (value := getattr(request, name)) not in accepted:
                 raise Refused(f"{name} is not supported here; leave it out, not {value!r}", name)

@@ -132,7 +132,7 @@ def _model(completer: Completer) -> dict[str, Any]:
 
 
 def _choice(index: int, logprobs: int | None) -> dict[str, Any]:
-    told = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+    told: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
     return {"text": "", "index": index, "logprobs": None if logprobs is None else told, "finish_reason": None}
 
 

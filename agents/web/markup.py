@@ -74,7 +74,8 @@ def best_markup(tokenizer: Tokenizer, step: Step, before: str, words: Words) -> 
 def credit_markup(tokenizer: Tokenizer, steps: Sequence[Step], words: Words) -> str:
     """The learned advantage of every token of a text beside the exact one, with the mean error of the text."""
     written = [step.written for step in steps]
-    longest = max([1e-9, *(abs(x) for w in written for x in (w.advantage, w.optimal_advantage) if _finite(x))])
+    known = [x for w in written for x in (w.advantage, w.optimal_advantage) if x is not None and math.isfinite(x)]
+    longest = max([1e-9, *map(abs, known)])
     body = ""
     for each, part in zip(written, pieces(tokenizer, [w.token for w in written]), strict=True):
         differs = None if each.optimal_advantage is None else each.advantage - each.optimal_advantage
@@ -168,10 +169,6 @@ def _share(log_prob: float | None) -> str:
 def _length(name: str, value: float | None, longest: float) -> str:
     share = 100.0 * abs(value) / longest if value is not None and math.isfinite(value) else 0.0
     return f'<i class="{name}" style="width:{share:.1f}%"></i>'
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def _number(value: float | None) -> str:
