@@ -159,15 +159,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     began = time.perf_counter()
+
+    def write(found: list[dict[str, Any]]) -> None:
+        if chosen.json:
+            minutes = round((time.perf_counter() - began) / 60, 1)
+            more = {"seeds": chosen.seeds, "steps": chosen.steps, "threads": 1, "minutes": minutes}
+            write_result(chosen.json, rows, curves=found, **more)
+
     rows = rows_of_rates(chosen.seconds, chosen.rounds)
     print_table(rows)
+    write([])
     found = curves(chosen.seeds, chosen.steps)
     print_table([{name: _shown(value) for name, value in row.items()} for row in found])
-    if chosen.json:
-        write_result(
-            chosen.json, rows, curves=found, seeds=chosen.seeds, steps=chosen.steps, threads=1,
-            minutes=round((time.perf_counter() - began) / 60, 1),
-        )  # fmt: skip
+    write(found)
 
 
 def _shown(value: Any) -> Any:
