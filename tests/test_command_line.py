@@ -325,10 +325,11 @@ def test_a_file_for_one_network_or_rule_is_the_start_of_another():
     def parsed(*words):
         return parse_run(["qa", *words]).agent
 
-    assert (parsed().network.name, parsed().network.dropout, parsed().rule.huber_delta) == ("lstm", 0.2, 0.5)
+    assert (parsed().network.name, parsed().network.dropout, parsed().rule.huber_delta) == ("seq2seq_lstm", 0.2, 0.5)
     other = parsed("--agent.network.name=seq2seq_transformer", "--agent.network.num_heads", "2", "--agent.loss=cql")
     assert (other.network.dropout, other.network.hidden_size, other.network.num_heads) == (0.2, 128, 2)
     assert other.rule.huber_delta == 0.5
+    assert (parsed().pretrain, parsed("--agent.loss", "q_sft").pretrain) == (60_000, 0)  # it has no logits to pretrain
     assert parsed("--agent.loss", "q_sft").rule.reward_scale == 20.0
     short = parsed("--agent.network=transformer", "--agent.optimizer=sgd", "--agent.optimizer.weight_decay=1e-3")
     assert (short.network.name, short.network.dropout) == ("transformer", 0.2)

@@ -328,7 +328,8 @@ def _take_agent(given: dict[str, Any], taken: list[tuple[list[str], Any]]) -> No
             agent[part] = {name: value for name, value in agent[part].items() if name in names_of(kind)}
     rule = next((RULES.get(chosen) for names, chosen in placed if names == ["loss"] and isinstance(chosen, str)), None)
     if rule is not None:
-        agent = {name: value for name, value in agent.items() if name not in rule.ignores}
+        unused = (*rule.ignores, *(() if rule.starts_from_likelihood else ("pretrain",)))
+        agent = {name: value for name, value in agent.items() if name not in unused}
     for names, chosen in placed:
         if len(names) > 1 and names[0] in ("temperature", "epsilon", "learning_rate"):
             before = agent.get(names[0])
