@@ -11,7 +11,6 @@ from ...envs import Vocabulary
 from ...envs.arguments import whole_number
 from ..decoding import Decoding
 from ..decoding.writer import shows_prompt
-from ..runs.algorithms import make
 from ..runs.comparing import names_of_runs, texts_of
 from ..runs.listing import FoundRun, read_runs
 from ..runs.training import load_run
@@ -191,10 +190,8 @@ class Play:
         return self._markup(steps, prompt, list(steps.write(prompt, how, _seed(seed))))
 
     def _optimum(self, steps: Steps, source: str, temperature: float, top_k: float, seed: float) -> str:
-        if (reason := steps.why_no_optimum(temperature)) is not None:
-            raise ValueError(reason)
-        optimum = Steps(make("oracle", steps.config, 0, temperature=temperature))
-        return self._sampled(optimum, source, temperature, top_k, seed)
+        optimum, tau = steps.optimum(temperature)
+        return self._sampled(optimum, source, tau, top_k, seed)
 
     def _markup(
         self, steps: Steps, prompt: Prompt, written: Sequence[Step], place: int | None = None, clicks: bool = False

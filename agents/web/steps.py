@@ -17,9 +17,10 @@ from ...envs.world import checked_prompt, encode_target
 from ..decoding import Decoding, Reader, Transcript, filter_values, sample, uniform_numbers
 from ..dqn.losses import soft_value
 from ..evaluation.playing import log_policy_of
-from ..evaluation.policies import world_of
+from ..evaluation.policies import ReferencePolicy, world_of
 from ..evaluation.scores import why_unknown
 from ..protocol import BaseAgent
+from ..runs.algorithms import make
 
 Floats = npt.NDArray[np.float64]
 BEST = 10  # next tokens that are shown
@@ -135,6 +136,14 @@ class Steps:
         """Why the exact optimum is unknown at a temperature; None where it is known."""
         return why_unknown(self.world, self.config, temperature)
 
+    def optimum(self, temperature: float) -> tuple[Steps, float]:
+        """The texts of the optimal policy at a temperature, and τ to write them at; NotExact where it is unknown."""
+        if (reason := self.why_no_optimum(temperature)) is not None:
+            raise NotExact(reason)
+        if self._oracle.is_exact:
+            return Steps(make("oracle", self.config, 0, temperature=temperature)), temperature
+        return TargetSteps(self.agent, self.config), 1.0
+
     @torch.no_grad()
     def write(self, prompt: Prompt, how: Decoding, seed: int, begun: Sequence[int] = ()) -> Iterator[Step]:
         """Write on after the prompt and the tokens `begun`; without these the text is that of `agent.stream`."""
@@ -223,6 +232,16 @@ class Steps:
         except NotExact:  # the states after this prompt are too many
             return None
         return found
+
+
+class TargetSteps(Steps):
+    """Writes the texts of p* itself, at τ = 1."""
+
+    def _begin(self, prompt: Prompt, begun: Sequence[int], how: Decoding) -> tuple[Reader, Episodes | None]:
+        _, running = super()._begin(prompt, begun, how)
+        if running is None:
+            raise ValueError(self.why_no_target(prompt))
+        return ReferencePolicy(running, target=True), running
 
 
 def _advance(running: Episodes | None, token: int) -> None:

@@ -10,7 +10,7 @@ from tokenlm.agents.baselines.unigram import Unigram
 from tokenlm.agents.evaluation.along_documents import along_documents
 from tokenlm.agents.runs.algorithms import make
 from tokenlm.agents.web.steps import BEST, Steps
-from tokenlm.envs import EnvConfig, TokenLMEnv, UnknownWords, Vocabulary
+from tokenlm.envs import EnvConfig, NotExact, TokenLMEnv, UnknownWords, Vocabulary
 
 LSTM = {"embedding_size": 4, "hidden_size": 8}
 CHAIN = EnvConfig(
@@ -144,6 +144,27 @@ def test_p_star_of_a_reference_is_known_where_the_corpus_has_the_question():
     assert unknown.reference is None
     assert "the corpus has none for this prompt" in steps.why_no_target(unknown)
     assert steps.best(unknown, [], steps.decoding())[0].log_target is None
+
+
+def test_the_optimum_is_p_star_itself_where_that_is_all_that_is_known():
+    """With ε = 0.001 p* writes the answer of the corpus."""
+    steps = Steps(agent_in(dataclasses.replace(QA, epsilon=0.001), temperature=1.0))
+    optimum, tau = steps.optimum(1.0)
+    prompt = steps.prompt("cow and grey")
+    for step, token in zip(optimum.write(prompt, steps.decoding(tau), seed=0), steps.tokens("grey grey"), strict=True):
+        assert step.written.token == token
+        assert step.written.advantage == pytest.approx(step.written.log_target)
+    with pytest.raises(ValueError, match="the corpus has none for this prompt"):
+        list(optimum.write(steps.prompt("grey and cow"), steps.decoding(tau), seed=0))
+    with pytest.raises(NotExact, match="at temperature 1 p\\* itself is the optimum"):
+        steps.optimum(0.5)
+
+
+def test_the_optimum_of_a_chain_has_the_return_of_the_oracle():
+    steps = Steps(agent_in(CHAIN))
+    optimum, tau = steps.optimum(0.0)
+    total = sum(step.written.log_target for step in optimum.write(steps.prompt(""), steps.decoding(tau), seed=0))
+    assert total == pytest.approx(TokenLMEnv(CHAIN).oracle.most_likely_text().log_prob)
 
 
 def test_what_cannot_be_followed_gets_one_sentence(tiny):
