@@ -218,6 +218,40 @@ def race_table(name: str) -> str:
 _BESIDE = {"perplexity": ("distinct_2",), "chrf": ("bleu",)}  # metrics shown together with another
 
 
+def pair_defaults_table() -> str:
+    """What the shipped configurations for pairs reach, beside variants of them, one row for each data."""
+    result = load("pair_defaults.json")
+    lines = [
+        "| data, configuration | figure | as shipped | variants | maximum likelihood alone |",
+        "|---|---|---|---|---|",
+    ]
+    for data in dict.fromkeys(row["data"] for row in result["rows"]):
+        rows = {row["variant"]: row for row in result["rows"] if row["data"] == data}
+        shipped, alone = rows.pop("as shipped"), rows.pop("maximum likelihood alone")
+        others = ", ".join(f"{name} {row['test']:.3g}" for name, row in rows.items())
+        lines.append(
+            f"| {data}, `{shipped['configuration']}` | {shipped['figure']} | {shipped['test']:.3g} | {others} "
+            f"| {alone['test']:.3g} |"
+        )
+    settings = result["settings"]
+    how = f"Test pairs, at most 1,000, means over {len(settings['seed'])} seeds"
+    return "\n".join(lines) + _source(result, f"{how} after {settings['seconds']:.0f} s of learning each")
+
+
+def credit_table() -> str:
+    """Bias and noise of advantages by how often the reward comes; those of rules at the optimum stand below."""
+    result = load("credit.json")
+    timings = {1: "every token", 4: "every four tokens", 0: "at the end"}
+    lines = [f"| paid | {' | '.join(timings.values())} |", "|---" * (len(timings) + 1) + "|"]
+    for name in dict.fromkeys(row["estimator"] for row in result["rows"]):
+        rows = [_found(result, estimator=name, reward_every=every) for every in timings]
+        cells = [f"{row['bias']:.2f}, {row['noise']:.2f}" for row in rows]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    settings = result["settings"]
+    how = f"Bias, noise. {len(settings['seed'])} runs of {settings['texts']:,} texts each, {settings['pairs']} pairs"
+    return "\n".join(lines) + _source(result, f"{how} of prefix and action")
+
+
 def tasks_table() -> str:
     """Results of all tasks on real data, compared with maximum likelihood on the same network."""
     result = load("tasks.json")
@@ -272,7 +306,10 @@ def why_lines() -> str:
     verse = [_found(equal, corpus="jueju", learner=name)["test"] for name in ("maximum likelihood", "TD")]
     verse.append(_found(equal, corpus="jueju", learner="TD")["p*"])
     late = next(row for row in rules["rows"] if row["rule"] == "TD, reward at the end")
-    short = _nats_short("race-markov.json", "TokenLM-Markov-v0")
+
+    def short(name: str) -> str:
+        return f"{sum(world['regret'] for world in _board(name)['worlds']) / len(_board(name)['worlds']):.1f}"
+
     seeds = _found(tasks, dataset=words)["seeds"]
     return "\n".join(
         [
@@ -282,11 +319,13 @@ def why_lines() -> str:
             f"- **Ahead where a score of the whole text is the goal**: translations of three words have "
             f"{score[1]:.1f} chrF against {score[0]:.1f}, with {seeds} seeds, from the weights of maximum "
             "likelihood.",
-            f"- **It plans from rewards alone**, which likelihood cannot: {short['TokenLM soft DQN']:.1f} nats short "
-            f"of the best text of a Markov chain after a minute, the best constant text {short['constant']:.1f}, "
-            f"maximum likelihood written greedily {short['maximum likelihood']:.1f}, stable-baselines3's DQN "
-            f"{short['SB3 DQN']:.1f} (ours tuned by hand, theirs in three trials). A table of token pairs does it in "
-            "seconds: a network pays where tables are too large.",
+            "- **Planning from rewards alone**, which likelihood cannot do. In worlds whose structure no table covers, "
+            f"a learned model of the rewards with a search ends {short('factored-reward-model')} nats short of the "
+            f"best text after {_board('factored-reward-model')['total_steps']:,} steps, the best single text for all "
+            f"prompts {short('factored-same-text')}, a table of token pairs {short('factored-table')}, GRPO "
+            f"{short('factored-grpo')}. On a Markov chain, which a table covers, the table wins: "
+            f"{short('markov-table')} nats short after {_board('markov-table')['total_steps']:,} steps, our DQN "
+            f"{short('markov-dqn')}. (Means over five worlds each.)",
             "- **On long texts the reward must come often**: paid for every character, lyrics have perplexity "
             f"{lyrics[1]:.0f} against {lyrics[0]:.0f} of maximum likelihood after {lyrics_seconds:.0f} s; paid at the "
             f"end only, {late['ratio_to_maximum_likelihood']:.1f} times that of maximum likelihood after 15 minutes.",
@@ -306,12 +345,9 @@ def _of_learners(
     return likelihood, ours
 
 
-def _nats_short(race: str, name: str) -> dict[str, float]:
-    """Regret of each entry of a race after equal time, and of the best constant policy, nats a text."""
-    returns = _found(load("worlds.json"), id=name)["returns"]
-    reached = {row["entry"]: row["seconds"]["return"][0] for row in load(race)["rows"] if row["seconds"]}
-    reached["constant"] = max(value for policy, value in returns.items() if "single token" in policy)
-    return {entry: returns["optimum"] - value for entry, value in reached.items()}
+def _board(name: str) -> dict[str, Any]:
+    """A row of the board."""
+    return load(f"board/{name}.json")
 
 
 def _lyrics(tasks: dict[str, Any]) -> tuple[tuple[float, float], float]:
@@ -608,6 +644,8 @@ RESULTS: dict[str, Callable[[], str]] = {
     "scaling": scaling_table,
     "acting": acting_table,
     "tasks": tasks_table,
+    "pair_defaults": pair_defaults_table,
+    "credit": credit_table,
     "long_text": long_text_table,
     "race": partial(race_table, "markov"),
     "race_markov_long": partial(race_table, "markov-long"),

@@ -64,4 +64,5 @@ def test_both_languages_have_the_same_figures_and_links():
 
     assert figures(CHINESE) == figures(README)
     links = [set(re.findall(r"\]\(([^)]*)\)", text)) - {"README.md", "README.zh.md"} for text in (CHINESE, README)]
-    assert links[0] == links[1]
+    twins = {link: link.replace("docs/zh/", "docs/") for link in links[0] - links[1]}  # the same page in Chinese
+    assert {twins.get(link, link) for link in links[0]} == links[1]
