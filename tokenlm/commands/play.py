@@ -19,7 +19,7 @@ _QUICK = ["quickstart", "--name=ten-seconds", "--max_seconds=10", "--evaluations
 def _parser() -> ArgumentParser:
     parser = make_parser("play", COMMAND.summary)
     parser.add_argument(
-        "runs", type=str, nargs="*", help="folders of runs; without one, a run is trained in ten seconds"
+        "runs", type=str, nargs="*", default=[], help="folders of runs; without one, a run is trained in ten seconds"
     )
     parser.add_argument("--port", type=int, default=PORT, help="of 127.0.0.1; 0 for any that is free")
     parser.add_argument("--language", type=str, default="auto", help="of the page: auto, en or zh")
@@ -64,7 +64,7 @@ def _quick_run() -> str:
 
 COMMAND = Command(
     usage="play [RUN …]",
-    summary="a page: write, compare, the credit of every token",
+    summary="a page in the browser: every token beside the optimum",
     run=_run,
     names=lambda: options_of(_parser()),
 )

@@ -47,7 +47,7 @@ def _run(words: list[str]) -> None:
 
 COMMAND = Command(
     usage="serve RUN",
-    summary="the same behind HTTP, as OpenAI's completions",
+    summary="a run behind HTTP, as OpenAI's completions",
     run=_run,
     names=lambda: options_of(_parser()),
 )
