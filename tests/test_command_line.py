@@ -47,8 +47,8 @@ def run(corpus, tmp_path_factory):
 def test_a_run_folder_holds_everything(run):
     names = {p.name for p in run.iterdir()}
     assert {
-        "config.yaml", "results.jsonl", "curves.png", "samples.txt", "summary.json", "weights.safetensors", "agent.json",
-        "tokenizer", "tensorboard", "best", "digests.json", ".lock",
+        "config.yaml", "results.jsonl", "results.csv", "curves.png", "samples.txt", "summary.json", "weights.safetensors",
+        "agent.json", "tokenizer", "tensorboard", "best", "digests.json", ".lock",
     } == names  # fmt: skip
     rows = [json.loads(line) for line in (run / "results.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["num_steps"] for row in rows] == [0, 400, 800]
