@@ -73,16 +73,17 @@ class Entry:
         )
 
 
-LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "table": ("table with optimism and planning", {}),
-    "bandit": ("table without planning", {}),
-    "reward-model": ("reward model with planning", {}),
-    "grpo": ("GRPO, defaults", {}),
+LEARNERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "table": ("table with optimism and planning", "table", {}),
+    "bandit": ("table without planning", "bandit", {}),
+    "reward-model": ("reward model with planning", "reward-model", {}),
+    "grpo": ("GRPO, defaults", "grpo", {}),
     "dqn": (
-        "ours, soft Q, settings of configs/race-markov.yaml",
+        "ours, soft Q, settings of configs/race-markov.yaml", "dqn",
         parse_race(["race-markov"]).entries["TokenLM soft DQN"].settings,
     ),
-}
+    "dqn-defaults": ("ours, soft Q, defaults, rewards alone", "dqn", {"temperature": 0.0, "corpus_share": 0.0}),
+}  # fmt: skip
 KNOWING: dict[str, tuple[str, str, dict[str, Any]]] = {
     "constant": ("the best single token, always", "constant", {}),
     "same-text": ("the same text for all prompts", "same-text", {}),
@@ -93,9 +94,9 @@ KNOWING: dict[str, tuple[str, str, dict[str, Any]]] = {
 _WORLDS = (("markov", MARKOV, 20_000), ("factored", FACTORED, 100_000))
 ENTRIES = {
     **{
-        f"{world}-{name}": Entry(title, env, name, steps, settings)
+        f"{world}-{name}": Entry(title, env, algorithm, steps, settings)
         for world, env, steps in _WORLDS
-        for name, (title, settings) in LEARNERS.items()
+        for name, (title, algorithm, settings) in LEARNERS.items()
     },
     **{
         f"{world}-{name}": Entry(title, env, algorithm, settings=settings)

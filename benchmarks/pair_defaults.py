@@ -1,15 +1,17 @@
 """The shipped configurations for pairs beside variants of them, in equal time on real data.
 
-    python benchmarks/pair_defaults.py --data-dir FOLDER [--seconds 40] [--seeds 2] [--json FILE]
+    python benchmarks/pair_defaults.py --data-dir FOLDER [--data NAME …] [--variants NAME …] [--json FILE]
 
 FOLDER has tatoeba-en-zh, chat-zh, thucnews and hotel, each with train, valid and test pairs. A variant changes the
 words beside its name. The time counts all learning, maximum likelihood at the beginning too, but no evaluation. Every
-run has one thread; two run at a time. Test figures are those of the weights with the best validation figure.
+run has one thread; two run at a time. Test figures are those of the weights with the best validation figure. Rows that
+are not measured anew stay as they are in the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import statistics
 from pathlib import Path
@@ -80,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--data", nargs="+", default=list(DATA), choices=list(DATA))
+    parser.add_argument("--variants", nargs="+", help="of those in DATA; all if left out")
     parser.add_argument("--seconds", type=float, default=40.0, help="of learning, each")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--processes", type=int, default=2)
@@ -91,13 +94,18 @@ def main() -> None:
         for data in chosen.data
         for seed in range(chosen.seeds)
         for variant in DATA[data]["variants"]
+        if chosen.variants is None or variant in chosen.variants
     ]
     with multiprocessing.get_context("spawn").Pool(chosen.processes, maxtasksperchild=1) as pool:
         found = pool.map(train, jobs, chunksize=1)
+    before = json.loads(chosen.json.read_text(encoding="utf-8"))["rows"] if chosen.json.exists() else []
     rows = []
-    for data in chosen.data:
+    for data in DATA:
         for variant, words in DATA[data]["variants"].items():
             own = [value for job, value in zip(jobs, found, strict=True) if job[:2] == (data, variant)]
+            if not own:
+                rows += [row for row in before if (row["data"], row["variant"]) == (data, variant)]
+                continue
             shown = {"data": data, "configuration": DATA[data]["configuration"], "figure": DATA[data]["figure"]}
             rows.append({**shown, "variant": variant, "words": " ".join(words)})
             rows[-1].update(test=statistics.fmean(own), runs=own)
