@@ -14,6 +14,8 @@ from tokenlm.agents.web.steps import Steps
 from tokenlm.agents.web.words import CHINESE
 from tokenlm.envs import EnvConfig
 
+# Gradio asks pandas for an option that pandas 3 gives up.
+pytestmark = pytest.mark.filterwarnings("ignore:.*no_silent_downcasting")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 PATIENCE = 600_000  # milliseconds: a busy machine is no failure
 SUBJECTS, VERBS, OBJECTS = ("我", "妈妈", "老师", "小猫"), ("喜欢", "看见", "买"), ("苹果", "花", "小鸟", "书")
