@@ -81,7 +81,7 @@ class SoftQ(_MultiStep):
 
     def _squared(self, update: Update, target: Tensor, v_t: Tensor) -> Outcome:
         outcome = super()._squared(update, target, v_t)
-        if not self.centred:
+        if not self.centred or outcome.error is None:
             return outcome
         advantage, delta = update.online.advantage, update.backup.huber_delta
         of_value = outcome.error + advantage - advantage.detach()  # without the gradient of the advantage
