@@ -30,6 +30,7 @@ class Ranks:
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
+        self._flat = torch.empty(0)  # all gradients in one piece
 
     def average(self, parameters: Sequence[Tensor], weight: float, count: int) -> int:
         """Let the gradients be those of all processes' batches together.
@@ -46,11 +47,15 @@ class Ranks:
         """
         total, actions = self.sums(weight, count)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients]) * (weight / total)
+        sizes = [gradient.numel() for gradient in gradients]
+        if self._flat.numel() != sum(sizes) or self._flat.device != gradients[0].device:
+            self._flat = gradients[0].new_empty(sum(sizes))  # kept: new pages cost as much as the sum itself
+        parts = [p.view_as(g) for p, g in zip(self._flat.split(sizes), gradients, strict=True)]
+        torch._foreach_copy_(parts, gradients)
+        self._flat *= weight / total
         with self.answered():
-            dist.all_reduce(flat)
-        parts = flat.split([gradient.numel() for gradient in gradients])
-        torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
+            dist.all_reduce(self._flat)
+        torch._foreach_copy_(gradients, parts)
         return int(actions)
 
     def sums(self, *values: float) -> list[float]:
