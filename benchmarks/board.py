@@ -82,7 +82,14 @@ LEARNERS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "ours, soft Q, settings of configs/race-markov.yaml", "dqn",
         parse_race(["race-markov"]).entries["TokenLM soft DQN"].settings,
     ),
-    "dqn-defaults": ("ours, soft Q, defaults, rewards alone", "dqn", {"temperature": 0.0, "corpus_share": 0.0}),
+    "dqn-centred": (
+        "ours, soft Q, four steps, centred", "dqn",
+        {
+            "temperature": {"start": 1.0, "end": 0.05, "share": 0.7}, "epsilon": {"start": 1.0, "end": 0.0, "share": 0.6},
+            "learning_rate": {"start": 4e-3, "end": 1e-4}, "corpus_share": 0.0, "n_step": 4, "centred": True,
+            "averaged": True, "network": {"name": "lstm", "embedding_size": 64, "hidden_size": 128, "skip": True},
+        },
+    ),
 }  # fmt: skip
 KNOWING: dict[str, tuple[str, str, dict[str, Any]]] = {
     "constant": ("the best single token, always", "constant", {}),

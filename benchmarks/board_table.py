@@ -66,6 +66,7 @@ CHINESE = Words(
         "table without planning": "查表，不规划",
         "reward model with planning": "奖励模型加规划",
         "ours, soft Q, settings of configs/race-markov.yaml": "我们的软 Q，用 configs/race-markov.yaml 的参数",
+        "ours, soft Q, four steps, centred": "我们的软 Q，四步，居中",
         "GRPO, defaults": "GRPO，默认参数",
         "the best single token, always": "一直写最好的那个词",
         "the same text for all prompts": "对所有开头写同一句",
