@@ -85,8 +85,8 @@ LEARNERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "dqn-centred": (
         "ours, soft Q, four steps, centred", "dqn",
         {
-            "temperature": {"start": 1.0, "end": 0.05, "share": 0.7}, "epsilon": {"start": 1.0, "end": 0.0, "share": 0.6},
-            "learning_rate": {"start": 4e-3, "end": 1e-4}, "corpus_share": 0.0, "n_step": 4, "centred": True,
+            "temperature": {"start": 1.0, "end": 0.05, "share": 0.7}, "learning_rate": {"start": 4e-3, "end": 1e-4},
+            "epsilon": {"start": 1.0, "end": 0.0, "share": 0.6}, "corpus_share": 0.0, "n_step": 4, "centred": True,
             "averaged": True, "network": {"name": "lstm", "embedding_size": 64, "hidden_size": 128, "skip": True},
         },
     ),
