@@ -110,3 +110,15 @@ def test_the_committed_result_is_the_model_at_its_own_rates():
     assert settings["large"] == figures()
     assert all(settings["sources"][name] for name in settings["rates"])
     assert all(0.85 < row["ratio"] < 1.15 for row in settings["beside measurements"])
+
+
+def test_two_processes_learn_from_as_many_samples_as_one():
+    """At every number of environment steps the ranges of KL over the seeds overlap."""
+    path = Path(__file__).parents[1] / "benchmarks" / "results" / "ranks.json"
+    curves = json.loads(path.read_text(encoding="utf-8"))["settings"]["curves"]
+    assert len(curves) >= 8
+    for row in curves:
+        one, two = row["KL, one"], row["KL, two"]
+        assert len(one) == len(two) >= 3
+        assert min(one) <= max(two), row
+        assert min(two) <= max(one), row
