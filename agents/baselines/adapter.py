@@ -19,7 +19,7 @@ from ...envs.text.digests import check_digests, write_digests
 from ...envs.text.files import read_json
 from ..acting.choosing import choose_actions
 from ..devices import resolve_device
-from ..networks import NetworkConfig, network_config
+from ..networks import NetworkConfig, network_config, saved_network
 from ..networks.weights import FILE, read_weights, write_weights
 from ..protocol import BaseAgent, Callback
 from ..replay.demonstrations import Demonstrations, demonstrations
@@ -242,7 +242,7 @@ class Adapter(BaseAgent):
         if saved["class"] != cls.__name__:
             raise ValueError(f"{folder} has a saved {saved['class']}; load it with {saved['class']}.load")
         agent = cls(
-            env, seed=saved["seed"], device=device, num_envs=saved["num_envs"], network=saved["network"],
+            env, seed=saved["seed"], device=device, num_envs=saved["num_envs"], network=saved_network(saved["network"]),
             **saved["settings"],
         )  # fmt: skip
         if agent.tokenizer.vocabulary.digest != saved["vocabulary"]:

@@ -13,7 +13,7 @@ from ...envs.arguments import refuse_code
 from ...envs.text import Tokenizer, load_tokenizer, write_json
 from ...envs.text.digests import check_digests, write_digests
 from ...envs.text.files import read_json
-from ..networks import QNetwork
+from ..networks import QNetwork, saved_network
 from ..networks.weights import FILE, read_weights, write_weights
 from .config import AgentConfig
 from .format_1 import agent_settings
@@ -65,7 +65,8 @@ def load_agent(
 
 
 def _loaded(kind: Any, folder: Path, settings: dict[str, Any], env: Any, device: str, own: dict[str, nn.Module]) -> Any:
-    config = AgentConfig(**settings["agent"])
+    given = AgentConfig.long_form(settings["agent"])  # earlier versions had other parts
+    config = AgentConfig(**{**given, "network": saved_network(given["network"])})
     tokenizer = load_tokenizer(folder / "tokenizer")
     phrases: dict[str, Any] = {**own}
     if settings.get("phrases"):
@@ -147,7 +148,7 @@ def _settings(folder: Path, trust: bool) -> dict[str, Any]:
         of_env = {f"env.{name}": env.get(name) for name in ("target", "sequence_reward", "form")}
         refuse_code({**named, **of_env}, str(folder))
     if settings.get("format") == 1:
-        return {**settings, "agent": agent_settings(settings["agent"])}
+        settings = {**settings, "agent": agent_settings(settings["agent"]), "format": FORMAT}
     if settings.get("format") != FORMAT:
         raise ValueError(
             f"{folder} was saved in format {settings.get('format')}; this version reads formats 1 and {FORMAT}"

@@ -4,7 +4,7 @@ from .base import QNetwork, State, put_rows
 from .config import NetworkConfig
 from .heads import Heads
 from .lstm import LSTMConfig, LSTMQNetwork
-from .making import NETWORKS, make_q_network, network_config
+from .making import NETWORKS, make_q_network, network_config, saved_network
 from .mlp import MLPConfig, MLPQNetwork
 from .pretrained import PretrainedConfig
 from .seq2seq_lstm import Seq2SeqLSTMConfig, Seq2SeqLSTMQNetwork
@@ -34,4 +34,5 @@ __all__ = [
     "make_q_network",
     "network_config",
     "put_rows",
+    "saved_network",
 ]

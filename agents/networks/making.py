@@ -76,6 +76,13 @@ def network_config(
     return make_settings(NETWORKS[name], given, f"the network {name!r}", NETWORKS)
 
 
+def saved_network(settings: Any) -> Any:
+    """Settings of a network as a file has them: before there were layouts, a transformer had that of a GPT."""
+    if isinstance(settings, Mapping) and settings.get("name") == "transformer":
+        return {"layout": "gpt", **settings}
+    return settings
+
+
 def make_q_network(
     network: NetworkConfig,
     env: EnvConfig,

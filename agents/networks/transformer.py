@@ -30,21 +30,23 @@ class TransformerConfig(AttentionConfig):
         positions: "rotary" or "learned" positions.
         attention_window: for long texts: tokens that a token attends to, itself included. Memory and time then grow
             with length × window. None for full causal attention.
-        layout: "gpt": LayerNorm, GELU, biases; "llama": RMSNorm, SwiGLU and no biases, not in the action head either.
+        layout: "llama": RMSNorm, SwiGLU and no biases, not in the action head either; "gpt": LayerNorm, GELU, biases.
+            None: "llama" with rotary positions, "gpt" with learned ones.
     """
 
     name: str = "transformer"
     positions: Literal["rotary", "learned"] = "rotary"
     attention_window: int | None = number(None, 1)
-    layout: Literal["gpt", "llama"] = "gpt"
+    layout: Literal["llama", "gpt"] | None = None
 
     def make(
         self, vocab_size: int, heads: Heads, env: EnvConfig, tokenizer: Tokenizer | None, saved: Path | None
     ) -> QNetwork:
         """See `NetworkConfig`."""
+        layout = self.layout or ("llama" if self.positions == "rotary" else "gpt")
         return TransformerQNetwork(
             vocab_size, self.hidden_size, self.num_layers, self.num_heads, self.positions, longest_text(env),
-            self.dropout, heads, self.attention_window, self.layout,
+            self.dropout, heads, self.attention_window, layout,
         )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from ...envs.arguments import check_settings, make_settings, number, place, refu
 from ..dqn.actors import ActorsConfig
 from ..dqn.config import AgentConfig
 from ..dqn.format_1 import agent_settings, is_format_1
+from ..networks import saved_network
 from .algorithms import check_algorithm
 from .share.trackers import TrackerName
 
@@ -103,8 +104,13 @@ def run_config_of(values: dict[str, Any], source: str, trust: bool = False) -> R
         named |= {f"env.{name}": env.get(name) for name in ("target", "sequence_reward", "form")}
         if not trust:
             refuse_code(named, source)
-        agent = AgentConfig(**(agent_settings(agent) if is_format_1(agent) else agent))
-        return RunConfig(**{**values, "env": env_config_of(env), "agent": agent})
+        agent = agent_settings(agent) if is_format_1(agent) else agent
+        agent = AgentConfig.long_form(agent, agent["loss"])  # earlier versions had other parts
+        agent = AgentConfig(**{**agent, "network": saved_network(agent["network"])})
+        others = dict(values.get("algorithm_settings") or {})
+        if "network" in others:
+            others["network"] = saved_network(others["network"])
+        return RunConfig(**{**values, "env": env_config_of(env), "agent": agent, "algorithm_settings": others})
     except (KeyError, TypeError, AttributeError) as problem:
         raise ValueError(f"{source} is no configuration of a run: {problem}") from None
 

@@ -1,11 +1,13 @@
 """Runs saved by earlier versions load, with the policy that they had."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tokenlm.agents import DQN
 from tokenlm.agents.dqn.rules import ILQL
 from tokenlm.agents.runs.training import load_run
 from tokenlm.envs.text.digests import write_digests
@@ -29,6 +31,19 @@ def test_a_saved_run_of_every_format_loads(number):
     assert (agent.config.learning_starts, agent.config.num_envs) == (16, 8)
     np.testing.assert_allclose(agent.log_probs(WINDOWS)[:, 5:], LOG_PROBS, atol=1e-5)
     assert np.all(agent.log_probs(WINDOWS)[:, :5] == -np.inf)
+
+
+def test_a_transformer_saved_before_there_were_layouts_keeps_its_own(tmp_path, tiny):
+    network = {"name": "transformer", "hidden_size": 8, "num_layers": 1, "num_heads": 2, "layout": "gpt"}
+    agent = DQN(tiny, network=network, device="cpu", num_envs=4)
+    agent.save(tmp_path)
+    settings = json.loads((tmp_path / "agent.json").read_text(encoding="utf-8"))
+    del settings["agent"]["network"]["layout"]
+    (tmp_path / "agent.json").write_text(json.dumps(settings), encoding="utf-8")
+    write_digests(tmp_path, [tmp_path / "agent.json"])
+    windows = [[0] * 10 + [1, 7]]
+    assert np.array_equal(DQN.load(tmp_path, device="cpu").log_probs(windows), agent.log_probs(windows))
+    assert DQN(tiny, network="transformer", device="cpu", num_envs=4).network.head.bias.requires_grad is False
 
 
 def test_a_format_of_the_future_is_refused(tmp_path):
