@@ -98,4 +98,5 @@ def test_a_learner_goes_on_when_actors_are_killed(where):
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     done = subprocess.run([sys.executable, str(script), where], capture_output=True, text=True, env=quiet)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-3:] == ["learned", "bounded", "replaced"]
+    expected = ["learned", "bounded", "replaced"]
+    assert [line for line in done.stdout.splitlines() if line in expected] == expected  # Ray reports the deaths too
