@@ -29,7 +29,7 @@ def test_shares_of_time_add_up_and_begin_anew(monkeypatch):
 
 
 def test_an_agent_counts_all_parts_of_training(tiny):
-    agent = DQN(tiny, **SMALL).learn(80)
+    agent = DQN(tiny, **SMALL, imagine=1).learn(80)
     shares = agent.stopwatch.shares()
     assert all(shares[part] > 0.0 for part in PARTS if part != "evaluation")
 
