@@ -91,7 +91,8 @@ def test_actors_are_settings_of_a_run():
         RunConfig(algorithm="sb3-ppo", actors={"count": 1})
 
 
-@pytest.mark.parametrize("where", ["local", pytest.param("cluster", marks=pytest.mark.slow)])
+@pytest.mark.slow  # Ray begins some ten processes
+@pytest.mark.parametrize("where", ["local", "cluster"])
 def test_a_learner_goes_on_when_actors_are_killed(where):
     pytest.importorskip("ray")
     script = Path(__file__).with_name("ray_actors.py")
