@@ -102,7 +102,19 @@ def test_the_learner_is_named_where_algorithms_are():
     assert {m for m in naming if room_of(m) != "dqn"} <= allowed
 
 
-ORDER = ("acting", "networks", "replay", "decoding", "protocol", "evaluation", "dqn", "baselines", "runs", "web", "examples")
+ORDER = (
+    "acting",
+    "networks",
+    "replay",
+    "decoding",
+    "protocol",
+    "evaluation",
+    "dqn",
+    "baselines",
+    "runs",
+    "web",
+    "examples",
+)
 
 
 def test_imports_point_downwards():

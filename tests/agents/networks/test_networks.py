@@ -123,7 +123,9 @@ def test_the_value_of_one_action_is_an_entry_of_all(network):
 def test_every_parameter_learns(network):
     hidden = network(tokens(2, 6, network=network))
     (network.q_values(hidden).square().mean() + network.state_values(hidden).square().mean()).backward()
-    silent = [name for name, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    silent = [
+        name for name, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())
+    ]
     network.zero_grad(set_to_none=True)
     assert silent == []
 

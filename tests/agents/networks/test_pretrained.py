@@ -257,7 +257,12 @@ def test_settings_that_cannot_work_say_why(settings, message):
 @pytest.mark.parametrize("lora", [None, 2])
 @pytest.mark.parametrize("name", CAUSAL)
 def test_a_pretrained_network_is_exported_as_its_model(folder, spelled, tmp_path, name, lora):
-    agent = DQN(spelled, network={"name": "pretrained", "pretrained": str(folder / name), "lora_rank": lora}, device="cpu", **SMALL)
+    agent = DQN(
+        spelled,
+        network={"name": "pretrained", "pretrained": str(folder / name), "lora_rank": lora},
+        device="cpu",
+        **SMALL,
+    )
     agent.learn(24)
     made = language_model(*agent.network_policy())
     made.model.save_pretrained(tmp_path)

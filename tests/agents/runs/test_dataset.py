@@ -39,7 +39,9 @@ def same(one, other):
 
 
 def test_documents_go_there_and_back(own_place, capsys):
-    (own_place / "corpus.txt").write_text("\n".join(["the cat sees the dog", "the dog likes a bird"] * 30), encoding="utf-8")
+    (own_place / "corpus.txt").write_text(
+        "\n".join(["the cat sees the dog", "the dog likes a bird"] * 30), encoding="utf-8"
+    )
     (own_place / "mine.yaml").write_text(
         yaml.safe_dump({"env": {"corpus": str(own_place / "corpus.txt"), "tokenizer": "word", "max_new_tokens": 4, "context_length": 6}}),
         encoding="utf-8",
@@ -62,7 +64,9 @@ def test_texts_of_an_agent_go_there_and_back_and_earn_what_the_environment_pays(
     for episode in list(dataset.iterate_episodes())[:10]:
         assert env.observation_space.contains(episode.observations[0])
         prompt = env.unwrapped.world.tokenizer.decode(episode.observations[0].tolist())
-        observation, _ = env.reset(seed=0, options={"prompt": prompt} if settings.get("transition") != "teacher" else None)
+        observation, _ = env.reset(
+            seed=0, options={"prompt": prompt} if settings.get("transition") != "teacher" else None
+        )
         if settings.get("transition") == "teacher":
             continue  # the document is drawn anew
         assert np.array_equal(observation, episode.observations[0])
@@ -76,7 +80,9 @@ def test_texts_of_an_agent_go_there_and_back_and_earn_what_the_environment_pays(
 @pytest.mark.parametrize("loss", ["ilql", "cql", "iq_learn"])
 def test_offline_rules_learn_from_a_data_set(loss):
     config = EnvConfig(**MARKOV)
-    write_dataset("markov/oracle-v0", written_episodes(make("oracle", config, 0), config, 200, 0, 1.0), config, "oracle", "texts")
+    write_dataset(
+        "markov/oracle-v0", written_episodes(make("oracle", config, 0), config, 200, 0, 1.0), config, "oracle", "texts"
+    )
     agent = DQN(config, device="cpu", loss=loss, **SMALL)
     agent.use_episodes(read_dataset("markov/oracle-v0", config))
     before = agent.evaluate(split="valid", episodes=64)["kl_to_target"]
@@ -103,7 +109,10 @@ def test_a_run_writes_a_data_set_and_another_learns_from_it(own_place, monkeypat
         (["dataset", "runs/one", "markov"], "is no name of a Minari data set"),
         (["train", "one.yaml", "--name", "three", "--dataset", "no-v0"], "there is no data set no-v0"),
         (["train", "one.yaml", "--name", "four", "--dataset", "markov/one-v0", "--env.vocab_size", "13"], "13 actions"),
-        (["train", "one.yaml", "--name", "five", "--dataset", "markov/one-v0", "--agent.corpus_share", "0"], "corpus_share above 0"),
+        (
+            ["train", "one.yaml", "--name", "five", "--dataset", "markov/one-v0", "--agent.corpus_share", "0"],
+            "corpus_share above 0",
+        ),
     ):
         with pytest.raises(SystemExit):
             main(words)

@@ -160,13 +160,22 @@ def test_a_tokenizer_json_has_the_same_ids_and_texts(name):
 
 
 def test_a_question_is_read_between_bos_and_sep():
-    tokenizer = World.of(EnvConfig(task="qa", corpus="zh", target="reference", max_new_tokens=8, context_length=32)).tokenizer
+    tokenizer = World.of(
+        EnvConfig(task="qa", corpus="zh", target="reference", max_new_tokens=8, context_length=32)
+    ).tokenizer
     made, said = as_tokenizer_json(tokenizer, asks=True)
     assert "jieba" in said
     words = tokenizer.target.words("天空是什么颜色？")
     assert made.encode(" ".join(words)).ids == [2, *tokenizer.encode_source("天空是什么颜色？"), 4]
     assert agreement(made, tokenizer, ["今天天气很好。"], cut=True) == (1, 1)
-    separate = EnvConfig(task="translation", corpus="zh", target="reference", vocabularies="separate", max_new_tokens=8, context_length=32)
+    separate = EnvConfig(
+        task="translation",
+        corpus="zh",
+        target="reference",
+        vocabularies="separate",
+        max_new_tokens=8,
+        context_length=32,
+    )
     with pytest.raises(ValueError, match="one vocabulary"):
         as_tokenizer_json(World.of(separate).tokenizer)
 
