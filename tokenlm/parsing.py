@@ -161,6 +161,8 @@ def _parsed(kind: type[Config], words: Sequence[str], command: str, settings: di
     parser = _parser(kind, command)
     rest = _take_settings(words, given)
     automatic, has_context = _take_automatic(rest, given)
+    if not isinstance(given.get("actors", {}), dict):
+        raise ValueError(f"actors must be settings by name, not {given['actors']!r}")
     agent = given.pop("agent", {}) if "agent" in names_of(kind) else None
     values = parser.instantiate(parser.parse_args(rest, namespace=parser.parse_object(given))).as_dict()
     values["env"].check_given(_asked(values["env"].fixed, rest, given))

@@ -12,6 +12,7 @@ import tokenlm
 from tokenlm.envs import Episodes
 
 ray = pytest.importorskip("ray")
+pytest.importorskip("tree", reason="ray is here without RLlib")
 
 from tokenlm.agents.baselines import rllib  # noqa: E402
 

@@ -420,12 +420,14 @@ def test_results_are_csv_too(race):
 def test_races_that_are_shipped_search_every_learner_and_choose_its_network():
     for name in config_names("race"):
         config = parse_race([name])
-        learners = {n: e for n, e in config.entries.items() if e.source != "p*"}
+        untuned = "table"  # a reference, as it comes
+        learners = {n: e for n, e in config.entries.items() if e.source != "p*" and e.algorithm != untuned}
         assert set(config.searched()) == set(learners), name
         assert config.trials >= 8
         assert len(config.raced_worlds) * config.seeds >= 5
         for entry in learners.values():
-            assert any(setting.startswith("network") for setting in entry.search)
+            if entry.algorithm != "reward-model":  # which has a network of its own kind
+                assert any(setting.startswith("network") for setting in entry.search)
             assert set(entry.space.stored(entry.settings)) == set(entry.search), entry  # its own settings come first
             if entry.algorithm != "maximum-likelihood":
                 assert "num_envs" in entry.search

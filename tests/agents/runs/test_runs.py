@@ -431,7 +431,7 @@ def test_the_installed_command_with_a_broken_pipe_an_ascii_terminal_and_a_signal
 NANS = {
     "target": (["--env.target=own:Nan", "--env.tokenizer=word"], 1, "is not finite in update"),
     "reward": (["--env.sequence_reward=own:nan_later", "--env.tokenizer=word"], 1, "returned nan for the text"),
-    "learning rate": (["--agent.learning_rate=1e30"], 1, "is not finite in update"),
+    "learning rate": (["--agent.learning_rate=3e38"], 1, "is not finite in update"),
 }
 
 
