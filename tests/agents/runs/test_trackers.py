@@ -81,6 +81,7 @@ def test_mlflow_keeps_the_figures_in_a_file(train):
     assert run.info.status == "FINISHED"
 
 
+@pytest.mark.slow  # its service needs a machine that is not busy
 def test_wandb_keeps_the_figures_offline(train):
     pytest.importorskip("wandb")
     folder = train("--track", "wandb")
