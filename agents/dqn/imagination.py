@@ -89,7 +89,6 @@ class Imagination:
         self._error = self._spread = 0.0  # running means over new episodes, nats²
         self._owed = 0.0  # transitions to learn from
         self._due = 0.0  # batches of imagined texts
-        self.loss = float("nan")
 
     def act(self, temperature: float, epsilon: float, progress: float) -> None:
         """Learn from one more step in every environment, and write one token in every imagined text."""
@@ -139,7 +138,6 @@ class Imagination:
         loss.backward()
         self.optimizer.step()
         self.averaged.update_parameters(self.model)
-        self.loss = float(loss.detach())
         return int(batch.num_actions or 1)
 
     def sample(self) -> EpisodeBatch | None:
