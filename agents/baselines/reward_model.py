@@ -1,4 +1,4 @@
-"""A reference that learns a model of the reward and plans with it, since how texts grow is known."""
+"""A learner of ours that fits a model of the reward and plans with it, since how texts grow is known."""
 
 from __future__ import annotations
 
@@ -10,49 +10,62 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ...envs import EnvConfig, TokenLMVectorEnv, Vocabulary
+from ...envs import EnvConfig, TokenLMVectorEnv
 from ...envs.arrays import Floats, Ints
+from ..acting.choosing import checked_temperature
 from ..devices import resolve_device
 from ..networks.reward_network import RewardNetwork
 from ..networks.weights import read_weights, write_weights
 from ..protocol import Callback
+from .planning import MAX_ENTRIES, BeamSearch, LastTokens, Planner, entries_of_a_text
 from .references import Positioned, check_paid_by_token
+from .remembered import Remembered
 
 _AVERAGING = 0.95  # of the weights that plan, over updates
+_MEMORY = 0.9  # of the running errors on new texts, from round to round
 _LEAST = {
     "num_envs": 1, "updates": 1, "batch_size": 1, "exploration": 0.0, "wander": 0.0, "classes": 1, "hidden_size": 1,
-    "rank": 1, "beams": 1,
+    "rank": 1, "beams": 0,
 }  # fmt: skip
-_ENTRIES = 1 << 23  # (hypothesis, token) pairs scored at once
-_STEPS = "env_steps"
+_BEAMS = 16
+_LEAST_MASS = 1e-12  # that known rewards leave
+_STEPS, _READ, _TOKENS, _REWARDS = "env_steps", "remembered.read", "remembered.tokens", "remembered.rewards"
+_ERRORS = "errors"
 _NEVER = -1e9  # score of a token that is not valid, finite so that gradients are
+Known = tuple[Ints, Ints, Floats]
 Self = TypeVar("Self", bound="RewardModel")
 
 
 class RewardModel(Positioned):
-    """Learns a network of the reward of the next token and writes the best text that a beam search under it finds.
+    """Learns the rewards of next tokens, by a network and by heart, and plans with them.
 
-    The dynamics need not be learned: a token is appended. The network is fitted to the rewards of all tokens written so
-    far by a Huber loss. They are log-probabilities, so it is normalised over the valid tokens, and what one token earns
-    bounds the others. At first it learns from random texts, then more and more from planned ones, since a search under
-    a poor model finds little but its errors. These have noise that grows from text to text in a batch and falls with
-    time. At temperature 0 only, since it plans for the best text.
+    The dynamics need not be learned: a token is appended. A network of the reward is fitted to the rewards of all
+    tokens written so far by a Huber loss. They are log-probabilities, so it is normalised over the valid tokens, and
+    what one token earns bounds the others. A reward that was earned after the same prompt and last tokens before is
+    known by heart; the network shares out what the known ones leave. Texts are planned by dynamic programming over the
+    last token, or by a beam search for the best one.
+
+    While it learns, planned texts have noise that grows from text to text in a batch. The model is optimistic where the
+    network explains little: a token never tried may have all the probability that the known ones leave. The larger the
+    share of the variance of new rewards that the network predicts, the more it is believed.
 
     Args:
         env: a registered id, an `EnvConfig`, or an environment made from one; with a reward for every token.
-        prompt: newest tokens of the prompt that the network reads.
-        context: last tokens of the text that it reads beside.
+        temperature: τ of the objective.
+        prompt: newest tokens of the prompt that the model reads.
+        context: last tokens of the text that it reads beside; at most 1 for dynamic programming.
         num_envs: episodes written between two rounds of updates.
         updates: updates of a round.
         batch_size: transitions of an update, about.
         learning_rate: of AdamW at the beginning; it falls to a twentieth with the progress of training.
         weight_decay: of AdamW.
         exploration: share of the training in which some episodes are random: all at its beginning, none at its end.
-        wander: largest noise of the others at the beginning, in nats: a factor of Gumbel noise on every reward.
+        wander: largest noise of the others at the beginning, in nats: a factor of Gumbel noise.
         classes: see `RewardNetwork`.
         hidden_size: see `RewardNetwork`.
         rank: see `RewardNetwork`.
-        beams: width of the search when it acts; a quarter of it when it learns.
+        beams: width of the search when it acts, a quarter of it when it learns; 0 for dynamic programming, which
+            temperatures above 0 need. None: 0 where that can be done, else 16.
         seed: of all random numbers.
         device: see `resolve_device`.
 
@@ -60,36 +73,42 @@ class RewardModel(Positioned):
     """
 
     knows_target: ClassVar[bool] = False
+    has_temperature = True
 
     def __init__(
         self,
         env: str | EnvConfig | Any = "TokenLM-v0",
+        temperature: float = 0.0,
         prompt: int = 2,
-        context: int = 2,
-        num_envs: int = 64,
-        updates: int = 32,
+        context: int = 1,
+        num_envs: int = 16,
+        updates: int = 8,
         batch_size: int = 1024,
         learning_rate: float = 1e-2,
         weight_decay: float = 0.3,
-        exploration: float = 0.5,
+        exploration: float = 0.0,
         wander: float = 1.0,
         classes: int = 8,
         hidden_size: int = 256,
         rank: int = 16,
-        beams: int = 16,
+        beams: int | None = None,
         *,
         seed: int = 0,
         device: str = "auto",
     ) -> None:
         settings = {
-            "prompt": prompt, "context": context, "num_envs": num_envs, "updates": updates, "batch_size": batch_size,
-            "learning_rate": learning_rate, "weight_decay": weight_decay, "exploration": exploration, "wander": wander,
-            "classes": classes, "hidden_size": hidden_size, "rank": rank, "beams": beams,
+            "temperature": checked_temperature(temperature), "prompt": prompt, "context": context,
+            "num_envs": num_envs, "updates": updates, "batch_size": batch_size, "learning_rate": learning_rate,
+            "weight_decay": weight_decay, "exploration": exploration, "wander": wander, "classes": classes,
+            "hidden_size": hidden_size, "rank": rank, "beams": beams,
         }  # fmt: skip
         super().__init__(env, seed=seed, device=device, **settings)
+        config = self.env_config
+        if beams is None:
+            can = context <= 1 and config.no_repeat <= 1 and entries_of_a_text(self.world, config) <= MAX_ENTRIES
+            self.settings["beams"] = beams = 0 if can or temperature else _BEAMS
         self._check()
         self.device = resolve_device(device)
-        config = self.env_config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = RewardNetwork(
@@ -101,7 +120,9 @@ class RewardModel(Positioned):
         self._environment: TokenLMVectorEnv | None = None
         self._texts: Ints = np.zeros((0, config.context_length + config.max_new_tokens), np.int64)
         self._rewards: Floats = np.zeros((0, config.max_new_tokens))  # nan after the end of a text
-        self._plans: dict[bytes, Ints] = {}
+        self._remembered = Remembered()
+        self._planner: Planner = BeamSearch(self, beams) if beams else LastTokens(self)
+        self._error = self._spread = 0.0  # running means over new texts, nats²
         self.loss = float("nan")
 
     def _check(self) -> None:
@@ -117,20 +138,43 @@ class RewardModel(Positioned):
                 raise ValueError(
                     f"{name} must lie between 0 and context_length ({config.context_length}), not {settings[name]}"
                 )
+        if settings["beams"]:
+            if settings["temperature"]:
+                raise ValueError(
+                    f"a beam search finds the best text, so temperature must be 0 with beams, not "
+                    f"{settings['temperature']}; set beams to 0 for dynamic programming"
+                )
+            return
+        for name, value in (("context", settings["context"]), ("no_repeat", config.no_repeat)):
+            if value > 1:
+                raise ValueError(
+                    f"dynamic programming looks at the last token only, so {name} must be at most 1, not {value}; or "
+                    "use temperature 0 and beams of at least 1"
+                )
+        if (entries := entries_of_a_text(self.world, config)) > MAX_ENTRIES:
+            raise ValueError(
+                f"dynamic programming over {entries:,} entries (token, last token and step) is too much, at most "
+                f"{MAX_ENTRIES:,}; use temperature 0 and beams of at least 1"
+            )
 
     @property
     def temperature(self) -> float:
-        """0: it plans for the best text."""
-        return 0.0
+        """τ of the objective."""
+        return float(self.settings["temperature"])
 
     def policy_temperature(self, asked: float | None) -> float:
-        """See `Writer`; 0 only."""
-        if asked not in (None, 0.0):
-            raise ValueError(f"a reward model plans for the best text, at temperature 0, not {asked}")
-        return 0.0
+        """See `Writer`; where it searches with beams, 0 only."""
+        if asked and isinstance(self._planner, BeamSearch):
+            raise ValueError(f"this reward model plans for the best text, at temperature 0, not {asked}")
+        return self.temperature if asked is None else asked
+
+    @property
+    def explained(self) -> float:
+        """Share of the variance of rewards that the network predicted in texts that were new to it, 0 to 1."""
+        return min(1.0, max(0.0, 1.0 - self._error / self._spread)) if self._spread else 0.0
 
     def learn(self: Self, total_steps: int, callback: Callback | None = None) -> Self:
-        """Write planned episodes and fit the network to what they earn; see `Agent`."""
+        """Write planned episodes and fit the model to what they earn; see `Agent`."""
         count, first = self.settings["num_envs"], self.env_steps
         if self._environment is None:
             self._environment = TokenLMVectorEnv(count, self.env_config, autoreset_mode="SameStep")
@@ -142,7 +186,7 @@ class RewardModel(Positioned):
                 group["lr"] = self.settings["learning_rate"] * (1.0 - 0.95 * done)
             for _ in range(self.settings["updates"]):
                 self._update()
-            self._plans.clear()
+            self._planner.forget()
             if callback is not None and callback(self) is False:
                 break
         return self
@@ -158,36 +202,58 @@ class RewardModel(Positioned):
     def _write(self, env: TokenLMVectorEnv, noise: Floats) -> None:
         """One episode in every environment, planned with `noise` (num_envs,), kept with its rewards."""
         windows, _ = env.reset()
-        count, horizon = len(windows), self.env_config.max_new_tokens
-        texts = self.plan(windows, windows, 0, max(1, self.settings["beams"] // 4), noise)
-        rewards = np.full((count, horizon), np.nan)
+        first, count, horizon = windows, len(windows), self.env_config.max_new_tokens
+        plan = self._planner.episodes(first, noise, 1.0 - self.explained, self._rng)
+        texts, rewards = np.zeros((count, horizon), np.int64), np.full((count, horizon), np.nan)
         running = np.ones(count, np.bool_)
         for step in range(horizon):
             # Episodes that have ended began anew, and take any valid action.
+            texts[running, step] = plan.actions(windows, step)[running]
             actions = np.where(running, texts[:, step], env.action_masks().argmax(1))
-            _, earned, terminated, truncated, _ = env.step(actions)
+            windows, earned, terminated, truncated, _ = env.step(actions)
             rewards[running, step] = earned[running]
             self.env_steps += int(running.sum())
             running &= ~(terminated | truncated)
             if not running.any():
                 break
-        self._texts = np.concatenate([self._texts, np.concatenate([windows, texts], axis=1)])
+        self._judge(np.concatenate([first, texts], axis=1), rewards)
+
+    @torch.no_grad()
+    def _judge(self, texts: Ints, rewards: Floats) -> None:
+        """Compare the network with new texts, then keep them."""
+        row, step = np.nonzero(~np.isnan(rewards))
+        first, windows, taken = self._states(texts, row, step)
+        read, earned = self._read(first, windows), rewards[row, step]
+        modelled = self._modelled(self._averaged, read, windows, step, taken)
+        error = float(((modelled.double().cpu().numpy() - earned) ** 2).mean())
+        keep = _MEMORY if len(self._texts) else 0.0
+        self._error = keep * self._error + (1.0 - keep) * error
+        self._spread = keep * self._spread + (1.0 - keep) * float(earned.var())
+        self._remembered.add(self._key(read, step), taken, earned)
+        self._texts = np.concatenate([self._texts, texts])
         self._rewards = np.concatenate([self._rewards, rewards])
+
+    def _states(self, texts: Ints, row: Ints, step: Ints) -> tuple[Ints, Ints, Ints]:
+        """(N, L) first observations and (N, L) windows of the states of texts (B, L + T), and the tokens taken (N,)."""
+        length = self.env_config.context_length
+        windows = np.lib.stride_tricks.sliding_window_view(texts, length, axis=1)[row, step]
+        return texts[row, :length], windows, texts[row, length + step]
+
+    def _read(self, first: Ints, windows: Ints) -> Ints:
+        """(B, P) tokens that the model reads, of first observations and windows (B, L)."""
+        prompt, context, length = self.settings["prompt"], self.settings["context"], windows.shape[1]
+        return np.concatenate([first[:, length - prompt :], windows[:, length - context :]], axis=1)
 
     def _update(self) -> None:
         """One step of AdamW on the tokens of random episodes, a quarter of them the newest."""
-        length, horizon = self.env_config.context_length, self.env_config.max_new_tokens
-        size = max(1, self.settings["batch_size"] // horizon)
+        size = max(1, self.settings["batch_size"] // self.env_config.max_new_tokens)
         newest = min(len(self._texts), self.settings["num_envs"])
         rows = self._rng.integers(0, len(self._texts), size)
         rows[: size // 4] = len(self._texts) - 1 - self._rng.integers(0, newest, size // 4)
         row, step = np.nonzero(~np.isnan(self._rewards[rows]))
-        texts = self._texts[rows]
-        windows = np.lib.stride_tricks.sliding_window_view(texts, length, axis=1)[row, step]
-        log_probs = self._log_probs(self.network, texts[row, :length], windows, step)
-        taken = torch.from_numpy(texts[row, length + step]).to(self.device)
+        first, windows, tokens = self._states(self._texts[rows], row, step)
+        modelled = self._modelled(self.network, self._read(first, windows), windows, step, tokens)
         earned = torch.from_numpy(self._rewards[rows[row], step]).float().to(self.device)
-        modelled = self.env_config.log_prob_weight * log_probs.gather(1, taken[:, None])[:, 0]
         loss = nn.functional.smooth_l1_loss(modelled, earned)
         self._optimizer.zero_grad()
         loss.backward()
@@ -195,89 +261,85 @@ class RewardModel(Positioned):
         self._averaged.update_parameters(self.network)
         self.loss = float(loss.detach())
 
-    def _log_probs(self, network: nn.Module, first: Ints, windows: Ints, written: Ints) -> Tensor:
-        """(B, V) modelled log p* in states, very low for tokens that are not valid; arguments as `state_values`."""
-        prompt, context = self.settings["prompt"], self.settings["context"]
-        length = windows.shape[1]
-        tokens = np.concatenate([first[:, length - prompt :], windows[:, length - context :]], axis=1)
-        scores = network(torch.from_numpy(tokens).to(self.device), torch.from_numpy(written).to(self.device))
+    def _modelled(self, network: nn.Module, read: Ints, windows: Ints, written: Ints, tokens: Ints) -> Tensor:
+        """(B,) rewards of `tokens` (B,) as a network has them."""
+        log_probs = torch.log_softmax(self._scores(network, read, windows, written), -1)
+        taken = torch.from_numpy(tokens).to(self.device)
+        return self.env_config.log_prob_weight * log_probs.gather(1, taken[:, None])[:, 0]
+
+    def _scores(self, network: nn.Module, read: Ints, windows: Ints, written: Ints) -> Tensor:
+        """(B, V) scores after reading (B, P) tokens, very low for tokens that are not valid: logits of p*."""
+        scores: Tensor = network(torch.from_numpy(read).to(self.device), torch.from_numpy(written).to(self.device))
         masks = torch.from_numpy(self.masks_at(windows, written)).to(self.device)
-        return torch.log_softmax(torch.where(masks, scores, _NEVER), -1)
+        return scores.masked_fill(~masks, _NEVER)
+
+    def known(self, first: Ints, windows: Ints, written: Ints) -> Known:
+        """What is known by heart in states (B, L): places in the batch, tokens and rewards, (M,) each."""
+        return self._remembered.find(self._key(self._read(first, windows), written))
+
+    def _key(self, read: Ints, written: Ints) -> Ints:
+        """(B, P + 1) what rewards are remembered by: p* is another one before `<eos>` is valid."""
+        ends = (written >= self.env_config.min_new_tokens).astype(np.int64)
+        return np.concatenate([read, ends[:, None]], axis=1)
 
     @torch.no_grad()
-    def plan(self, first: Ints, windows: Ints, written: int, width: int, noise: Floats | None = None) -> Ints:
-        """The best texts that a beam search under the model finds.
+    def rewards(
+        self, first: Ints, windows: Ints, written: Ints, optimism: float = 0.0, known: Known | None = None
+    ) -> Tensor:
+        """Modelled rewards: known ones by heart, and of the others the network's, scaled to what the known ones leave.
+
+        The network's are drawn to equal shares as far as it explains little of new rewards.
 
         Args:
-            first: (B, L) first observations of the episodes.
-            windows: (B, L) observations now.
-            written: tokens written between them.
-            width: hypotheses kept after every token.
-            noise: (B,) factors of Gumbel noise on the rewards, infinite for random texts; None for none.
+            first: (B, L) first observations of their episodes.
+            windows: (B, L) observations.
+            written: (B,) tokens written between them.
+            optimism: 1 for all the probability that the known ones leave, for each token; 0 for its share; between them
+                geometrically.
+            known: what `known` found; None to look it up.
 
-        Returns: (B, T - written) ids, `<pad>` after the ends.
+        Returns: (B, V) nats, -inf for tokens that are not valid.
         """
-        count, length = windows.shape
-        size, horizon = self.world.vocab_size, self.env_config.max_new_tokens
-        totals, ended = np.zeros((count, 1)), np.zeros((count, 1), np.bool_)
-        at_once = max(1, _ENTRIES // (width * size))
-        if count > at_once:
-            pieces = [slice(start, start + at_once) for start in range(0, count, at_once)]
-            parts = [
-                self.plan(first[p], windows[p], written, width, None if noise is None else noise[p]) for p in pieces
-            ]
-            return np.concatenate(parts)
-        texts = windows[:, None]  # (B, K, L + tokens)
-        for step in range(written, horizon):
-            kept = texts.shape[1]
-            now = texts[:, :, -length:].reshape(-1, length)
-            log_probs = self._log_probs(
-                self._averaged, np.repeat(first, kept, axis=0), now, np.full(len(now), step, np.int64)
-            )
-            gains = log_probs.cpu().numpy().astype(np.float64).reshape(count, kept, size)
-            if noise is not None:
-                gains = _perturbed(gains, noise, self._rng)
-            if ended.any():  # a text that has ended stays as it is
-                gains[ended] = -np.inf
-                gains[ended, Vocabulary.PAD] = 0.0
-            candidates = (totals[:, :, None] + gains).reshape(count, -1)
-            best = _largest(candidates, min(width, candidates.shape[1]))
-            parent, token = np.divmod(best, size)
-            totals = np.take_along_axis(candidates, best, axis=1)
-            texts = np.concatenate([np.take_along_axis(texts, parent[:, :, None], axis=1), token[:, :, None]], axis=2)
-            ended = np.take_along_axis(ended, parent, axis=1) | (token == Vocabulary.EOS)
-            if ended.all():
-                break
-        found = texts[:, 0, length:]
-        return np.pad(found, ((0, 0), (0, horizon - written - found.shape[1])), constant_values=Vocabulary.PAD)
+        weight = self.env_config.log_prob_weight
+        scores = self._scores(self._averaged, self._read(first, windows), windows, written)
+        unknown = scores > _NEVER / 2
+        scores = (self.explained * scores).masked_fill_(~unknown, -torch.inf)
+        rows, tokens, earned = (
+            torch.from_numpy(found).to(self.device) for found in known or self.known(first, windows, written)
+        )
+        valid = unknown[rows, tokens]
+        unknown[rows, tokens] = False
+        scores[rows, tokens] = -torch.inf
+        result = weight * (1.0 - optimism) * torch.log_softmax(scores, -1)
+        if optimism and self.temperature:
+            # A share of one token's worth of soft value at τ, so that optimism does not grow with their number.
+            result -= optimism * self.temperature * torch.log(unknown.sum(-1, keepdim=True).clamp(min=1))
+        if len(rows):
+            mass = torch.zeros(len(scores), dtype=earned.dtype, device=self.device)
+            mass = mass.index_add(0, rows, torch.exp(earned / weight))
+            result += weight * torch.log((1.0 - mass).clamp(min=_LEAST_MASS)).float()[:, None]
+        result.masked_fill_(~unknown, -torch.inf)
+        result[rows, tokens] = torch.where(valid, earned.float(), -torch.inf)
+        return result
 
     def state_values(self, first: Ints, windows: Ints, written: Ints) -> Floats:
-        """0 for the next token of the plan, -inf for others; planned anew where another text was begun."""
-        width, length = self.settings["beams"], windows.shape[1]
-        keys = [row.tobytes() for row in first]
-        new = {key: place for place, key in enumerate(keys) if key not in self._plans}
-        if new:
-            some = first[list(new.values())]
-            self._plans.update(zip(new, self.plan(some, some, 0, width), strict=True))
-        plans = np.stack([self._plans[key] for key in keys])
-        steps = np.minimum(written, plans.shape[1] - 1)
-        tokens = plans[np.arange(len(plans)), steps]
-        for count in np.unique(steps):
-            rows = np.flatnonzero(steps == count)
-            wrote = windows[rows, length - min(count, length) :]
-            strayed = rows[(wrote != plans[rows, max(0, count - length) : count]).any(1)]
-            if len(strayed):
-                tokens[strayed] = self.plan(first[strayed], windows[strayed], int(count), width)[:, 0]
-        return np.where(np.arange(self.world.vocab_size) == tokens[:, None], 0.0, -np.inf)
+        """Planned values; with a beam search 0 for the next token of its text and -inf for others."""
+        return self._planner.values(first, windows, written)
 
     def figures(self) -> dict[str, Any]:
-        """The last loss."""
-        return {"loss": self.loss if np.isfinite(self.loss) else None}
+        """The last loss, and the share of the variance of new rewards that the network predicted."""
+        return {"loss": self.loss if np.isfinite(self.loss) else None, "explained": self.explained}
 
     def save(self, path: str | Path) -> None:
-        """Write settings and the averaged weights into the folder `path`."""
+        """Write settings, the averaged weights and what is known by heart into the folder `path`."""
         super().save(path)
-        write_weights(Path(path), {**self._averaged.module.state_dict(), _STEPS: torch.tensor(self.env_steps)})
+        read, tokens, rewards = self._remembered.arrays(self.settings["prompt"] + self.settings["context"] + 1)
+        tensors = {
+            _STEPS: torch.tensor(self.env_steps), _READ: torch.tensor(read, dtype=torch.int32),
+            _TOKENS: torch.tensor(tokens, dtype=torch.int32), _REWARDS: torch.tensor(rewards),
+            _ERRORS: torch.tensor([self._error, self._spread], dtype=torch.float64),
+        }  # fmt: skip
+        write_weights(Path(path), {**self._averaged.module.state_dict(), **tensors})
 
     @classmethod
     def load(cls: type[Self], path: str | Path, env: Any, device: str = "auto", trust: bool = False) -> Self:
@@ -285,24 +347,13 @@ class RewardModel(Positioned):
         agent = super().load(path, env, device, trust)
         weights = read_weights(Path(path), str(agent.device))
         agent.env_steps = int(weights.pop(_STEPS))
+        agent._error, agent._spread = weights.pop(_ERRORS).tolist()
+        read, tokens, rewards = (weights.pop(name).cpu().numpy() for name in (_READ, _TOKENS, _REWARDS))
         own = {name: tuple(value.shape) for name, value in agent.network.state_dict().items()}
         for name, value in weights.items():
             if tuple(value.shape) != own.get(name):
                 raise ValueError(f"{name} in {path} has the shape {tuple(value.shape)}, not {own.get(name)} as here")
         agent.network.load_state_dict(weights)
         agent._averaged.module.load_state_dict(weights)
+        agent._remembered.add(read.astype(np.int64), tokens.astype(np.int64), rewards)
         return agent
-
-
-def _perturbed(gains: Floats, noise: Floats, rng: np.random.Generator) -> Floats:
-    """(B, K, V) rewards with Gumbel noise times (B,) factors; where infinite, noise alone on what is valid."""
-    gumbel = rng.gumbel(size=gains.shape)
-    blind = np.isinf(noise)[:, None, None]
-    return np.where(blind & (gains > _NEVER / 2), gumbel, gains + np.where(blind, 0.0, noise[:, None, None]) * gumbel)
-
-
-def _largest(values: Floats, count: int) -> Ints:
-    """(B, count) places of the largest of (B, N) values, largest first."""
-    part = np.argpartition(-values, count - 1, axis=1)[:, :count]
-    order = np.argsort(-np.take_along_axis(values, part, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(part, order, axis=1)

@@ -1,0 +1,277 @@
+"""Planning with a model of the rewards: a beam search for the best text, and dynamic programming over last tokens."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ...envs import EnvConfig, Vocabulary, World
+from ...envs.arrays import Floats, Ints
+
+_ENTRIES = 1 << 23  # (state, token) pairs scored at once
+MAX_ENTRIES = 1 << 28  # (last token, token) pairs of a whole text that dynamic programming may score for a prompt
+
+
+def entries_of_a_text(world: World, config: EnvConfig) -> int:
+    """(Last token, token) pairs that dynamic programming scores for a prompt."""
+    return config.max_new_tokens * len(world.words) * world.vocab_size
+
+
+class Model(Protocol):
+    """A model of the rewards."""
+
+    env_config: EnvConfig
+    world: World
+
+    @property
+    def temperature(self) -> float:
+        """τ of the objective."""
+        ...
+
+    def known(self, first: Ints, windows: Ints, written: Ints) -> Any:
+        """What `rewards` need not look up again; see `RewardModel`."""
+        ...
+
+    def rewards(self, first: Ints, windows: Ints, written: Ints, optimism: float = 0.0, known: Any = None) -> Tensor:
+        """(B, V) modelled rewards of the next tokens, -inf where not valid; see `RewardModel`."""
+        ...
+
+    def masks_at(self, windows: Ints, written: Ints | None) -> npt.NDArray[np.bool_]:
+        """(B, V) valid actions."""
+        ...
+
+
+class Episodes(Protocol):
+    """Plans of episodes that are being written."""
+
+    def actions(self, windows: Ints, written: int) -> Ints:
+        """(B,) next tokens in observations (B, L) after `written` tokens."""
+        ...
+
+
+class Planner(Protocol):
+    """Plans with a model, and remembers what it planned until the model changes."""
+
+    def episodes(self, first: Ints, noise: Floats, optimism: float, rng: np.random.Generator) -> Episodes:
+        """Plans of episodes with first observations (B, L), to learn from.
+
+        Args:
+            first: (B, L) first observations.
+            noise: (B,) factors of Gumbel noise on what is planned with; infinite for random texts.
+            optimism: see `RewardModel.rewards`.
+            rng: source of the noise.
+        """
+        ...
+
+    def values(self, first: Ints, windows: Ints, written: Ints) -> Floats:
+        """(B, V) values of the next tokens; arguments as `Positioned.state_values`."""
+        ...
+
+    def forget(self) -> None:
+        """The model has changed."""
+        ...
+
+
+class BeamSearch:
+    """The best text that a beam search under the model finds.
+
+    Args:
+        model: the rewards.
+        beams: width of the search for texts that are shown; a quarter of it for texts to learn from.
+    """
+
+    def __init__(self, model: Model, beams: int) -> None:
+        self._model, self._beams = model, beams
+        self._plans: dict[bytes, Ints] = {}
+
+    def forget(self) -> None:
+        """See `Planner`."""
+        self._plans.clear()
+
+    def episodes(self, first: Ints, noise: Floats, optimism: float, rng: np.random.Generator) -> Episodes:
+        """See `Planner`; the noise is on every reward."""
+        return _Texts(self.texts(first, first, 0, max(1, self._beams // 4), (noise, optimism, rng)))
+
+    def values(self, first: Ints, windows: Ints, written: Ints) -> Floats:
+        """0 for the next token of the plan, -inf for others; planned anew where another text was begun."""
+        length = windows.shape[1]
+        keys = [row.tobytes() for row in first]
+        new = {key: place for place, key in enumerate(keys) if key not in self._plans}
+        if new:
+            some = first[list(new.values())]
+            self._plans.update(zip(new, self.texts(some, some, 0, self._beams), strict=True))
+        plans = np.stack([self._plans[key] for key in keys])
+        steps = np.minimum(written, plans.shape[1] - 1)
+        tokens = plans[np.arange(len(plans)), steps]
+        for count in np.unique(steps):
+            rows = np.flatnonzero(steps == count)
+            wrote = windows[rows, length - min(count, length) :]
+            strayed = rows[(wrote != plans[rows, max(0, count - length) : count]).any(1)]
+            if len(strayed):
+                tokens[strayed] = self.texts(first[strayed], windows[strayed], int(count), self._beams)[:, 0]
+        return np.where(np.arange(self._model.world.vocab_size) == tokens[:, None], 0.0, -np.inf)
+
+    @torch.no_grad()
+    def texts(
+        self,
+        first: Ints,
+        windows: Ints,
+        written: int,
+        width: int,
+        search: tuple[Floats, float, np.random.Generator] | None = None,
+    ) -> Ints:
+        """The best texts that are found.
+
+        Args:
+            first: (B, L) first observations of the episodes.
+            windows: (B, L) observations now.
+            written: tokens written between them.
+            width: hypotheses kept after every token.
+            search: noise (B,), optimism and source of noise as in `Planner.episodes`; None for neither.
+
+        Returns: (B, T - written) ids, `<pad>` after the ends.
+        """
+        count, length = windows.shape
+        size, horizon = self._model.world.vocab_size, self._model.env_config.max_new_tokens
+        at_once = max(1, _ENTRIES // (width * size))
+        if count > at_once:
+            parts = []
+            for start in range(0, count, at_once):
+                p = slice(start, start + at_once)
+                noisy = None if search is None else (search[0][p], *search[1:])
+                parts.append(self.texts(first[p], windows[p], written, width, noisy))
+            return np.concatenate(parts)
+        totals, ended = np.zeros((count, 1)), np.zeros((count, 1), np.bool_)
+        texts = windows[:, None]  # (B, K, L + tokens)
+        for step in range(written, horizon):
+            kept = texts.shape[1]
+            now = texts[:, :, -length:].reshape(-1, length)
+            rewards = self._model.rewards(
+                np.repeat(first, kept, axis=0), now, np.full(len(now), step, np.int64), search[1] if search else 0.0
+            )
+            gains = rewards.cpu().numpy().astype(np.float64).reshape(count, kept, size)
+            if search is not None:
+                gains = _perturbed(gains, search[0], search[2])
+            if ended.any():  # a text that has ended stays as it is
+                gains[ended] = -np.inf
+                gains[ended, Vocabulary.PAD] = 0.0
+            candidates = (totals[:, :, None] + gains).reshape(count, -1)
+            best = _largest(candidates, min(width, candidates.shape[1]))
+            parent, token = np.divmod(best, size)
+            totals = np.take_along_axis(candidates, best, axis=1)
+            texts = np.concatenate([np.take_along_axis(texts, parent[:, :, None], axis=1), token[:, :, None]], axis=2)
+            ended = np.take_along_axis(ended, parent, axis=1) | (token == Vocabulary.EOS)
+            if ended.all():
+                break
+        found = texts[:, 0, length:]
+        return np.pad(found, ((0, 0), (0, horizon - written - found.shape[1])), constant_values=Vocabulary.PAD)
+
+
+class _Texts:
+    """Texts that are written whatever happens."""
+
+    def __init__(self, texts: Ints) -> None:
+        self._texts = texts
+
+    def actions(self, windows: Ints, written: int) -> Ints:
+        """See `Episodes`."""
+        return self._texts[:, written]
+
+
+class LastTokens:
+    """Values under the model by dynamic programming, where only the prompt and the last token count.
+
+    Args:
+        model: the rewards; it reads one token beside the prompt at most.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._tables: dict[bytes, Tensor] = {}
+
+    def forget(self) -> None:
+        """See `Planner`."""
+        self._tables.clear()
+
+    def episodes(self, first: Ints, noise: Floats, optimism: float, rng: np.random.Generator) -> Episodes:
+        """See `Planner`; the noise is on every value, times τ where that is not 0."""
+        return _Choices(self, first, noise, optimism, rng)
+
+    def values(self, first: Ints, windows: Ints, written: Ints) -> Floats:
+        """See `Planner`."""
+        return self.q_values(self._tables, first, windows, written, 0.0)
+
+    @torch.no_grad()
+    def q_values(
+        self, tables: dict[bytes, Tensor], first: Ints, windows: Ints, written: Ints, optimism: float
+    ) -> Floats:
+        """(B, V) rewards plus values of what follows, which are kept in `tables` by first observation."""
+        keys = [row.tobytes() for row in first]
+        new = {key: place for place, key in enumerate(keys) if key not in tables}
+        if new:
+            tables.update(zip(new, self._table(first[list(new.values())], optimism), strict=True))
+        steps = np.minimum(written, self._model.env_config.max_new_tokens - 1)
+        later = torch.stack([tables[key][step + 1] for key, step in zip(keys, steps.tolist(), strict=True)])
+        values: Floats = (self._model.rewards(first, windows, steps, optimism) + later).cpu().numpy().astype(np.float64)
+        return values
+
+    @torch.no_grad()
+    def _table(self, first: Ints, optimism: float) -> Tensor:
+        """(B, T + 1, V) values after 0 to T tokens by last token; those after 0 are not computed."""
+        model, (count, length) = self._model, first.shape
+        words, size, tau = model.world.words, model.world.vocab_size, model.temperature
+        at_once = max(1, _ENTRIES // (len(words) * size))
+        if count > at_once:
+            return torch.cat([self._table(first[i : i + at_once], optimism) for i in range(0, count, at_once)])
+        windows = np.full((len(words), length), Vocabulary.PAD)
+        windows[:, -1] = words
+        states, firsts = np.tile(windows, (count, 1)), np.repeat(first, len(words), axis=0)
+        horizon = model.env_config.max_new_tokens
+        table = torch.zeros(count, horizon + 1, size)
+        for step in range(horizon - 1, 0, -1):
+            steps = np.full(len(states), step)
+            if step in (horizon - 1, model.env_config.min_new_tokens - 1):  # `<eos>` is or is not valid from here on
+                known = model.known(firsts, states, steps)
+            rewards = model.rewards(firsts, states, steps, optimism, known).cpu()
+            q_values = rewards.view(count, len(words), size) + table[:, step + 1, None]
+            best = tau * torch.logsumexp(q_values / tau, -1) if tau else q_values.amax(-1)
+            table[:, step, torch.from_numpy(words)] = best
+        return table
+
+
+class _Choices:
+    """Tokens chosen by values under an optimistic model."""
+
+    def __init__(
+        self, planner: LastTokens, first: Ints, noise: Floats, optimism: float, rng: np.random.Generator
+    ) -> None:
+        self._planner, self._first, self._optimism, self._rng = planner, first, optimism, rng
+        self._blind, self._tau = np.isinf(noise)[:, None], planner._model.temperature
+        self._noise = np.where(self._blind, 1.0, self._tau or noise[:, None])
+        self._tables: dict[bytes, Tensor] = {}
+
+    def actions(self, windows: Ints, written: int) -> Ints:
+        """See `Episodes`."""
+        steps = np.full(len(windows), written, np.int64)
+        values = self._planner.q_values(self._tables, self._first, windows, steps, self._optimism)
+        values = np.where(self._blind & np.isfinite(values), 0.0, values)
+        chosen: Ints = (values + self._noise * self._rng.gumbel(size=values.shape)).argmax(1)
+        return chosen
+
+
+def _perturbed(gains: Floats, noise: Floats, rng: np.random.Generator) -> Floats:
+    """(B, K, V) rewards with Gumbel noise times (B,) factors; where infinite, noise alone on what is valid."""
+    gumbel = rng.gumbel(size=gains.shape)
+    blind = np.isinf(noise)[:, None, None]
+    return np.where(blind & np.isfinite(gains), gumbel, gains + np.where(blind, 0.0, noise[:, None, None]) * gumbel)
+
+
+def _largest(values: Floats, count: int) -> Ints:
+    """(B, count) places of the largest of (B, N) values, largest first."""
+    part = np.argpartition(-values, count - 1, axis=1)[:, :count]
+    order = np.argsort(-np.take_along_axis(values, part, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(part, order, axis=1)
