@@ -1,11 +1,10 @@
-"""Planning with a model of the rewards: a beam search for the best text, and dynamic programming over last tokens."""
+"""Planning with a model of the rewards: what planners do, and a beam search for the best text."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,12 +12,6 @@ from ...envs import EnvConfig, Vocabulary, World
 from ...envs.arrays import Floats, Ints
 
 _ENTRIES = 1 << 23  # (state, token) pairs scored at once
-MAX_ENTRIES = 1 << 28  # (last token, token) pairs of a whole text that dynamic programming may score for a prompt
-
-
-def entries_of_a_text(world: World, config: EnvConfig) -> int:
-    """(Last token, token) pairs that dynamic programming scores for a prompt."""
-    return config.max_new_tokens * len(world.words) * world.vocab_size
 
 
 class Model(Protocol):
@@ -32,16 +25,8 @@ class Model(Protocol):
         """τ of the objective."""
         ...
 
-    def known(self, first: Ints, windows: Ints, written: Ints) -> Any:
-        """What `rewards` need not look up again; see `RewardModel`."""
-        ...
-
-    def rewards(self, first: Ints, windows: Ints, written: Ints, optimism: float = 0.0, known: Any = None) -> Tensor:
+    def rewards(self, first: Ints, windows: Ints, written: Ints, optimism: float = 0.0) -> Tensor:
         """(B, V) modelled rewards of the next tokens, -inf where not valid; see `RewardModel`."""
-        ...
-
-    def masks_at(self, windows: Ints, written: Ints | None) -> npt.NDArray[np.bool_]:
-        """(B, V) valid actions."""
         ...
 
 
@@ -180,87 +165,6 @@ class _Texts:
     def actions(self, windows: Ints, written: int) -> Ints:
         """See `Episodes`."""
         return self._texts[:, written]
-
-
-class LastTokens:
-    """Values under the model by dynamic programming, where only the prompt and the last token count.
-
-    Args:
-        model: the rewards; it reads one token beside the prompt at most.
-    """
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._tables: dict[bytes, Tensor] = {}
-
-    def forget(self) -> None:
-        """See `Planner`."""
-        self._tables.clear()
-
-    def episodes(self, first: Ints, noise: Floats, optimism: float, rng: np.random.Generator) -> Episodes:
-        """See `Planner`; the noise is on every value, times τ where that is not 0."""
-        return _Choices(self, first, noise, optimism, rng)
-
-    def values(self, first: Ints, windows: Ints, written: Ints) -> Floats:
-        """See `Planner`."""
-        return self.q_values(self._tables, first, windows, written, 0.0)
-
-    @torch.no_grad()
-    def q_values(
-        self, tables: dict[bytes, Tensor], first: Ints, windows: Ints, written: Ints, optimism: float
-    ) -> Floats:
-        """(B, V) rewards plus values of what follows, which are kept in `tables` by first observation."""
-        keys = [row.tobytes() for row in first]
-        new = {key: place for place, key in enumerate(keys) if key not in tables}
-        if new:
-            tables.update(zip(new, self._table(first[list(new.values())], optimism), strict=True))
-        steps = np.minimum(written, self._model.env_config.max_new_tokens - 1)
-        later = torch.stack([tables[key][step + 1] for key, step in zip(keys, steps.tolist(), strict=True)])
-        values: Floats = (self._model.rewards(first, windows, steps, optimism) + later).cpu().numpy().astype(np.float64)
-        return values
-
-    @torch.no_grad()
-    def _table(self, first: Ints, optimism: float) -> Tensor:
-        """(B, T + 1, V) values after 0 to T tokens by last token; those after 0 are not computed."""
-        model, (count, length) = self._model, first.shape
-        words, size, tau = model.world.words, model.world.vocab_size, model.temperature
-        at_once = max(1, _ENTRIES // (len(words) * size))
-        if count > at_once:
-            return torch.cat([self._table(first[i : i + at_once], optimism) for i in range(0, count, at_once)])
-        windows = np.full((len(words), length), Vocabulary.PAD)
-        windows[:, -1] = words
-        states, firsts = np.tile(windows, (count, 1)), np.repeat(first, len(words), axis=0)
-        horizon = model.env_config.max_new_tokens
-        table = torch.zeros(count, horizon + 1, size)
-        for step in range(horizon - 1, 0, -1):
-            steps = np.full(len(states), step)
-            if step in (horizon - 1, model.env_config.min_new_tokens - 1):  # `<eos>` is or is not valid from here on
-                known = model.known(firsts, states, steps)
-            rewards = model.rewards(firsts, states, steps, optimism, known).cpu()
-            q_values = rewards.view(count, len(words), size) + table[:, step + 1, None]
-            best = tau * torch.logsumexp(q_values / tau, -1) if tau else q_values.amax(-1)
-            table[:, step, torch.from_numpy(words)] = best
-        return table
-
-
-class _Choices:
-    """Tokens chosen by values under an optimistic model."""
-
-    def __init__(
-        self, planner: LastTokens, first: Ints, noise: Floats, optimism: float, rng: np.random.Generator
-    ) -> None:
-        self._planner, self._first, self._optimism, self._rng = planner, first, optimism, rng
-        self._blind, self._tau = np.isinf(noise)[:, None], planner._model.temperature
-        self._noise = np.where(self._blind, 1.0, self._tau or noise[:, None])
-        self._tables: dict[bytes, Tensor] = {}
-
-    def actions(self, windows: Ints, written: int) -> Ints:
-        """See `Episodes`."""
-        steps = np.full(len(windows), written, np.int64)
-        values = self._planner.q_values(self._tables, self._first, windows, steps, self._optimism)
-        values = np.where(self._blind & np.isfinite(values), 0.0, values)
-        chosen: Ints = (values + self._noise * self._rng.gumbel(size=values.shape)).argmax(1)
-        return chosen
 
 
 def _perturbed(gains: Floats, noise: Floats, rng: np.random.Generator) -> Floats:

@@ -12,12 +12,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ...envs import EnvConfig, TokenLMVectorEnv
 from ...envs.arrays import Floats, Ints
+from ...envs.forms import form_in, states_after
 from ..acting.choosing import checked_temperature
 from ..devices import resolve_device
 from ..networks.reward_network import RewardNetwork
 from ..networks.weights import read_weights, write_weights
 from ..protocol import Callback
-from .planning import MAX_ENTRIES, BeamSearch, LastTokens, Planner, entries_of_a_text
+from .last_tokens import MAX_ENTRIES, LastTokens, Mask, entries_of_a_text
+from .planning import BeamSearch, Planner
 from .references import Positioned, check_paid_by_token
 from .remembered import Remembered
 
@@ -32,7 +34,6 @@ _LEAST_MASS = 1e-12  # that known rewards leave
 _STEPS, _READ, _TOKENS, _REWARDS = "env_steps", "remembered.read", "remembered.tokens", "remembered.rewards"
 _ERRORS = "errors"
 _NEVER = -1e9  # score of a token that is not valid, finite so that gradients are
-Known = tuple[Ints, Ints, Floats]
 Self = TypeVar("Self", bound="RewardModel")
 
 
@@ -104,6 +105,7 @@ class RewardModel(Positioned):
         }  # fmt: skip
         super().__init__(env, seed=seed, device=device, **settings)
         config = self.env_config
+        self.form = form_in(self.world, config)
         if beams is None:
             can = context <= 1 and config.no_repeat <= 1 and entries_of_a_text(self.world, config) <= MAX_ENTRIES
             self.settings["beams"] = beams = 0 if can or temperature else _BEAMS
@@ -119,7 +121,8 @@ class RewardModel(Positioned):
         self._optimizer = torch.optim.AdamW(self.network.parameters(), learning_rate, weight_decay=weight_decay)
         self._environment: TokenLMVectorEnv | None = None
         self._texts: Ints = np.zeros((0, config.context_length + config.max_new_tokens), np.int64)
-        self._rewards: Floats = np.zeros((0, config.max_new_tokens))  # nan after the end of a text
+        self._rewards: Floats = np.zeros((0, config.max_new_tokens))  # of p*; nan after the end of a text
+        self._hashes = np.random.default_rng(0).integers(-(2**62), 2**62, self.world.vocab_size)
         self._remembered = Remembered()
         self._planner: Planner = BeamSearch(self, beams) if beams else LastTokens(self)
         self._error = self._spread = 0.0  # running means over new texts, nats²
@@ -128,8 +131,6 @@ class RewardModel(Positioned):
     def _check(self) -> None:
         config, settings = self.env_config, self.settings
         check_paid_by_token(config, "a model of rewards")
-        if config.form:
-            raise ValueError(f"a model of rewards knows no form, and this is {config.form!r}")
         for name, least in _LEAST.items():
             if settings[name] < least:
                 raise ValueError(f"{name} must be at least {least}, not {settings[name]}")
@@ -223,13 +224,14 @@ class RewardModel(Positioned):
         """Compare the network with new texts, then keep them."""
         row, step = np.nonzero(~np.isnan(rewards))
         first, windows, taken = self._states(texts, row, step)
-        read, earned = self._read(first, windows), rewards[row, step]
-        modelled = self._modelled(self._averaged, read, windows, step, taken)
+        rewards[row, step] -= self._bonus(windows, step, taken[:, None])[:, 0]
+        read, earned, masks = self._read(first, windows), rewards[row, step], self.masks_at(windows, step)
+        modelled = self._modelled(self._averaged, read, masks, step, taken)
         error = float(((modelled.double().cpu().numpy() - earned) ** 2).mean())
         keep = _MEMORY if len(self._texts) else 0.0
         self._error = keep * self._error + (1.0 - keep) * error
         self._spread = keep * self._spread + (1.0 - keep) * float(earned.var())
-        self._remembered.add(self._key(read, step), taken, earned)
+        self._remembered.add(self._key(read, masks), taken, earned)
         self._texts = np.concatenate([self._texts, texts])
         self._rewards = np.concatenate([self._rewards, rewards])
 
@@ -239,10 +241,27 @@ class RewardModel(Positioned):
         windows = np.lib.stride_tricks.sliding_window_view(texts, length, axis=1)[row, step]
         return texts[row, :length], windows, texts[row, length + step]
 
+    def prompt_of(self, first: Ints) -> Ints:
+        """(B, P) newest tokens of the prompt in first observations (B, L)."""
+        return first[:, first.shape[1] - self.settings["prompt"] :]
+
     def _read(self, first: Ints, windows: Ints) -> Ints:
         """(B, P) tokens that the model reads, of first observations and windows (B, L)."""
-        prompt, context, length = self.settings["prompt"], self.settings["context"], windows.shape[1]
-        return np.concatenate([first[:, length - prompt :], windows[:, length - context :]], axis=1)
+        last = windows[:, windows.shape[1] - self.settings["context"] :]
+        return np.concatenate([self.prompt_of(first), last], axis=1)
+
+    def form_states(self, windows: Ints, written: Ints) -> Ints:
+        """(B, S) states of the form after windows (B, L) and `written` (B,) tokens; S is 0 without a form."""
+        if self.form is None:
+            return np.zeros((len(windows), 0), np.int64)
+        return np.asarray(states_after(self.form, windows, written))
+
+    def _bonus(self, windows: Ints, written: Ints, tokens: Ints) -> Floats:
+        """(B, N) nats that the form pays for tokens (B, N) or (1, N) in states."""
+        if self.form is None:
+            return np.zeros((len(windows), tokens.shape[1]))
+        bonus = self.form.bonus(self.form_states(windows, written), tokens)
+        return self.env_config.form_bonus * np.asarray(bonus, np.float64)
 
     def _update(self) -> None:
         """One step of AdamW on the tokens of random episodes, a quarter of them the newest."""
@@ -252,7 +271,8 @@ class RewardModel(Positioned):
         rows[: size // 4] = len(self._texts) - 1 - self._rng.integers(0, newest, size // 4)
         row, step = np.nonzero(~np.isnan(self._rewards[rows]))
         first, windows, tokens = self._states(self._texts[rows], row, step)
-        modelled = self._modelled(self.network, self._read(first, windows), windows, step, tokens)
+        masks = self.masks_at(windows, step)
+        modelled = self._modelled(self.network, self._read(first, windows), masks, step, tokens)
         earned = torch.from_numpy(self._rewards[rows[row], step]).float().to(self.device)
         loss = nn.functional.smooth_l1_loss(modelled, earned)
         self._optimizer.zero_grad()
@@ -261,34 +281,26 @@ class RewardModel(Positioned):
         self._averaged.update_parameters(self.network)
         self.loss = float(loss.detach())
 
-    def _modelled(self, network: nn.Module, read: Ints, windows: Ints, written: Ints, tokens: Ints) -> Tensor:
+    def _modelled(self, network: nn.Module, read: Ints, masks: Mask, written: Ints, tokens: Ints) -> Tensor:
         """(B,) rewards of `tokens` (B,) as a network has them."""
-        log_probs = torch.log_softmax(self._scores(network, read, windows, written), -1)
+        log_probs = torch.log_softmax(self._scores(network, read, masks, written), -1)
         taken = torch.from_numpy(tokens).to(self.device)
         return self.env_config.log_prob_weight * log_probs.gather(1, taken[:, None])[:, 0]
 
-    def _scores(self, network: nn.Module, read: Ints, windows: Ints, written: Ints) -> Tensor:
-        """(B, V) scores after reading (B, P) tokens, very low for tokens that are not valid: logits of p*."""
+    def _scores(self, network: nn.Module, read: Ints, masks: Mask, written: Ints) -> Tensor:
+        """(B, V) logits of p* after reading (B, P) tokens, very low where `masks` (B, V) is False."""
         scores: Tensor = network(torch.from_numpy(read).to(self.device), torch.from_numpy(written).to(self.device))
-        masks = torch.from_numpy(self.masks_at(windows, written)).to(self.device)
-        return scores.masked_fill(~masks, _NEVER)
+        return scores.masked_fill(~torch.from_numpy(masks).to(self.device), _NEVER)
 
-    def known(self, first: Ints, windows: Ints, written: Ints) -> Known:
-        """What is known by heart in states (B, L): places in the batch, tokens and rewards, (M,) each."""
-        return self._remembered.find(self._key(self._read(first, windows), written))
-
-    def _key(self, read: Ints, written: Ints) -> Ints:
-        """(B, P + 1) what rewards are remembered by: p* is another one before `<eos>` is valid."""
-        ends = (written >= self.env_config.min_new_tokens).astype(np.int64)
-        return np.concatenate([read, ends[:, None]], axis=1)
+    def _key(self, read: Ints, masks: Mask) -> Ints:
+        """(B, P + 1) what rewards are remembered by: p* is conditioned on the valid tokens, so they count."""
+        return np.concatenate([read, (masks @ self._hashes)[:, None]], axis=1)
 
     @torch.no_grad()
-    def rewards(
-        self, first: Ints, windows: Ints, written: Ints, optimism: float = 0.0, known: Known | None = None
-    ) -> Tensor:
+    def rewards(self, first: Ints, windows: Ints, written: Ints, optimism: float = 0.0) -> Tensor:
         """Modelled rewards: known ones by heart, and of the others the network's, scaled to what the known ones leave.
 
-        The network's are drawn to equal shares as far as it explains little of new rewards.
+        The network's are drawn to equal shares as far as it explains little of new rewards. What a form pays is added.
 
         Args:
             first: (B, L) first observations of their episodes.
@@ -296,21 +308,38 @@ class RewardModel(Positioned):
             written: (B,) tokens written between them.
             optimism: 1 for all the probability that the known ones leave, for each token; 0 for its share; between them
                 geometrically.
-            known: what `known` found; None to look it up.
 
         Returns: (B, V) nats, -inf for tokens that are not valid.
         """
+        rewards = self._priced(self._read(first, windows), self.masks_at(windows, written), written, optimism)
+        if self.form is not None:
+            bonus = self._bonus(windows, written, np.arange(self.world.vocab_size)[None, :])
+            rewards += torch.from_numpy(bonus).to(rewards)
+        return rewards
+
+    def rewards_after(self, prompts: Ints, allowed: Mask, last: Ints, step: int, optimism: float) -> Tensor:
+        """(B, W, V) modelled log-probabilities after all pairs of prompts and last tokens; see `MarkovModel`."""
+        count, shape = len(last), (len(prompts) * len(last), self.world.vocab_size)
+        read = np.repeat(prompts, count, axis=0)
+        if self.settings["context"]:
+            read = np.concatenate([read, np.tile(last, len(prompts))[:, None]], axis=1)
+        masks = np.repeat(allowed, count, axis=0)
+        if self.env_config.no_repeat:
+            masks[np.arange(len(masks)), np.tile(last, len(prompts))] = False
+        priced = self._priced(read, masks, np.full(shape[0], step, np.int64), optimism)
+        return priced.view(len(prompts), count, shape[1])
+
+    @torch.no_grad()
+    def _priced(self, read: Ints, masks: Mask, written: Ints, optimism: float) -> Tensor:
+        """(B, V) modelled log-probabilities, -inf where `masks` (B, V) is False, after reading (B, P) tokens."""
         weight = self.env_config.log_prob_weight
-        scores = self._scores(self._averaged, self._read(first, windows), windows, written)
-        unknown = scores > _NEVER / 2
-        scores = (self.explained * scores).masked_fill_(~unknown, -torch.inf)
+        unknown = torch.from_numpy(masks).to(self.device)
+        scores = self.explained * self._scores(self._averaged, read, masks, written)
         rows, tokens, earned = (
-            torch.from_numpy(found).to(self.device) for found in known or self.known(first, windows, written)
+            torch.from_numpy(found).to(self.device) for found in self._remembered.find(self._key(read, masks))
         )
-        valid = unknown[rows, tokens]
         unknown[rows, tokens] = False
-        scores[rows, tokens] = -torch.inf
-        result = weight * (1.0 - optimism) * torch.log_softmax(scores, -1)
+        result = weight * (1.0 - optimism) * torch.log_softmax(scores.masked_fill_(~unknown, -torch.inf), -1)
         if optimism and self.temperature:
             # A share of one token's worth of soft value at τ, so that optimism does not grow with their number.
             result -= optimism * self.temperature * torch.log(unknown.sum(-1, keepdim=True).clamp(min=1))
@@ -319,7 +348,7 @@ class RewardModel(Positioned):
             mass = mass.index_add(0, rows, torch.exp(earned / weight))
             result += weight * torch.log((1.0 - mass).clamp(min=_LEAST_MASS)).float()[:, None]
         result.masked_fill_(~unknown, -torch.inf)
-        result[rows, tokens] = torch.where(valid, earned.float(), -torch.inf)
+        result[rows, tokens] = earned.float()
         return result
 
     def state_values(self, first: Ints, windows: Ints, written: Ints) -> Floats:
@@ -335,7 +364,7 @@ class RewardModel(Positioned):
         super().save(path)
         read, tokens, rewards = self._remembered.arrays(self.settings["prompt"] + self.settings["context"] + 1)
         tensors = {
-            _STEPS: torch.tensor(self.env_steps), _READ: torch.tensor(read, dtype=torch.int32),
+            _STEPS: torch.tensor(self.env_steps), _READ: torch.tensor(read),
             _TOKENS: torch.tensor(tokens, dtype=torch.int32), _REWARDS: torch.tensor(rewards),
             _ERRORS: torch.tensor([self._error, self._spread], dtype=torch.float64),
         }  # fmt: skip
@@ -355,5 +384,5 @@ class RewardModel(Positioned):
                 raise ValueError(f"{name} in {path} has the shape {tuple(value.shape)}, not {own.get(name)} as here")
         agent.network.load_state_dict(weights)
         agent._averaged.module.load_state_dict(weights)
-        agent._remembered.add(read.astype(np.int64), tokens.astype(np.int64), rewards)
+        agent._remembered.add(read, tokens.astype(np.int64), rewards)
         return agent

@@ -10,7 +10,7 @@ import torch
 
 import tokenlm  # noqa: F401
 from tokenlm.agents import evaluate, play
-from tokenlm.agents.baselines import planning
+from tokenlm.agents.baselines import last_tokens, planning
 from tokenlm.agents.baselines.planning import BeamSearch
 from tokenlm.agents.baselines.remembered import Remembered
 from tokenlm.agents.baselines.reward_model import RewardModel
@@ -53,7 +53,8 @@ def test_rewards_known_by_heart_are_those_of_the_environment(trained):
     for written in (0, 3):
         count = np.full(2, written)
         rewards = trained.rewards(FIRST, FIRST, count).numpy()
-        rows, tokens, known = trained.known(FIRST, FIRST, count)
+        key = trained._key(trained._read(FIRST, FIRST), trained.masks_at(FIRST, count))
+        rows, tokens, known = trained._remembered.find(key)
         assert len(rows)
         exact = oracle.target.log_probs(oracle.track(FIRST), np.full(2, bool(oracle.eos_valid(written))))
         np.testing.assert_allclose(known, exact[rows, tokens], rtol=0.0, atol=1e-6)
@@ -72,7 +73,8 @@ def test_the_model_sums_to_one_over_the_valid_tokens(trained):
 def test_an_optimist_gives_an_untried_token_all_that_the_known_ones_leave():
     agent = RewardModel(CHAIN, **SMALL)
     first, zero = FIRST[:1], np.array([0])
-    agent._remembered.add(agent._key(agent._read(first, first), zero), np.array([6]), np.array([np.log(0.75)]))
+    key = agent._key(agent._read(first, first), agent.masks_at(first, zero))
+    agent._remembered.add(key, np.array([6]), np.array([np.log(0.75)]))
     for optimism, untried in ((1.0, 0.25), (0.0, 0.25 / 3)):  # four words; an untrained network is not believed
         row = np.exp(agent.rewards(first, first, zero, optimism).numpy()[0])
         np.testing.assert_allclose(row, [0, 0, 0, 0, 0, untried, 0.75, untried, untried], atol=1e-6)
@@ -129,7 +131,8 @@ def test_plans_of_many_prompts_are_made_in_pieces(trained, monkeypatch):
     zeros = np.zeros(16, np.int64)
     trained._planner.forget()
     whole = trained.state_values(first, first, zeros)
-    monkeypatch.setattr(planning, "_ENTRIES", 3 * 4 * 9)  # a few prompts
+    for module in (planning, last_tokens):
+        monkeypatch.setattr(module, "_ENTRIES", 3 * 4 * 9)  # a few prompts
     trained._planner.forget()
     np.testing.assert_allclose(trained.state_values(first, first, zeros), whole, rtol=0.0, atol=1e-5)
 
