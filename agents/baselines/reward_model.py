@@ -20,7 +20,7 @@ from ..networks.weights import read_weights, write_weights
 from ..protocol import Callback
 from .last_tokens import MAX_ENTRIES, LastTokens, Mask, entries_of_a_text
 from .planning import BeamSearch, Planner
-from .references import Positioned, check_paid_by_token
+from .references import Positioned
 from .remembered import Remembered
 
 _AVERAGING = 0.95  # of the weights that plan, over updates
@@ -40,18 +40,20 @@ Self = TypeVar("Self", bound="RewardModel")
 class RewardModel(Positioned):
     """Learns the rewards of next tokens, by a network and by heart, and plans with them.
 
-    The dynamics need not be learned: a token is appended. A network of the reward is fitted to the rewards of all
-    tokens written so far by a Huber loss. They are log-probabilities, so it is normalised over the valid tokens, and
-    what one token earns bounds the others. A reward that was earned after the same prompt and last tokens before is
-    known by heart; the network shares out what the known ones leave. Texts are planned by dynamic programming over the
-    last token, or by a beam search for the best one.
+    The dynamics need not be learned: a token is appended, and what a form allows and pays is a rule of the game. A
+    network of the reward is fitted to the rewards of all tokens written so far by a Huber loss. They are
+    log-probabilities, so it is normalised over the valid tokens, and what one token earns bounds the others. Where
+    rewards are paid late, sums are fitted to sums. A reward that was earned after the same prompt and last tokens
+    before is known by heart; the network shares out what the known ones leave. Texts are planned by dynamic programming
+    over the last token, or by a beam search for the best one.
 
     While it learns, planned texts have noise that grows from text to text in a batch. The model is optimistic where the
     network explains little: a token never tried may have all the probability that the known ones leave. The larger the
     share of the variance of new rewards that the network predicts, the more it is believed.
 
     Args:
-        env: a registered id, an `EnvConfig`, or an environment made from one; with a reward for every token.
+        env: a registered id, an `EnvConfig`, or an environment made from one; its rewards are those of
+            tokens or their sums.
         temperature: τ of the objective.
         prompt: newest tokens of the prompt that the model reads.
         context: last tokens of the text that it reads beside; at most 1 for dynamic programming.
@@ -70,7 +72,7 @@ class RewardModel(Positioned):
         seed: of all random numbers.
         device: see `resolve_device`.
 
-    Raises ValueError for rewards that do not belong to single tokens.
+    Raises ValueError for rewards that are no sums of those of tokens.
     """
 
     knows_target: ClassVar[bool] = False
@@ -130,7 +132,10 @@ class RewardModel(Positioned):
 
     def _check(self) -> None:
         config, settings = self.env_config, self.settings
-        check_paid_by_token(config, "a model of rewards")
+        if config.sequence_reward or config.transition != "free":
+            raise ValueError(
+                "a model of rewards needs those of tokens, or their sums: no sequence_reward and transition 'free'"
+            )
         for name, least in _LEAST.items():
             if settings[name] < least:
                 raise ValueError(f"{name} must be at least {least}, not {settings[name]}")
@@ -226,14 +231,25 @@ class RewardModel(Positioned):
         first, windows, taken = self._states(texts, row, step)
         rewards[row, step] -= self._bonus(windows, step, taken[:, None])[:, 0]
         read, earned, masks = self._read(first, windows), rewards[row, step], self.masks_at(windows, step)
-        modelled = self._modelled(self._averaged, read, masks, step, taken)
-        error = float(((modelled.double().cpu().numpy() - earned) ** 2).mean())
+        paid = self._paid_together(torch.from_numpy(earned), row, step)
+        modelled = self._modelled(self._averaged, read, masks, step, taken).double().cpu()
+        error = float((self._paid_together(modelled, row, step) - paid).square().mean())
         keep = _MEMORY if len(self._texts) else 0.0
         self._error = keep * self._error + (1.0 - keep) * error
-        self._spread = keep * self._spread + (1.0 - keep) * float(earned.var())
-        self._remembered.add(self._key(read, masks), taken, earned)
+        self._spread = keep * self._spread + (1.0 - keep) * float(paid.var(correction=0))
+        if self.env_config.reward_every == 1:
+            self._remembered.add(self._key(read, masks), taken, earned)
         self._texts = np.concatenate([self._texts, texts])
         self._rewards = np.concatenate([self._rewards, rewards])
+
+    def _paid_together(self, values: Tensor, row: Ints, step: Ints) -> Tensor:
+        """(M,) sums of values (N,) of tokens over those that are paid together; `row` and `step` (N,) say where."""
+        every = self.env_config.reward_every or self.env_config.max_new_tokens
+        if every == 1:
+            return values
+        _, group = np.unique(row * self.env_config.max_new_tokens + step // every, return_inverse=True)
+        sums = torch.zeros(int(group.max()) + 1, dtype=values.dtype, device=values.device)
+        return sums.index_add(0, torch.from_numpy(group.reshape(-1)).to(values.device), values)
 
     def _states(self, texts: Ints, row: Ints, step: Ints) -> tuple[Ints, Ints, Ints]:
         """(N, L) first observations and (N, L) windows of the states of texts (B, L + T), and the tokens taken (N,)."""
@@ -274,7 +290,9 @@ class RewardModel(Positioned):
         masks = self.masks_at(windows, step)
         modelled = self._modelled(self.network, self._read(first, windows), masks, step, tokens)
         earned = torch.from_numpy(self._rewards[rows[row], step]).float().to(self.device)
-        loss = nn.functional.smooth_l1_loss(modelled, earned)
+        loss = nn.functional.smooth_l1_loss(
+            self._paid_together(modelled, row, step), self._paid_together(earned, row, step)
+        )
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()

@@ -196,8 +196,7 @@ LARGE = dataclasses.replace(CHAIN, vocab_size=4_000, max_new_tokens=20)
 @pytest.mark.parametrize(
     ("env", "settings", "message"),
     [
-        (dataclasses.replace(CHAIN, reward_every=0), {}, "a model of rewards needs one for every token"),
-        (dataclasses.replace(CHAIN, transition="teacher"), {}, "a model of rewards needs one for every token"),
+        (dataclasses.replace(CHAIN, transition="teacher"), {}, "a model of rewards needs those of tokens"),
         (CHAIN, {"beams": -1}, "beams must be at least 0, not -1"),
         (CHAIN, {"context": 8}, r"context must lie between 0 and context_length \(7\), not 8"),
         (CHAIN, {"context": 2, "beams": 0}, "context must be at most 1, not 2"),
