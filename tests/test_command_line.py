@@ -48,7 +48,7 @@ def test_a_run_folder_holds_everything(run):
     names = {p.name for p in run.iterdir()}
     assert {
         "config.yaml", "results.jsonl", "results.csv", "curves.png", "samples.txt", "summary.json", "weights.safetensors",
-        "agent.json", "tokenizer", "tensorboard", "best", "digests.json", ".lock",
+        "agent.json", "tokenizer", "tensorboard", "best", "maximum-likelihood", "digests.json", ".lock",
     } == names  # fmt: skip
     rows = [json.loads(line) for line in (run / "results.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["num_steps"] for row in rows] == [0, 400, 800]

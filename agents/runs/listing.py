@@ -16,7 +16,7 @@ from .report import shown
 from .table import table
 
 RESULTS = "results.jsonl"
-_INSIDE = ("best", "tokenizer", "tensorboard", "pretrained")  # folders of a run
+_INSIDE = ("best", "maximum-likelihood", "tokenizer", "tensorboard", "pretrained")  # folders of a run
 # Settings that train the same.
 _PLACE = ("name", "output", "checkpoint_seconds", "device", "threads", "samples", "track")
 _MOST = 4  # differing settings that a line shows

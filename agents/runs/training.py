@@ -13,26 +13,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...envs import EnvConfig, Split, UnknownWords, Vocabulary, World, notices
+from ...envs import EnvConfig, UnknownWords, Vocabulary, World, notices
 from ...envs.text import write_json, write_text_atomically
 from ...envs.text.digests import check_digests, write_digests
 from ...envs.text.files import finite, read_json
 from ...envs.text.yaml_files import read_mapping
 from ..devices import is_out_of_memory
-from ..dqn.config import AgentConfig
 from ..dqn.format_1 import is_format_1
 from ..dqn.ranks import ranks
-from ..evaluation.evaluate import evaluate, reference_returns, score_text
+from ..evaluation.evaluate import evaluate, reference_returns
 from ..protocol import BaseAgent, NotFinite
 from . import report as reports
-from .algorithms import load, make
+from .algorithms import load
 from .board import Board
 from .checkpoints import write_tensors
 from .config import RunConfig, plain, run_config_of
 from .continuing import place_notice
-from .figures import make_agent, objective_of, pair_figures, validation_figures
+from .figures import make_agent, objective_of, validation_figures
 from .folder import CONFIG, SUMMARY, RunFolder
 from .interruption import Interrupted, Interruption, watched
+from .likelihood import FOLDER as LIKELIHOOD
+from .likelihood import baseline_figures, train_baseline, wants_baseline
 from .listing import flat
 from .output import fill_standard_streams, progress_line, say
 from .ranks import Word, begin_where_it_ended, follow, joined, leading, of_this_rank, tell
@@ -40,7 +41,6 @@ from .selection import best_row
 from .share.trackers import tracked
 from .table import comma_separated
 
-BASELINE_CHECKS = 12  # evaluations of the maximum-likelihood baseline
 SHARP = 0.5  # temperature of the sharpened samples
 BEST = "best"  # folder of the agent as it was at its best evaluation
 
@@ -50,7 +50,8 @@ class Run:
 
     The folder holds config.yaml, results.jsonl (a line for each evaluation), results.csv (the same), TensorBoard
     events, curves.png, samples.txt, weights.safetensors, agent.json, tokenizer/, best/ (the agent at its best
-    evaluation; see `merit`), digests.json and, last of all, summary.json. The weights are the best ones, not the last.
+    evaluation; see `merit`), maximum-likelihood/ (what it is compared with), digests.json and, last of all,
+    summary.json. The weights are the best ones, not the last.
     Until then it holds the newest two checkpoints, and the same command continues from them, bit for bit on the CPU.
     Runs of other libraries' algorithms cannot be continued: an interrupted one begins anew.
 
@@ -119,8 +120,7 @@ class Run:
                     "there is not enough memory; with fewer agent.num_envs, a smaller agent.batch_size or "
                     "agent.replay_capacity a new run needs less; the same command goes on from the last checkpoint"
                 ) from None
-            wants_baseline = self.config.baseline_seconds != 0 and not self.config.agent.rule.maximum_likelihood
-            summary = self._summarise(self._train_baseline() if wants_baseline else None)
+            summary = self._summarise(self._train_baseline())
             self.place.checkpoints.remove()
         return summary
 
@@ -250,9 +250,6 @@ class Run:
             figures = validation_figures(self.agent, self.config)
         return {**figures, **self.agent.figures()}
 
-    def _of_the_task(self, agent: BaseAgent, split: Split, limit: int | None) -> dict[str, Any]:
-        return pair_figures(agent, self.config, split, limit)
-
     def _checkpoint(self) -> None:
         self.place.keep_config()
         if self.agent.resumable:
@@ -262,50 +259,14 @@ class Run:
             self.place.checkpoints.save({"agent": self.agent.state_dict(), **parts})
         self._saved_at = time.monotonic()
 
-    def _train_baseline(self) -> BaseAgent:
-        """Maximum likelihood on the same network, with its best weights on the validation documents."""
-        config = self.config
-        limit = self.agent.learning_seconds if config.baseline_seconds is None else config.baseline_seconds
-        learner = config.agent
-        if "network" in config.algorithm_settings:
-            learner = AgentConfig.of(learner, {"network": config.algorithm_settings["network"]})
-        baseline: Any = make("maximum-likelihood", config.env, config.seed, config.device, config=learner)
-        best, best_weights = -1, None
-        # What it is judged by: the likelihood alone.
-        likelihood = dataclasses.replace(config.env, sequence_reward="", log_prob_weight=1.0, form_bonus=0.0)
-        with progress_line(self.quiet, total=round(limit), unit="s", desc="maximum likelihood") as bar:
-
-            def after_step(agent: Any) -> bool:
-                nonlocal best, best_weights
-                self._stop_if_asked()
-                if agent.learning_seconds < len(self.baseline) * limit / BASELINE_CHECKS:
-                    return True
-                perplexity = score_text(agent, "valid", config.evaluation_documents).perplexity or float("inf")
-                trained = agent.learner.transitions_trained
-                row = {"wall_seconds": agent.learning_seconds, "transitions_trained": trained, "perplexity": perplexity}
-                self.baseline.append(row | self._of_the_task(agent, "valid", config.evaluation_documents))
-                bar.set_postfix(perplexity=f"{perplexity:.1f}", refresh=False)
-                bar.update(min(round(limit), round(agent.learning_seconds)) - bar.n)
-                if (found := best_row(self.baseline, likelihood, 1.0)) != best:
-                    best, best_weights = found, agent.weights()
-                # Once it overfits for good, more time would only blur the picture.
-                return config.env.has_pairs or perplexity < 1.2 * self.baseline[best]["perplexity"]
-
-            baseline.train(2**62, after_step, max_seconds=limit)
-        if best_weights is not None:
-            baseline.take_weights(best_weights)
-        return baseline
-
-    def _baseline_figures(self, baseline: BaseAgent | None) -> dict[str, Any] | None:
-        """What maximum likelihood reaches on the test documents, and how long it learned; None without it."""
-        if baseline is None:
+    def _train_baseline(self) -> BaseAgent | None:
+        """Maximum likelihood on the same network, kept in a folder of its own; None where the run wants none."""
+        if not wants_baseline(self.config):
             return None
-        return {
-            "perplexity": score_text(baseline, "test").perplexity,
-            "wall_seconds": baseline.learning_seconds,
-            "transitions_trained": baseline.transitions_trained,
-            **self._of_the_task(baseline, "test", None),
-        }
+        seconds = self.agent.learning_seconds
+        baseline = train_baseline(self.config, seconds, self.baseline, self._stop_if_asked, self.quiet)
+        baseline.save(self.folder / LIKELIHOOD)
+        return baseline
 
     def _samples(self, temperature: float | None = None, agent: BaseAgent | None = None) -> list[str]:
         if not self.config.samples:
@@ -327,7 +288,7 @@ class Run:
         with progress_line(self.quiet, total=2, unit="part", unit_scale=False, desc="test documents") as bar:
             summary = evaluate(agent, env=config.env, split="test", episodes=episodes, seed=seed)
             bar.update()
-            summary |= {**best, "baseline": self._baseline_figures(baseline)}
+            summary |= {**best, "baseline": baseline_figures(baseline, config)}
             bar.update()
         self.place.keep_config()
         agent.save(self.folder)

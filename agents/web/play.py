@@ -12,6 +12,7 @@ from ...envs.arguments import whole_number
 from ..decoding import Decoding
 from ..decoding.writer import shows_prompt
 from ..runs.comparing import names_of_runs, texts_of
+from ..runs.likelihood import load_baseline
 from ..runs.listing import FoundRun, read_runs
 from ..runs.training import load_run
 from .markup import best_markup, card, credit_markup, lines_markup, note, text_markup
@@ -30,11 +31,13 @@ class Shown:
         name: of the run.
         steps: its agent.
         run: what its files say.
+        likelihood: maximum likelihood on the same network; None where the run has not kept it.
     """
 
     name: str
     steps: Steps
     run: FoundRun
+    likelihood: Steps | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +67,14 @@ class Written:
 
 
 def shown_runs(folders: Sequence[str], device: str = "auto", trust: bool = False) -> list[Shown]:
-    """Load runs; as `load_run`."""
+    """Load runs, each with the maximum likelihood that it kept; as `load_run`."""
     found = read_runs(folders)
-    agents = [load_run(folder, device, trust=trust)[0] for folder in folders]
-    named = zip(names_of_runs(found), agents, found, strict=True)
-    return [Shown(name, Steps(agent), run) for name, agent, run in named]
+    shown = []
+    for name, run in zip(names_of_runs(found), found, strict=True):
+        agent, config = load_run(run.folder, device, trust=trust)
+        likelihood = load_baseline(run.folder, config, device, trust)
+        shown.append(Shown(name, Steps(agent), run, None if likelihood is None else Steps(likelihood)))
+    return shown
 
 
 class Play:
@@ -151,9 +157,12 @@ class Play:
         if temperature > 0:
             title = self.words.optimum_policy.format(f"{temperature:g}")
             parts.append((title, partial(self._optimum, steps, *settings)))
-        for title, columns in texts_of([self.runs[shown].run], [""]):
-            if title.startswith(_LIKELIHOOD):
-                parts.append((self.words.likelihood, partial(lines_markup, columns[0][1:])))
+        if (likelihood := self.runs[shown].likelihood) is not None:
+            parts.append((self.words.likelihood, partial(self._sampled, likelihood, *settings)))
+        else:  # runs of earlier versions kept a few texts of it
+            for title, columns in texts_of([self.runs[shown].run], [""]):
+                if title.startswith(_LIKELIHOOD):
+                    parts.append((self.words.likelihood_texts, partial(lines_markup, columns[0][1:])))
         cards = ""
         for title, made in parts:
             try:

@@ -41,6 +41,7 @@ class Words:
     optimum_best: str
     optimum_policy: str
     likelihood: str
+    likelihood_texts: str
     own_text: str
     credit_text: str
     credit_hint: str
@@ -87,7 +88,8 @@ ENGLISH = Words(
     compare="Write all",
     optimum_best="the optimum's best text (τ = 0)",
     optimum_policy="the optimum at τ = {}",
-    likelihood="maximum likelihood on the same network (texts of the run, without a prompt)",
+    likelihood="maximum likelihood on the same network",
+    likelihood_texts="maximum likelihood on the same network (texts of the run, without a prompt)",
     own_text="this run",
     credit_text="Text",
     credit_hint="what is written after the prompt",
@@ -134,7 +136,8 @@ CHINESE = Words(
     compare="都写一遍",
     optimum_best="最优策略的最佳文本（τ = 0）",
     optimum_policy="τ = {} 时的最优策略",
-    likelihood="同一网络的最大似然（训练结束时写的，没有开头）",
+    likelihood="同一网络的最大似然",
+    likelihood_texts="同一网络的最大似然（训练结束时写的，没有开头）",
     own_text="当前训练结果",
     credit_text="文本",
     credit_hint="接在开头后面的文字",

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from tokenlm.agents import DQN
+from tokenlm.agents import DQN, MaximumLikelihood
 from tokenlm.agents.runs.listing import FoundRun
 from tokenlm.agents.web.play import LONGEST, Play, Shown
 from tokenlm.agents.web.server import listen
@@ -112,6 +112,19 @@ def test_a_comparison_has_all_runs_the_optimum_and_maximum_likelihood(play, tiny
     texts = [play.runs[n].steps.agent.generate("the cat", temperature=0.8, seed=3)[0] for n in (0, 1)]
     for text, body in zip(texts, cards.split("</h4>")[1:], strict=False):
         assert words_in(body).startswith(text)
+
+
+def test_maximum_likelihood_that_was_kept_writes_after_the_same_prompt(play, tiny):
+    likelihood = MaximumLikelihood(tiny, network=LSTM, seed=5, device="cpu")
+    with torch.no_grad():
+        likelihood.network.head.weight.mul_(20)
+    one = dataclasses.replace(play.runs[0], likelihood=Steps(likelihood))
+    *_, cards = Play([one, play.runs[1]], ENGLISH).compare(0, "the cat", **ASKED)
+    assert re.findall(r"<h4>(.*?)</h4>", cards)[-1] == "maximum likelihood on the same network"
+    written = cards.split("</h4>")[-1]
+    assert words_in(written).startswith(likelihood.generate("the cat", temperature=0.8, seed=3)[0])
+    assert written.count("tl-token") == written.count("--shade")  # every token is shaded by p*
+    assert "the &lt;b&gt; sees" not in cards
 
 
 def test_credit_shows_bias_and_error_of_the_text(play):
