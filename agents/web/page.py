@@ -82,7 +82,7 @@ def _page(play: Play, words: Words) -> gr.Blocks:
                 take = gr.Button(words.take_text)
             credit = gr.HTML(elem_id="credit")
 
-        said = _saying(words.mistake)
+        said = _saying(words)
 
         def views(texts: Iterator[Written], tau: float) -> Iterator[tuple[Any, ...]]:
             for each in texts:
@@ -164,8 +164,8 @@ def _heat(play: Play, words: Words, number: int) -> dict[str, Any]:
     return {"value": agent.temperature, **own}
 
 
-def _saying(title: str) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
-    """A decorator that shows errors on the page, in one sentence below `title`."""
+def _saying(words: Words) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
+    """A decorator that shows errors on the page, in one sentence below a title."""
 
     def decorated(made: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
         @functools.wraps(made)
@@ -173,7 +173,7 @@ def _saying(title: str) -> Callable[[Callable[..., Iterator[Any]]], Callable[...
             try:
                 yield from made(*values)
             except (ValueError, ArithmeticError, MemoryError) as problem:
-                raise gr.Error(str(problem), title=title, print_exception=False) from None
+                raise gr.Error(words.said(str(problem)), title=words.mistake, print_exception=False) from None
 
         return guarded
 

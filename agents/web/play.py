@@ -134,8 +134,8 @@ class Play:
         if (reference := steps.known_target(text.source)) is not None:
             shown += card(self.words.reference, lines_markup([reference]))
         if (reason := steps.why_no_target(text.prompt)) is not None:
-            shown += note(self.words.no_target.format(reason))
-        return shown + "".join(map(note, text.notes))
+            shown += note(self.words.no_target.format(self.words.said(reason)))
+        return shown + "".join(note(self.words.said(each)) for each in text.notes)
 
     def best_of(self, text: Written, temperature: float) -> str:
         """The table of the chosen place."""
@@ -168,7 +168,7 @@ class Play:
             try:
                 cards += card(title, made())
             except ValueError as problem:  # a prompt or a setting that this one cannot take, an optimum that is unknown
-                cards += card(title, note(str(problem)))
+                cards += card(title, note(self.words.said(str(problem))))
             yield cards
 
     def credit(self, shown: int, source: str, text: str, temperature: float) -> str:
@@ -213,7 +213,7 @@ class Play:
 
     def _without_optimum(self, steps: Steps, temperature: float) -> str:
         reason = steps.why_no_optimum(float(temperature))
-        return "" if reason is None else note(self.words.no_optimum.format(reason))
+        return "" if reason is None else note(self.words.no_optimum.format(self.words.said(reason)))
 
 
 def _checked(text: str) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import locale
 from dataclasses import dataclass
 
+from .sentences import in_chinese
+
 
 @dataclass(frozen=True)
 class Words:
     """Labels and sentences of the page, in one language; `{}` stands for what is filled in."""
 
+    language: str
     run: str
     prompt: str
     prompt_hint: str
@@ -56,8 +59,13 @@ class Words:
     no_target: str
     no_optimum: str
 
+    def said(self, sentence: str) -> str:
+        """A sentence of the library in this language, where there is a translation."""
+        return in_chinese(sentence) if self.language == "zh" else sentence
+
 
 ENGLISH = Words(
+    language="en",
     run="Run",
     prompt="Prompt",
     prompt_hint="how the text begins; may be empty",
@@ -106,6 +114,7 @@ ENGLISH = Words(
 )
 
 CHINESE = Words(
+    language="zh",
     run="训练结果",
     prompt="开头",
     prompt_hint="文本怎么开始，可以留空",
@@ -153,7 +162,7 @@ CHINESE = Words(
     no_optimum="没有精确的最优解：{}。",
 )
 
-LANGUAGES = {"en": ENGLISH, "zh": CHINESE}
+LANGUAGES = {words.language: words for words in (ENGLISH, CHINESE)}
 
 
 def words_of(language: str) -> Words:

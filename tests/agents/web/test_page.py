@@ -150,4 +150,4 @@ def test_a_question_is_answered_and_mistakes_are_said(page, play):
     expect_text(page, words_of(play, list(play.write(1, "谁喜欢苹果？", 1.0, 0, 0))[-1]))
     expect(page.locator("#text .tl-card")).to_contain_text("我喜欢苹果。")
     write(page, "xyz")
-    expect(page.get_by_text("has words outside the vocabulary only")).to_be_visible()
+    expect(page.get_by_text("'xyz' 里的词都不在词表里")).to_be_visible()
