@@ -243,13 +243,15 @@ class RewardModel(Positioned):
         self._rewards = np.concatenate([self._rewards, rewards])
 
     def _paid_together(self, values: Tensor, row: Ints, step: Ints) -> Tensor:
-        """(M,) sums of values (N,) of tokens over those that are paid together; `row` and `step` (N,) say where."""
+        """(M,) means of values (N,) of tokens over those that are paid together; `row` and `step` (N,) say where."""
         every = self.env_config.reward_every or self.env_config.max_new_tokens
         if every == 1:
             return values
-        _, group = np.unique(row * self.env_config.max_new_tokens + step // every, return_inverse=True)
-        sums = torch.zeros(int(group.max()) + 1, dtype=values.dtype, device=values.device)
-        return sums.index_add(0, torch.from_numpy(group.reshape(-1)).to(values.device), values)
+        where = row * self.env_config.max_new_tokens + step // every
+        _, group, count = np.unique(where, return_inverse=True, return_counts=True)
+        sums = torch.zeros(len(count), dtype=values.dtype, device=values.device)
+        sums = sums.index_add(0, torch.from_numpy(group.reshape(-1)).to(values.device), values)
+        return sums / torch.from_numpy(count).to(sums)
 
     def _states(self, texts: Ints, row: Ints, step: Ints) -> tuple[Ints, Ints, Ints]:
         """(N, L) first observations and (N, L) windows of the states of texts (B, L + T), and the tokens taken (N,)."""

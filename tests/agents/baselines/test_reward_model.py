@@ -15,7 +15,7 @@ from tokenlm.agents.baselines.planning import BeamSearch
 from tokenlm.agents.baselines.remembered import Remembered
 from tokenlm.agents.baselines.reward_model import RewardModel
 from tokenlm.agents.runs.algorithms import load, make
-from tokenlm.envs import EnvConfig, Oracle, World
+from tokenlm.envs import EnvConfig, Oracle, TokenLMVectorEnv, World
 
 CHAIN = EnvConfig(
     target="markov", order=2, vocab_size=9, max_new_tokens=4, context_length=7, ending="fixed", prompt_length=(0, 2)
@@ -146,6 +146,71 @@ def test_it_finds_the_soft_optimum_of_a_small_world(tau):
     """The soft regret τ·KL(π‖π*) of whole texts is 0 at the optimum alone."""
     agent = make("reward-model", CHAIN, 0, temperature=tau, **SMALL).learn(3_000)
     assert evaluate(agent, episodes=64, documents=2)["regret"] == pytest.approx(0.0, abs=0.02)
+
+
+VERSE = {
+    "quatrain": EnvConfig(
+        corpus=("月水风不山，不月水风山。山风山月水，水月不山风。", "不月山水风，水不月山风。风山风水不，月不月山风。"),
+        order=2, context_length=25, form="jueju5", form_bonus=2.0, split="train",
+    ),
+    "couplet": EnvConfig(
+        corpus=("风月，水山", "山水，月风", "水山，风月", "月天，天水", "天水，月山"), order=2, prompt_length=(3, 3),
+        max_new_tokens=4, context_length=8, form="couplet", form_bonus=1.5,
+    ),
+    "acrostic": EnvConfig(
+        corpus=("ab c cab", "c ab cab", "cab ab", "cab c", "ab cab ab c"), tokenizer="word", order=2,
+        prompt_length=(1, 1), max_new_tokens=5, context_length=8, form="lines?length=2", form_bonus=1.0,
+    ),
+}  # fmt: skip
+
+
+class Told(RewardModel):
+    """One that is told p* of the next token after the last one."""
+
+    def _priced(self, read, masks, written, optimism):
+        free = dataclasses.replace(self.env_config, form="", no_repeat=0, ending="eos", min_new_tokens=0)
+        oracle = Oracle.of(World.of(free), free)
+        states = oracle.track(np.pad(read[:, -1:], ((0, 0), (free.context_length - 1, 0))))
+        rows = torch.from_numpy(np.asarray(oracle.target.log_probs(states, np.full(len(read), True))))
+        valid = torch.from_numpy(masks)
+        return torch.log_softmax(rows.masked_fill(~valid, -1e300), -1).masked_fill(~valid, -torch.inf).float()
+
+
+@pytest.mark.parametrize("name", list(VERSE))
+@pytest.mark.parametrize("tau", [0.0, 0.5, 1.0])
+def test_its_plans_are_the_optimum_where_the_rewards_are_known(name, tau):
+    """Q* of the oracle under a form, along random texts, when the model is p* itself."""
+    env = VERSE[name]
+    agent, oracle = Told(env, temperature=tau, beams=0), Oracle.of(World.of(env), env)
+    envs, rng = TokenLMVectorEnv(8, env), np.random.default_rng(0)
+    first, _ = envs.reset(seed=0)
+    windows = first
+    for step in range(env.max_new_tokens):
+        masks, written = envs.action_masks(), np.full(8, step)
+        exact = oracle.optimal_q(windows, written, temperature=tau, horizon="episode")
+        found = agent.state_values(first, windows, written)
+        np.testing.assert_allclose(found[masks], exact[masks], rtol=0.0, atol=1e-4)
+        assert (found[~masks] == -np.inf).all()
+        actions = np.where(masks, rng.random(masks.shape), 0.0).argmax(1)
+        windows, _, terminated, truncated, _ = envs.step(actions)
+        if (terminated | truncated).any():
+            break
+    assert step >= 2
+
+
+@pytest.mark.parametrize("name", list(VERSE))
+@pytest.mark.parametrize("beams", [0, 16])
+def test_it_finds_the_best_text_under_a_form(name, beams):
+    """Against the oracle of the form: the bonus is planned for, and what is not allowed is never written."""
+    agent = make("reward-model", VERSE[name], 0, beams=beams, **SMALL).learn(4_000)
+    assert evaluate(agent, episodes=32, documents=2)["regret"] == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.mark.parametrize("every", [0, 3])
+def test_it_learns_from_sums_of_rewards(every):
+    """A small world where rewards are paid late has the same optimum."""
+    agent = make("reward-model", dataclasses.replace(CHAIN, reward_every=every), 0, **SMALL).learn(4_000)
+    assert evaluate(agent, episodes=32, documents=2)["greedy_regret"] == pytest.approx(0.0, abs=0.05)
 
 
 def test_it_plans_anew_where_another_text_was_begun():
