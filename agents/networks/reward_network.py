@@ -24,12 +24,17 @@ class RewardNetwork(nn.Module):
         classes: hidden classes in each place.
         hidden_size: width of the hidden layer.
         rank: dimension of the vectors of the candidates.
+
+    Attributes:
+        vocab_size: V.
+        places: P.
     """
 
     _offsets: Tensor
 
     def __init__(self, vocab_size: int, places: int, positions: int, classes: int, hidden_size: int, rank: int) -> None:
         super().__init__()
+        self.vocab_size, self.places = vocab_size, places
         self.classes = nn.Embedding(places * vocab_size, classes)
         self.position = nn.Embedding(positions, 2 * classes)
         nn.init.normal_(self.classes.weight, std=1.0)

@@ -19,7 +19,7 @@ ALGORITHMS = {
     "maximum-likelihood": "tokenlm.agents:MaximumLikelihood",
     "table": "tokenlm.agents.baselines.table:Table",
     "bandit": "tokenlm.agents.baselines.table:Bandit",
-    "reward-model": "tokenlm.agents.baselines.reward_model:RewardModel",
+    "reward-model": "tokenlm.agents.planning.reward_model:RewardModel",
     "unigram": "tokenlm.agents.baselines.unigram:Unigram",
     "constant": "tokenlm.agents.baselines.references:Constant",
     "same-text": "tokenlm.agents.baselines.references:SameText",

@@ -10,10 +10,10 @@ import torch
 
 import tokenlm  # noqa: F401
 from tokenlm.agents import evaluate, play
-from tokenlm.agents.baselines import last_tokens, planning
-from tokenlm.agents.baselines.planning import BeamSearch
-from tokenlm.agents.baselines.remembered import Remembered
-from tokenlm.agents.baselines.reward_model import RewardModel
+from tokenlm.agents.planning import beam_search, last_tokens
+from tokenlm.agents.planning.beam_search import BeamSearch
+from tokenlm.agents.planning.remembered import Remembered
+from tokenlm.agents.planning.reward_model import RewardModel
 from tokenlm.agents.runs.algorithms import load, make
 from tokenlm.envs import EnvConfig, Oracle, TokenLMVectorEnv, World
 
@@ -53,8 +53,8 @@ def test_rewards_known_by_heart_are_those_of_the_environment(trained):
     for written in (0, 3):
         count = np.full(2, written)
         rewards = trained.rewards(FIRST, FIRST, count).numpy()
-        key = trained._key(trained._read(FIRST, FIRST), trained.masks_at(FIRST, count))
-        rows, tokens, known = trained._remembered.find(key)
+        key = trained.estimate.key(trained._read(FIRST, FIRST), trained.masks_at(FIRST, count))
+        rows, tokens, known = trained.estimate.remembered.find(key)
         assert len(rows)
         exact = oracle.target.log_probs(oracle.track(FIRST), np.full(2, bool(oracle.eos_valid(written))))
         np.testing.assert_allclose(known, exact[rows, tokens], rtol=0.0, atol=1e-6)
@@ -73,8 +73,8 @@ def test_the_model_sums_to_one_over_the_valid_tokens(trained):
 def test_an_optimist_gives_an_untried_token_all_that_the_known_ones_leave():
     agent = RewardModel(CHAIN, **SMALL)
     first, zero = FIRST[:1], np.array([0])
-    key = agent._key(agent._read(first, first), agent.masks_at(first, zero))
-    agent._remembered.add(key, np.array([6]), np.array([np.log(0.75)]))
+    key = agent.estimate.key(agent._read(first, first), agent.masks_at(first, zero))
+    agent.estimate.remembered.add(key, np.array([6]), np.array([np.log(0.75)]))
     for optimism, untried in ((1.0, 0.25), (0.0, 0.25 / 3)):  # four words; an untrained network is not believed
         row = np.exp(agent.rewards(first, first, zero, optimism).numpy()[0])
         np.testing.assert_allclose(row, [0, 0, 0, 0, 0, untried, 0.75, untried, untried], atol=1e-6)
@@ -131,7 +131,7 @@ def test_plans_of_many_prompts_are_made_in_pieces(trained, monkeypatch):
     zeros = np.zeros(16, np.int64)
     trained._planner.forget()
     whole = trained.state_values(first, first, zeros)
-    for module in (planning, last_tokens):
+    for module in (beam_search, last_tokens):
         monkeypatch.setattr(module, "_ENTRIES", 3 * 4 * 9)  # a few prompts
     trained._planner.forget()
     np.testing.assert_allclose(trained.state_values(first, first, zeros), whole, rtol=0.0, atol=1e-5)
@@ -164,14 +164,18 @@ VERSE = {
 }  # fmt: skip
 
 
-class Told(RewardModel):
-    """One that is told p* of the next token after the last one."""
+class Told:
+    """p* of the next token after the last one, as an estimate of the rewards."""
 
-    def _priced(self, read, masks, written, optimism):
-        free = dataclasses.replace(self.env_config, form="", no_repeat=0, ending="eos", min_new_tokens=0)
-        oracle = Oracle.of(World.of(free), free)
-        states = oracle.track(np.pad(read[:, -1:], ((0, 0), (free.context_length - 1, 0))))
-        rows = torch.from_numpy(np.asarray(oracle.target.log_probs(states, np.full(len(read), True))))
+    device, explained = torch.device("cpu"), 1.0
+
+    def __init__(self, env):
+        free = dataclasses.replace(env, form="", no_repeat=0, ending="eos", min_new_tokens=0)
+        self.oracle, self.length = Oracle.of(World.of(free), free), free.context_length
+
+    def rewards(self, read, masks, written, optimism=0.0):
+        states = self.oracle.track(np.pad(read[:, -1:], ((0, 0), (self.length - 1, 0))))
+        rows = torch.from_numpy(np.asarray(self.oracle.target.log_probs(states, np.full(len(read), True))))
         valid = torch.from_numpy(masks)
         return torch.log_softmax(rows.masked_fill(~valid, -1e300), -1).masked_fill(~valid, -torch.inf).float()
 
@@ -181,7 +185,8 @@ class Told(RewardModel):
 def test_its_plans_are_the_optimum_where_the_rewards_are_known(name, tau):
     """Q* of the oracle under a form, along random texts, when the model is p* itself."""
     env = VERSE[name]
-    agent, oracle = Told(env, temperature=tau, beams=0), Oracle.of(World.of(env), env)
+    agent, oracle = RewardModel(env, temperature=tau, beams=0), Oracle.of(World.of(env), env)
+    agent.estimate = Told(env)
     envs, rng = TokenLMVectorEnv(8, env), np.random.default_rng(0)
     first, _ = envs.reset(seed=0)
     windows = first
@@ -251,8 +256,8 @@ def test_it_writes_the_same_after_it_was_saved(tmp_path, beams):
 def test_equal_seeds_learn_the_same():
     agents = [make("reward-model", CHAIN, 5, **SMALL).learn(200) for _ in range(2)]
     np.testing.assert_array_equal(agents[0]._texts, agents[1]._texts)
-    for name, value in agents[0].network.state_dict().items():
-        torch.testing.assert_close(value, agents[1].network.state_dict()[name], rtol=0.0, atol=0.0)
+    for name, value in agents[0].estimate.network.state_dict().items():
+        torch.testing.assert_close(value, agents[1].estimate.network.state_dict()[name], rtol=0.0, atol=0.0)
 
 
 LARGE = dataclasses.replace(CHAIN, vocab_size=4_000, max_new_tokens=20)

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ...envs import EnvConfig, Vocabulary, World
 from ...envs.arrays import Floats, Ints
 from ...envs.forms import Form
-from .planning import Episodes, Model
+from .estimate import Mask
+from .planner import Episodes, Model
 
 _ENTRIES = 1 << 23  # (last token, token) pairs scored at once
 MAX_ENTRIES = 1 << 28  # (last token, token) pairs of a whole text, for one prompt and state of the form
-Mask = npt.NDArray[np.bool_]
 
 
 class MarkovModel(Model, Protocol):
@@ -40,7 +39,7 @@ class MarkovModel(Model, Protocol):
             allowed: (B, V) tokens that are valid after them, as far as no last token forbids them.
             last: (W,) last tokens.
             step: tokens written.
-            optimism: see `RewardModel.rewards`.
+            optimism: see `RewardEstimate.rewards`.
         """
         ...
 
@@ -82,7 +81,7 @@ class Values:
 
     Args:
         model: the rewards.
-        optimism: see `RewardModel.rewards`.
+        optimism: see `RewardEstimate.rewards`.
     """
 
     def __init__(self, model: MarkovModel, optimism: float) -> None:

@@ -1,0 +1,1 @@
+"""Learning the rewards and planning with them: how texts grow is known."""
