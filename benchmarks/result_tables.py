@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import race_tables
+
 HERE = Path(__file__).parent
 
 
@@ -207,12 +209,6 @@ def acting_table() -> str:
         cells = [f"{_thousands(r['tokens/s, incremental'])} ({_ratio(r['ratio'])} ×)" for r in found]
         lines.append(f"| {network} | {batch} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + _source(result, "Tokens a second (× reading the prefix again for each)")
-
-
-def race_table(name: str) -> str:
-    """The tables of a race's own report."""
-    result = load(f"race-{name}.json")
-    return result["settings"]["table"].rstrip() + _source(result, "Settings, trials and spread are in the JSON beside")
 
 
 _BESIDE = {"perplexity": ("distinct_2",), "chrf": ("bleu",)}  # metrics shown together with another
@@ -647,9 +643,5 @@ RESULTS: dict[str, Callable[[], str]] = {
     "pair_defaults": pair_defaults_table,
     "credit": credit_table,
     "long_text": long_text_table,
-    "race": partial(race_table, "markov"),
-    "race_markov_long": partial(race_table, "markov-long"),
-    "race_zh": partial(race_table, "zh"),
-    "race_songci": partial(race_table, "songci"),
-    "race_songci_sparse": partial(race_table, "songci-sparse"),
+    **race_tables.TABLES,
 }

@@ -15,7 +15,7 @@ from tokenlm.agents.dqn.rules import RULES
 ROOT = Path(__file__).parents[1]
 FRONT = {"tokenlm", "tokenlm.agents"}  # they name what users import
 SHARED = ("acting", "replay", "networks", "decoding", "evaluation", "protocol", "devices")
-LEARNERS = ("dqn", "baselines", "runs", "examples")
+LEARNERS = ("dqn", "baselines", "planning", "runs", "examples")
 
 
 @cache
@@ -92,7 +92,7 @@ def test_shared_rooms_know_no_learner():
     for module in modules():
         if room_of(module) in SHARED:
             assert not [n for n in imports_of(module) if room_of(n) in LEARNERS], module
-        if room_of(module) == "baselines":
+        if room_of(module) in ("baselines", "planning"):
             assert not [n for n in imports_of(module) if room_of(n) == "dqn"], module
 
 
@@ -111,6 +111,7 @@ ORDER = (
     "evaluation",
     "dqn",
     "baselines",
+    "planning",
     "runs",
     "web",
     "examples",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gymnasium as gym
-import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
@@ -30,9 +29,7 @@ class PrefixEncoder(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Left-padded windows (B, L) -> (B, D) hidden vectors at the last token."""
-        tokens, lengths = right_padded(windows.long())
-        hidden: Tensor = self.network(tokens)
-        return hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1]
+        return self.network.read_last(*right_padded(windows.long()))
 
 
 class WindowFeatures(BaseFeaturesExtractor):

@@ -73,6 +73,11 @@ class QNetwork(nn.Module):
         """
         raise NotImplementedError
 
+    def read_last(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """(B, D) hidden vectors at the last tokens alone, for learners that read every window anew; see `encode`."""
+        hidden: Tensor = self(tokens)
+        return hidden[torch.arange(len(tokens), device=tokens.device), lengths - 1]
+
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Append one token, (B,) int64 -> (B, D) and the new state. The old state may be modified: do not reuse it."""
         raise NotImplementedError

@@ -80,6 +80,10 @@ class MLPQNetwork(QNetwork):
         embedded = self.embedding(tokens).transpose(1, 2)  # (B, E, T)
         return self._read(self.first(F.pad(embedded, (self.window - 1, 0))).transpose(1, 2))
 
+    def read_last(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """See `QNetwork`; without the other windows of the text."""
+        return self.encode(tokens, lengths)[0]
+
     def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
         """See `QNetwork`; the state is the (B, W) last tokens."""
         places = lengths[:, None] - self.window + torch.arange(self.window, device=tokens.device)

@@ -88,7 +88,8 @@ def test_token_by_token_is_one_pass(network, lengths, more):
         expected = network(full)
         prefix = full[:, :width] * (torch.arange(width) < starts[:, None])
         hidden, state = network.encode(prefix, starts)
-        assert torch.allclose(hidden, expected[rows, starts - 1], atol=1e-5)
+        for last in (hidden, network.read_last(prefix, starts)):
+            assert torch.allclose(last, expected[rows, starts - 1], atol=1e-5)
         for step in range(more):
             hidden, state = network.step(full[rows, starts + step], state)
             assert torch.allclose(hidden, expected[rows, starts + step], atol=1e-5)

@@ -1,0 +1,82 @@
+"""Tables of the committed races, for docs/results/races.md."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+RACES = {
+    "factored": "race_factored",
+    "factored-soft": "race_factored_soft",
+    "markov": "race",
+    "markov-soft": "race_markov_soft",
+}
+_NAMES = {"factored": "words of kinds", "markov": "the chain"}
+_REWARDS = "From rewards alone"
+_PLANNER, _DQN = "reward model with planning", "TokenLM soft DQN"
+
+
+def race_table(name: str) -> str:
+    """The tables of a race's own report."""
+    result = _load(name)
+    hardware = result["hardware"]
+    return (
+        f"{result['settings']['table'].rstrip()}\n\nSettings, trials and spread are in the JSON beside. On "
+        f"{hardware['cores']} cores of {hardware['processor']} (`{result['command']}`)."
+    )
+
+
+def cells_table() -> str:
+    """Who is first in every world and class, our two entries, the best of the others, and what may be said."""
+    lines = [
+        "| world | τ | learns from | first | reward model with planning | our DQN | best of the others "
+        "| first against the other side |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in RACES:
+        result = _load(name)
+        world, tau = name.removesuffix("-soft"), "½" if name.endswith("-soft") else "0"
+        for kind in dict.fromkeys(row["class"] for row in result["rows"]):
+            rows = {row["entry"]: row for row in result["rows"] if row["class"] == kind}
+            ours = [entry for entry in rows if entry == _PLANNER or entry.startswith("TokenLM")]
+            others = {entry: rows[entry] for entry in rows if entry not in ours}
+            first, best = _best(rows), _best(others)
+            planner = _cell(rows[_PLANNER]) if _PLANNER in rows else "-"
+            dqn = _best({entry: rows[entry] for entry in ours if entry != _PLANNER})
+            against = best if first in ours else _best({entry: rows[entry] for entry in ours})
+            source = "rewards" if kind == _REWARDS else "rewards and corpus"
+            lines.append(
+                f"| {_NAMES[world]} | {tau} | {source} | {first} | {planner} | {_cell(rows[dqn])} "
+                f"| {best}, {_cell(others[best])} | {_verdict(result, first, against)} |"
+            )
+    return "\n".join(lines)
+
+
+def _verdict(result: dict[str, Any], first: str, second: str) -> str:
+    """Whether the first of two entries is ahead, by the race's own comparison."""
+    for compared in result["settings"]["comparisons"]["steps"]:
+        if {compared["first"], compared["second"]} == {first, second}:
+            p = "unknown" if compared["p"] is None else f"{compared['p']:.2g}"
+            ahead = compared["ahead"] and compared["first"] == first
+            return f"ahead, p = {p}" if ahead else f"not told apart, p = {p}"
+    return "-"
+
+
+def _best(rows: dict[str, Any]) -> str:
+    return max(rows, key=lambda entry: (rows[entry]["steps"]["score"] or [float("-inf")])[0])
+
+
+def _cell(row: dict[str, Any]) -> str:
+    score = row["steps"]["score"]
+    return "-" if score is None else f"{score[0]:.3f} [{score[1]:.3f}, {score[2]:.3f}]"
+
+
+def _load(name: str) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((RESULTS / f"race-{name}.json").read_text(encoding="utf-8"))
+    return result
+
+
+TABLES = {"race_cells": cells_table, **{marker: partial(race_table, name) for name, marker in RACES.items()}}
