@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/play.md: the page of `tokenlm play` with a run, on a desktop and on a phone.
+"""Draws the pictures of a run: the page of `tokenlm play`, on a desktop and on a phone, and a part of its report.
 
     python docs/pictures/screenshots.py RUN [--browser chromium]
 
@@ -10,11 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import tempfile
 import threading
 from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
+from tokenlm.agents.runs.listing import read_run
+from tokenlm.agents.runs.page import write_page
 from tokenlm.agents.web.page import app_of
 from tokenlm.agents.web.play import shown_runs
 from tokenlm.agents.web.server import address, listen, server_of
@@ -47,11 +50,26 @@ def main() -> None:
             write(phone, address(listening))
             credit(phone)
             phone.screenshot(path=HERE / "play-phone.png", full_page=True)
+            report(browser.new_page(viewport={"width": 1000, "height": 760}), given.run)
             browser.close()
     finally:
         server.should_exit = True
         thread.join()
         listening.close()
+
+
+def report(page: Page, run: str) -> None:
+    """Calibration and credit, as they stand in the report of a run."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "report.html"
+        write_page([read_run(run)], place, documents=200)
+        page.goto(place.as_uri())
+        first = page.locator("h2", has_text="Calibration").bounding_box()
+        last = page.locator('img[alt="Credit"]').bounding_box()
+        assert first is not None
+        assert last is not None
+        clip = {"x": 0.0, "y": first["y"], "width": 1000.0, "height": last["y"] + last["height"] - first["y"]}
+        page.screenshot(path=HERE / "report.png", full_page=True, clip=clip)  # type: ignore[arg-type]
 
 
 def write(page: Page, url: str) -> None:
