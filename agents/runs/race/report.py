@@ -92,15 +92,19 @@ def _by_world(runs: Runs, figure: str, config: RaceConfig) -> list[list[float | 
 
 
 def _comparisons(rows: dict[str, Any], runs: dict[str, Runs], config: RaceConfig) -> list[dict[str, Any]]:
-    """Every pair of entries of a class that have scores, by greedy return where the optimum is unknown."""
+    """Every pair of entries of a class, by regret as on the board, by greedy return where the optimum is unknown.
+
+    Scores are not compared: a world whose best trivial policy is close to the optimum would outweigh all others.
+    """
     found = []
     for first, second in combinations(rows, 2):
         if rows[first]["class"] != rows[second]["class"]:
             continue
-        figure = (
-            "score" if any(r["rows"] and r["rows"][-1]["score"] is not None for r in runs[first]) else "greedy_return"
-        )
+        known = any(run["rows"] and run["rows"][-1]["regret"] is not None for run in runs[first])
+        figure = "regret" if known else "greedy_return"
         values = [_by_world(runs[name], figure, config) for name in (first, second)]
+        if figure == "regret":
+            values.reverse()  # the difference is how much better the first is
         compared = paired(*values)
         if compared["difference"] is not None and compared["difference"] < 0.0:
             first, second, compared = second, first, paired(*values[::-1])

@@ -117,7 +117,7 @@ def _notes(result: dict[str, Any], legs: list[str]) -> str:
         middle = f"Interquartile mean over {over} with its 95 % bootstrap interval."
     parts = [
         _scale(race), middle,
-        f"Ahead: p < {CERTAIN:g} in a paired t-test over the {'worlds' if worlds > 1 else 'seeds'}.",
+        f"Ahead: p < {CERTAIN:g} in a paired t-test of regrets over the {'worlds' if worlds > 1 else 'seeds'}.",
         "Settings: the algorithms' defaults, nothing searched." if race.get("defaults") else "",
         f"Seconds are those of learning, on {race['threads']} thread(s), {race['processes']} runs side by side; "
         f"perplexity, KL and regret after {'equal time' if legs[0] == 'seconds' else 'equal steps'}.",
