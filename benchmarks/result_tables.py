@@ -315,13 +315,14 @@ def why_lines() -> str:
             f"- **Ahead where a score of the whole text is the goal**: translations of three words have "
             f"{score[1]:.1f} chrF against {score[0]:.1f}, with {seeds} seeds, from the weights of maximum "
             "likelihood.",
-            "- **Planning from rewards alone**, which likelihood cannot do. In worlds whose structure no table covers, "
-            f"a learned model of the rewards with a search ends {short('factored-reward-model')} nats short of the "
-            f"best text after {_board('factored-reward-model')['total_steps']:,} steps, the best single text for all "
-            f"prompts {short('factored-same-text')}, a table of token pairs {short('factored-table')}, GRPO "
-            f"{short('factored-grpo')}. On a Markov chain, which a table covers, the table wins: "
-            f"{short('markov-table')} nats short after {_board('markov-table')['total_steps']:,} steps, our DQN "
-            f"{short('markov-dqn')}. (Means over five worlds each.)",
+            "- **Planning from rewards alone**, which likelihood cannot do, with a learned model of the rewards rather "
+            "than with a DQN. In worlds whose structure no table covers it ends "
+            f"{short('factored-reward-model')} nats short of the best text after "
+            f"{_board('factored-reward-model')['total_steps']:,} steps, the best single text for all prompts "
+            f"{short('factored-same-text')}, a table of token pairs {short('factored-table')}, GRPO "
+            f"{short('factored-grpo')}, our DQN {short('factored-dqn-centred')}. On a Markov chain, which a table "
+            f"covers: {short('markov-reward-model')} after {_board('markov-table')['total_steps']:,} steps, the table "
+            f"{short('markov-table')}, our DQN {short('markov-dqn')}. (Means over five worlds each.)",
             "- **On long texts the reward must come often**: paid for every character, lyrics have perplexity "
             f"{lyrics[1]:.0f} against {lyrics[0]:.0f} of maximum likelihood after {lyrics_seconds:.0f} s; paid at the "
             f"end only, {late['ratio_to_maximum_likelihood']:.1f} times that of maximum likelihood after 15 minutes.",
