@@ -208,9 +208,9 @@ class RewardModel(Positioned):
             if not running.any():
                 break
         texts = np.concatenate([first, texts], axis=1)
-        row, step = np.nonzero(~np.isnan(rewards))
-        windows, taken = self._states(texts, row, step)[1:]
-        rewards[row, step] -= self._bonus(windows, step, taken[:, None])[:, 0]
+        row, written = np.nonzero(~np.isnan(rewards))
+        windows, taken = self._states(texts, row, written)[1:]
+        rewards[row, written] -= self._bonus(windows, written, taken[:, None])[:, 0]
         self.estimate.judge(self._earned(texts, rewards))
         self._texts = np.concatenate([self._texts, texts])
         self._rewards = np.concatenate([self._rewards, rewards])
