@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from result_tables import load, source
+
 RACES = {
     "factored": "race_factored",
     "factored-soft": "race_factored_soft",
@@ -16,17 +16,13 @@ RACES = {
 }
 _NAMES = {"factored": "words of kinds", "markov": "the chain"}
 _REWARDS = "From rewards alone"
-_PLANNER, _DQN = "reward model with planning", "TokenLM soft DQN"
+_PLANNER = "reward model with planning"
 
 
 def race_table(name: str) -> str:
     """The tables of a race's own report."""
-    result = _load(name)
-    hardware = result["hardware"]
-    return (
-        f"{result['settings']['table'].rstrip()}\n\nSettings, trials and spread are in the JSON beside. On "
-        f"{hardware['cores']} cores of {hardware['processor']} (`{result['command']}`)."
-    )
+    result = load(f"race-{name}.json")
+    return result["settings"]["table"].rstrip() + source(result, "Settings, trials and spread are in the JSON beside")
 
 
 def cells_table() -> str:
@@ -37,7 +33,7 @@ def cells_table() -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in RACES:
-        result = _load(name)
+        result = load(f"race-{name}.json")
         world, tau = name.removesuffix("-soft"), "½" if name.endswith("-soft") else "0"
         for kind in dict.fromkeys(row["class"] for row in result["rows"]):
             rows = {row["entry"]: row for row in result["rows"] if row["class"] == kind}
@@ -74,9 +70,7 @@ def _cell(row: dict[str, Any]) -> str:
     return "-" if score is None else f"{score[0]:.3f} [{score[1]:.3f}, {score[2]:.3f}]"
 
 
-def _load(name: str) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((RESULTS / f"race-{name}.json").read_text(encoding="utf-8"))
-    return result
-
-
-TABLES = {"race_cells": cells_table, **{marker: partial(race_table, name) for name, marker in RACES.items()}}
+RACE: dict[str, Callable[[], str]] = {
+    "race_cells": cells_table,
+    **{marker: partial(race_table, name) for name, marker in RACES.items()},
+}

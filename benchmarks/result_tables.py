@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import race_tables
-
 HERE = Path(__file__).parent
 
 
@@ -131,9 +129,7 @@ def environment_table() -> str:
                 )
             if any(cell != "-" for cell in cells):
                 lines.append(f"| {world} | {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + _source(
-        result, "Steps a second; × of SyncVectorEnv at the same size; `copy` is the limit"
-    )
+    return "\n".join(lines) + source(result, "Steps a second; × of SyncVectorEnv at the same size; `copy` is the limit")
 
 
 def learner_table() -> str:
@@ -158,7 +154,7 @@ def learner_table() -> str:
         "Transitions a second (× stable-baselines3 with its own batch of 32), LSTM 128→256, T = 32; "
         "last: memory of an update"
     )
-    return "\n".join(lines) + _source(result, text)
+    return "\n".join(lines) + source(result, text)
 
 
 def end_to_end_table() -> str:
@@ -179,7 +175,7 @@ def end_to_end_table() -> str:
             )
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     ratio = result["settings"]["replay_ratio"]
-    return "\n".join(lines) + _source(result, f"Environment steps a second at {ratio:g} transitions trained for each")
+    return "\n".join(lines) + source(result, f"Environment steps a second at {ratio:g} transitions trained for each")
 
 
 def scaling_table() -> str:
@@ -194,7 +190,7 @@ def scaling_table() -> str:
         lines.append(f"| {network} | {update} | " + " | ".join(cells) + " |")
     ceiling, copy = result["settings"]["ceilings"]["float32"] / 1e9, result["settings"]["ceilings"]["copy"] / 1e9
     text = f"Transitions a second (of the roofline: {ceiling:,.0f} GFLOP/s of a product, {copy:,.0f} GB/s of a copy)"
-    return "\n".join(lines) + _source(result, text)
+    return "\n".join(lines) + source(result, text)
 
 
 def acting_table() -> str:
@@ -208,7 +204,7 @@ def acting_table() -> str:
         found = [_find(result, network=network, batch=batch, prefix=p) or {} for p in prefixes]
         cells = [f"{_thousands(r['tokens/s, incremental'])} ({_ratio(r['ratio'])} ×)" for r in found]
         lines.append(f"| {network} | {batch} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + _source(result, "Tokens a second (× reading the prefix again for each)")
+    return "\n".join(lines) + source(result, "Tokens a second (× reading the prefix again for each)")
 
 
 _BESIDE = {"perplexity": ("distinct_2",), "chrf": ("bleu",)}  # metrics shown together with another
@@ -231,7 +227,7 @@ def pair_defaults_table() -> str:
         )
     settings = result["settings"]
     how = f"Test pairs, at most 1,000, means over {len(settings['seed'])} seeds"
-    return "\n".join(lines) + _source(result, f"{how} after {settings['seconds']:.0f} s of learning each")
+    return "\n".join(lines) + source(result, f"{how} after {settings['seconds']:.0f} s of learning each")
 
 
 def credit_table() -> str:
@@ -245,7 +241,7 @@ def credit_table() -> str:
         lines.append(f"| {name} | {' | '.join(cells)} |")
     settings = result["settings"]
     how = f"Bias, noise. {len(settings['seed'])} runs of {settings['texts']:,} texts each, {settings['pairs']} pairs"
-    return "\n".join(lines) + _source(result, f"{how} of prefix and action")
+    return "\n".join(lines) + source(result, f"{how} of prefix and action")
 
 
 def tasks_table() -> str:
@@ -262,7 +258,7 @@ def tasks_table() -> str:
             cells = ["-" if row is None else _with_spread(row, shown) for row in rows]
             what = f"{dataset}, {first['seconds']:g} s, {first['seeds']} seeds"
             lines.append(f"| {what} | {shown} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + _source(result, "Test sets, means over seeds ± their standard deviation")
+    return "\n".join(lines) + source(result, "Test sets, means over seeds ± their standard deviation")
 
 
 def _with_spread(row: dict[str, Any], shown: str) -> str:
@@ -282,7 +278,7 @@ def long_text_table() -> str:
         ]
         lines.append(f"| {network} | " + " | ".join(cells) + " |")
     batch = result["rows"][0]["batch"]
-    return "\n".join(lines) + _source(result, f"MiB of an update on {batch} texts (transitions a second)")
+    return "\n".join(lines) + source(result, f"MiB of an update on {batch} texts (transitions a second)")
 
 
 def quickstart_texts() -> str:
@@ -368,7 +364,7 @@ def equal_time_table() -> str:
     text = (
         f"Validation perplexity while learning, then that of test documents; means over {seeds} seeds, one thread a run"
     )
-    return "\n".join(lines) + _source(result, text)
+    return "\n".join(lines) + source(result, text)
 
 
 def _escaped(name: str) -> str:
@@ -404,7 +400,7 @@ def kneser_ney_table() -> str:
     for row in result["rows"]:
         cells = [f"{row[n]:,.0f}" if row[n] > 1_000 else f"{row[n]:.3g}" for n in names]
         lines.append(f"| {row['order']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + _source(result, f"WikiText-2, {result['settings']['vocabulary']:,} words")
+    return "\n".join(lines) + source(result, f"WikiText-2, {result['settings']['vocabulary']:,} words")
 
 
 def worlds_table(name: str = "") -> str:
@@ -449,7 +445,7 @@ def teacher_table() -> str:
         name = _escaped(_TRIVIAL.get(policy, policy))
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {score:.2f} | {seconds} |")
     steps, episodes = result["settings"]["steps"], result["settings"]["episodes"]
-    return "\n".join(lines) + _source(
+    return "\n".join(lines) + source(
         result,
         f"Soft regret at temperature 1, KL(π ‖ p\\*), nats a text, ± half of its 95 % interval over {episodes} texts. "
         f"{steps:,} environment steps each; seconds are processor time of one thread",
@@ -499,7 +495,7 @@ def factored_table() -> str:
         "of the test split, one thread on a machine where other work ran. The score is 0 for the best trivial policy, "
         f"the same text for all prompts. Best texts have {sum(words) / len(words):.1f} distinct tokens of 16"
     )
-    return "\n".join(lines) + _source(result, text)
+    return "\n".join(lines) + source(result, text)
 
 
 _FACTORED_FIGURES = {"return": 1, "score": 2, "constants": 2}
@@ -543,7 +539,7 @@ def form_table() -> str:
 def tuning_table() -> str:
     """What one setting changes, the others being the quickstart's."""
     result = load("tuning.json")
-    table = _all_rows(result) + _source(result, result["settings"].get("caption", "Held-out perplexity"))
+    table = _all_rows(result) + source(result, result["settings"].get("caption", "Held-out perplexity"))
     drawn = (HERE / "results" / "tuning.png").exists()
     return table + ("\n\n![Curves](../../benchmarks/results/tuning.png)" if drawn else "")
 
@@ -568,7 +564,7 @@ def layouts_table(chinese: bool = False) -> str:
         told = f"各 {steps:,} 个环境步，{seeds} 个种子的中位数；速度按处理器时间算，单线程"
         return _all_rows(result, _IN_CHINESE) + f"\n\n{told}。（`{result['command']}`）"
     told = f"Medians of {seeds} seeds after {steps:,} environment steps; speed in seconds of the processor, one thread"
-    return _all_rows(result) + _source(result, told)
+    return _all_rows(result) + source(result, told)
 
 
 def _all_rows(result: dict[str, Any], words: dict[str, str] | None = None) -> str:
@@ -609,7 +605,7 @@ def _thousands(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _source(result: dict[str, Any], text: str) -> str:
+def source(result: dict[str, Any], text: str) -> str:
     """The caption of a table: its content, hardware and command."""
     hardware, threads = result["hardware"], result["settings"].get("threads")
     where = hardware["gpu"] or f"{hardware['cores']} cores of {hardware['processor']}"
@@ -644,5 +640,4 @@ RESULTS: dict[str, Callable[[], str]] = {
     "pair_defaults": pair_defaults_table,
     "credit": credit_table,
     "long_text": long_text_table,
-    **race_tables.TABLES,
 }

@@ -22,10 +22,11 @@ from chinese_tables import CHINESE
 from cluster_table import CLUSTER
 from code_tables import CODE
 from gpu_table import gpu_table
+from race_tables import RACE
 from result_tables import RESULTS
 
 ROOT = Path(__file__).parents[1]
-PARTS: dict[str, Callable[[], str]] = {**RESULTS, **CODE, **CHINESE, **CLUSTER, **BOARD, "gpu": gpu_table}
+PARTS: dict[str, Callable[[], str]] = {**RESULTS, **RACE, **CODE, **CHINESE, **CLUSTER, **BOARD, "gpu": gpu_table}
 _PART = re.compile(r"(<!-- (?P<name>[\w-]+):begin -->\n).*?(<!-- (?P=name):end -->)", re.DOTALL)
 
 

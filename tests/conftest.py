@@ -1,6 +1,7 @@
 """Shared by all tests: one thread each (they run side by side), a small corpus, a tiny environment."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -27,6 +28,14 @@ VERBS = ("sees", "likes", "hears", "finds")
 def sentences() -> tuple[str, ...]:
     """144 distinct short sentences."""
     return tuple(f"the {a} {v} the {b}" for a in ANIMALS for v in VERBS for b in ANIMALS)
+
+
+@pytest.fixture(scope="session")
+def corpus(sentences: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the sentences, one on each line."""
+    path = tmp_path_factory.mktemp("corpus") / "animals.txt"
+    path.write_text("\n".join(sentences), encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="session")

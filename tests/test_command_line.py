@@ -22,13 +22,6 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def corpus(sentences, tmp_path_factory):
-    path = tmp_path_factory.mktemp("corpus") / "animals.txt"
-    path.write_text("\n".join(sentences), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
 def run(corpus, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs")
     main(

@@ -8,23 +8,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ...envs import EnvConfig, TokenLMDeviceEnv, World
 from ...envs.targets import ConditionedTarget
 from ..acting.valid_actions import ValidActions
 from ..networks import QNetwork
+from ..networks.reward_fit import RewardFit, log_probs_of
 from ..networks.reward_network import RewardNetwork
 from ..replay.episodes import EpisodeBatch, EpisodeReplay
 from ..replay.sampling import BatchSampler
 from .collector import Collector
 from .config import RewardConfig
 
-_AVERAGING = 0.95  # of the weights that pay, over updates
-_LAST_RATE = 0.05  # of the learning rate, at the end of training
-_MEMORY = 0.9  # of the running error on new episodes, for each new batch of them
-_COUNTS = ("owed", "due", "seen", "error", "spread")
-_NEVER = -1e9  # score of a token that is not valid, finite so that gradients are
+_COUNTS = ("owed", "due", "seen")
 
 
 class Imagination:
@@ -72,9 +68,7 @@ class Imagination:
                 world.vocab_size, config.prompt + config.context, env.max_new_tokens, config.classes, config.width,
                 config.rank,
             ).to(self.device)  # fmt: skip
-        self.model = model
-        self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGING))
-        self.optimizer = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=config.decay)
+        self.fitted = RewardFit(model, config.rate, config.decay)
         self.generator = torch.Generator().manual_seed(seed)
         self.num_envs, imagined = num_envs, config.imagine * num_envs
         capacity = max(imagined, config.capacity // env.max_new_tokens)
@@ -86,7 +80,6 @@ class Imagination:
         unpaid = TokenLMDeviceEnv(imagined, env, device=place, world=unpaid_world(world))
         self.collector = Collector(unpaid, network, self.replay, valid_actions, generator, seed)
         self._seen = real.added
-        self._error = self._spread = 0.0  # running means over new episodes, nats²
         self._owed = 0.0  # transitions to learn from
         self._due = 0.0  # batches of imagined texts
 
@@ -103,24 +96,16 @@ class Imagination:
             self.collector.step(temperature, epsilon)
 
     @property
-    def explained(self) -> float:
-        """Share of the variance of rewards that the model predicted in episodes that were new to it."""
-        return 1.0 - self._error / self._spread if self._spread else 0.0
-
-    @property
     def is_trusted(self) -> bool:
         """Whether imagined texts are learned from: a policy finds whatever a poor model overrates."""
-        return self.explained >= self.config.trust
+        return self.fitted.explained >= self.config.trust
 
     @torch.no_grad()
     def _judge(self) -> None:
         """Compare predictions with the newest episodes, before they are learned from."""
         count = min(self.real.added - self._seen, self.config.batch_size, len(self.real))
         batch = self.real.rows((self.real.added - 1 - torch.arange(count)) % self.real.capacity)
-        predicted, paid = self._sums(self._log_probs(self.averaged, batch), batch)
-        keep = _MEMORY if self._spread else 0.0
-        self._error = keep * self._error + (1.0 - keep) * float((predicted - paid).square().mean())
-        self._spread = keep * self._spread + (1.0 - keep) * float((paid - paid.mean()).square().mean())
+        self.fitted.judge(*self._sums(self._log_probs(self.fitted.averaged, batch), batch))
         self._seen = self.real.added
 
     def fit(self, progress: float) -> int:
@@ -130,14 +115,7 @@ class Imagination:
         newest = torch.randint(min(size, len(self.real)), (size // 4,), generator=self.generator)
         rows[: size // 4] = (self.real.added - 1 - newest) % self.real.capacity
         batch = self.real.rows(rows)
-        predicted, paid = self._sums(self._log_probs(self.model, batch), batch)
-        loss = nn.functional.smooth_l1_loss(predicted, paid)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate * (1.0 - (1.0 - _LAST_RATE) * progress)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.averaged.update_parameters(self.model)
+        self.fitted.step(*self._sums(self._log_probs(self.fitted.model, batch), batch), progress)
         return int(batch.num_actions or 1)
 
     def sample(self) -> EpisodeBatch | None:
@@ -160,7 +138,7 @@ class Imagination:
     def pay(self, batch: EpisodeBatch) -> EpisodeBatch:
         """`batch` with the model's rewards."""
         rewards = torch.zeros_like(batch.rewards)
-        rewards[batch.is_action] = self._log_probs(self.averaged, batch)
+        rewards[batch.is_action] = self._log_probs(self.fitted.averaged, batch)
         batch.rewards = rewards
         return batch
 
@@ -174,12 +152,10 @@ class Imagination:
         prompt, context = self.config.prompt, self.config.context
         first = _before(tokens, row, column - written, prompt)
         last = _before(tokens, row, column, context)
-        scores = network(torch.cat([first, last], 1), written)
         places = row * width + column
         valid = self.valid_actions.mask(written, self.valid_actions.allowed_at(tokens, places, written))
-        log_probs = torch.log_softmax(scores.masked_fill(~valid, _NEVER), -1)
         taken = batch.actions.flatten()[index]
-        return self.env.log_prob_weight * log_probs.gather(1, taken[:, None])[:, 0]
+        return self.env.log_prob_weight * log_probs_of(network, torch.cat([first, last], 1), written, valid, taken)
 
     def _sums(self, predicted: Tensor, batch: EpisodeBatch) -> tuple[Tensor, Tensor]:
         """(M,) sums of predictions and rewards over the tokens that are paid together."""
@@ -198,9 +174,7 @@ class Imagination:
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes."""
         return {
-            "model": self.model.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **self.fitted.state_dict(),
             "sampler": self.sampler.state_dict(),
             "replay": self.replay.state_dict(),
             "collector": self.collector.state_dict(),
@@ -209,7 +183,8 @@ class Imagination:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken."""
-        for name in ("model", "averaged", "optimizer", "sampler", "replay", "collector"):
+        self.fitted.load_state_dict(state)
+        for name in ("sampler", "replay", "collector"):
             getattr(self, name).load_state_dict(state[name])
         for name in _COUNTS:
             setattr(self, f"_{name}", state[name])

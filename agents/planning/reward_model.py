@@ -12,6 +12,7 @@ from torch import Tensor
 from ...envs import EnvConfig, TokenLMVectorEnv
 from ...envs.arrays import Floats, Ints
 from ...envs.forms import form_in, states_after
+from ...envs.text.files import finite
 from ..acting.choosing import checked_temperature
 from ..baselines.references import Positioned
 from ..devices import resolve_device
@@ -104,9 +105,9 @@ class RewardModel(Positioned):
         config = self.env_config
         self.form = form_in(self.world, config)
         if beams is None:
-            can = context <= 1 and config.no_repeat <= 1 and entries_of_a_text(self.world, config) <= MAX_ENTRIES
-            self.settings["beams"] = beams = 0 if can or temperature else _BEAMS
+            self.settings["beams"] = beams = _BEAMS if self._why_no_values() and not temperature else 0
         self._check()
+        self._check_planner()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = RewardNetwork(
@@ -120,7 +121,7 @@ class RewardModel(Positioned):
         self._texts: Ints = np.zeros((0, config.context_length + config.max_new_tokens), np.int64)
         self._rewards: Floats = np.zeros((0, config.max_new_tokens))  # of p*; nan after the end of a text
         self._planner: Planner = BeamSearch(self, beams) if beams else LastTokens(self)
-        self.loss = float("nan")
+        self._loss: Tensor | None = None
 
     def _check(self) -> None:
         config, settings = self.env_config, self.settings
@@ -136,24 +137,28 @@ class RewardModel(Positioned):
                 raise ValueError(
                     f"{name} must lie between 0 and context_length ({config.context_length}), not {settings[name]}"
                 )
-        if settings["beams"]:
-            if settings["temperature"]:
-                raise ValueError(
-                    f"a beam search finds the best text, so temperature must be 0 with beams, not "
-                    f"{settings['temperature']}; set beams to 0 for dynamic programming"
-                )
-            return
-        for name, value in (("context", settings["context"]), ("no_repeat", config.no_repeat)):
-            if value > 1:
-                raise ValueError(
-                    f"dynamic programming looks at the last token only, so {name} must be at most 1, not {value}; or "
-                    "use temperature 0 and beams of at least 1"
-                )
-        if (entries := entries_of_a_text(self.world, config)) > MAX_ENTRIES:
+
+    def _check_planner(self) -> None:
+        if not self.settings["beams"]:
+            if (reason := self._why_no_values()) is not None:
+                raise ValueError(f"{reason}; use temperature 0 and beams of at least 1")
+        elif tau := self.settings["temperature"]:
             raise ValueError(
-                f"dynamic programming over {entries:,} entries (token, last token and step) is too much, at most "
-                f"{MAX_ENTRIES:,}; use temperature 0 and beams of at least 1"
+                f"a beam search finds the best text, so temperature must be 0 with beams, not {tau}; set beams to 0 "
+                "for dynamic programming"
             )
+
+    def _why_no_values(self) -> str | None:
+        """Why dynamic programming cannot be done here; None where it can."""
+        for name, value in (("context", self.settings["context"]), ("no_repeat", self.env_config.no_repeat)):
+            if value > 1:
+                return f"dynamic programming looks at the last token only, so {name} must be at most 1, not {value}"
+        if (entries := entries_of_a_text(self.world, self.env_config)) > MAX_ENTRIES:
+            return (
+                f"dynamic programming over {entries:,} entries (token, last token and step) is too much, at most "
+                f"{MAX_ENTRIES:,}"
+            )
+        return None
 
     @property
     def temperature(self) -> float:
@@ -162,7 +167,7 @@ class RewardModel(Positioned):
 
     def policy_temperature(self, asked: float | None) -> float:
         """See `Writer`; where it searches with beams, 0 only."""
-        if asked and isinstance(self._planner, BeamSearch):
+        if asked and self.settings["beams"]:
             raise ValueError(f"this reward model plans for the best text, at temperature 0, not {asked}")
         return self.temperature if asked is None else asked
 
@@ -176,7 +181,7 @@ class RewardModel(Positioned):
             done = max(self.progress, (self.env_steps - first) / total_steps)
             self._write(self._environment, self._noise(done))
             for _ in range(self.settings["updates"]):
-                self.loss = self.estimate.fit(self._batch(), self.settings["learning_rate"] * (1.0 - 0.95 * done))
+                self._loss = self.estimate.fit(self._batch(), done)
             self._planner.forget()
             if callback is not None and callback(self) is False:
                 break
@@ -201,16 +206,14 @@ class RewardModel(Positioned):
             # Episodes that have ended began anew, and take any valid action.
             texts[running, step] = plan.actions(windows, step)[running]
             actions = np.where(running, texts[:, step], env.action_masks().argmax(1))
+            paid = self._bonus(windows, np.full(count, step), actions[:, None])[:, 0]
             windows, earned, terminated, truncated, _ = env.step(actions)
-            rewards[running, step] = earned[running]
+            rewards[running, step] = (earned - paid)[running]
             self.env_steps += int(running.sum())
             running &= ~(terminated | truncated)
             if not running.any():
                 break
         texts = np.concatenate([first, texts], axis=1)
-        row, written = np.nonzero(~np.isnan(rewards))
-        windows, taken = self._states(texts, row, written)[1:]
-        rewards[row, written] -= self._bonus(windows, written, taken[:, None])[:, 0]
         self.estimate.judge(self._earned(texts, rewards))
         self._texts = np.concatenate([self._texts, texts])
         self._rewards = np.concatenate([self._rewards, rewards])
@@ -287,7 +290,7 @@ class RewardModel(Positioned):
 
     def figures(self) -> dict[str, Any]:
         """The last loss, and the share of the variance of new rewards that the network predicted."""
-        return {"loss": self.loss if np.isfinite(self.loss) else None, "explained": self.estimate.explained}
+        return {"loss": None if self._loss is None else finite(float(self._loss)), "explained": self.estimate.explained}
 
     def save(self, path: str | Path) -> None:
         """Write settings, the averaged weights and what is known by heart into the folder `path`."""

@@ -17,13 +17,6 @@ from tokenlm.envs.text.digests import write_digests
 
 
 @pytest.fixture(scope="session")
-def corpus(sentences, tmp_path_factory):
-    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
-    path.write_text("\n".join(sentences), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="session")
 def saved(corpus, tmp_path_factory):
     """A run folder, as far as `generate` and `evaluate` read it."""
     folder = tmp_path_factory.mktemp("saved") / "run"

@@ -54,7 +54,7 @@ def test_a_model_that_is_p_star_pays_what_the_environment_pays(ending: str, no_r
     world = World.of(agent.env_config)
     after = np.array([[1, last] for last in range(size)])  # <bos> and a token
     after[1] = [0, 1]
-    imagination.averaged = Known(world.target.log_probs(world.target.track(after), True))  # type: ignore[assignment]
+    imagination.fitted.averaged = Known(world.target.log_probs(world.target.track(after), True))  # type: ignore[assignment]
     batch = agent.replay.rows(torch.arange(len(agent.replay)))
     earned = batch.rewards.clone()
     assert torch.allclose(imagination.pay(batch).rewards, earned, atol=2e-5)
@@ -141,7 +141,10 @@ def test_an_interrupted_training_ends_as_it_would_have() -> None:
             agent.load_state_dict(state)
             agent.learn(480, resume=True)
         assert agent.imagination is not None
-        return {**agent.weights(), **{f"model.{n}": v for n, v in agent.imagination.averaged.state_dict().items()}}
+        return {
+            **agent.weights(),
+            **{f"model.{n}": v for n, v in agent.imagination.fitted.averaged.state_dict().items()},
+        }
 
     whole, parts = trained(False), trained(True)
     assert whole.keys() == parts.keys()

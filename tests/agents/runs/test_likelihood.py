@@ -23,16 +23,10 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def texts(sentences, tmp_path_factory):
-    path = tmp_path_factory.mktemp("texts") / "animals.txt"
-    path.write_text("\n".join(sentences), encoding="utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def run(texts):
-    main(["train", str(texts), f"--output={texts.parent}", *SMALL, "--baseline_seconds=0.3"])
-    return texts.parent / "animals"
+def run(corpus, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs")
+    main(["train", str(corpus), f"--output={output}", *SMALL, "--baseline_seconds=0.3"])
+    return output / "animals"
 
 
 def logits(agent):
@@ -67,8 +61,8 @@ def test_saved_again_its_logits_are_the_same(run, tmp_path):
     }  # fmt: skip
 
 
-def test_a_run_without_it_loads(texts, run, tmp_path):
-    main(["train", str(texts), f"--output={tmp_path}", *SMALL, "--baseline_seconds=0"])
+def test_a_run_without_it_loads(corpus, run, tmp_path):
+    main(["train", str(corpus), f"--output={tmp_path}", *SMALL, "--baseline_seconds=0"])
     _, config = load_run(tmp_path / "animals")
     assert not (tmp_path / "animals" / FOLDER).exists()
     assert load_baseline(tmp_path / "animals", config) is None
@@ -79,14 +73,14 @@ def test_a_run_without_it_loads(texts, run, tmp_path):
     assert shown.steps.agent.generate("the", seed=1) == load_run(run)[0].generate("the", seed=1)
 
 
-def test_a_run_that_was_killed_while_it_learned_has_it_too(texts, tmp_path, monkeypatch):
+def test_a_run_that_was_killed_while_it_learned_has_it_too(corpus, tmp_path, monkeypatch):
     class Killed(BaseException):
         """Stands for SIGKILL: nothing catches it."""
 
     def dying(*_):
         raise Killed
 
-    words = ["train", str(texts), f"--output={tmp_path}", *SMALL, "--baseline_seconds=0.1"]
+    words = ["train", str(corpus), f"--output={tmp_path}", *SMALL, "--baseline_seconds=0.1"]
     with monkeypatch.context() as patch:
         patch.setattr("tokenlm.agents.runs.training.train_baseline", dying)
         with pytest.raises(Killed):
