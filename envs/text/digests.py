@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .files import read_json, write_json
+from .opening import MOST_JSON_BYTES, check_file
 
 DIGESTS = "digests.json"
 _BLOCK = 1 << 20
@@ -44,7 +45,7 @@ def check_digests(folder: Path, needed: Iterable[str] = ()) -> None:
         folder: of the files.
         needed: names of files that must have one.
 
-    Raises ValueError for a file that is missing or differs, and where there are no digests.
+    Raises ValueError for a file that is missing, differs or is too large, and where there are no digests.
     """
     place = folder / DIGESTS
     if not place.exists():
@@ -58,6 +59,8 @@ def check_digests(folder: Path, needed: Iterable[str] = ()) -> None:
             raise ValueError(f"{place} is damaged: it has no digest of {name}; restore it from a copy")
     for name, digest in entries:
         path = folder / name
+        if path.suffix == ".json" and path.is_file():  # nothing longer would be read, so it need not be hashed
+            check_file(path, most_bytes=MOST_JSON_BYTES)
         if not path.is_file() or file_digest(path) != digest:
             what = "was changed since it was saved" if path.is_file() else "is missing"
             raise ValueError(f"{path} {what}; restore it from a copy, or pass --trust (trust=True) to read it as it is")
