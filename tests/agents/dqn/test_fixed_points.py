@@ -48,7 +48,7 @@ def by_entry(rate: float) -> dict:
 
 SLOW = steps(0.3, 3e-5, 0.5)
 ADAM = {  # kinks, a LayerNorm before the heads, or a softmax between them and the values: updates and their sizes
-    "pqn": (1_200, SLOW), "hl_gauss": (500, steps(1.0, 1e-2)), "c51": (500, steps(1.0, 1e-2)),
+    "pqn": (1_600, SLOW), "hl_gauss": (500, steps(1.0, 1e-2)), "c51": (500, steps(1.0, 1e-2)),
     "iq_learn, τ = 0": (1_200, SLOW), "pcl, τ = 0": (1_200, SLOW),
 }  # fmt: skip
 
@@ -72,7 +72,7 @@ def pace(loss: str, settings: dict, temperature: float) -> tuple[int, float]:
     """How many updates `descend_by_entry` takes, and its rate: what is steep wants a small one, kinks want more."""
     rule = make_rule(loss, {name: value for name, value in settings.items() if name in names_of(rule_class(loss))})
     if loss in ("cross_entropy", "q_sft", "iq_learn", "quantile"):
-        return {"cross_entropy": (80, 2.0), "q_sft": (60, 1.0), "iq_learn": (140, 3.0), "quantile": (150, 10.0)}[loss]
+        return {"cross_entropy": (80, 2.0), "q_sft": (60, 1.0), "iq_learn": (140, 2.0), "quantile": (150, 10.0)}[loss]
     if loss == "munchausen":
         return 80, 0.6
     if loss == "pcl" and rule.n_step > 1:
