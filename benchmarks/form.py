@@ -1,11 +1,12 @@
 """What is written under the form `jueju5` after the same two lines, beside the best there is.
 
-    python benchmarks/form.py [--steps 100000] [--data-dir FOLDER] [--json FILE]
+    python benchmarks/form.py [--steps 100000] [--seeds 0 1 2] [--data-dir FOLDER] [--json FILE]
 
-Prompts are the first two lines of the test quatrains. First the built-in corpus with learners: ours (`tokenlm train
-form`), GRPO from a start cloned on the corpus, and maximum likelihood, each with the same network, one thread and one
-seed; all write their greedy text. With `--data-dir`, then the Tang quatrains in its folder `jueju` without learners.
-Returns are exact, nats a text, the bonus for a rhyme included; the soft regret is measured on 64 sampled texts.
+Prompts are the first two lines of the test quatrains. First the built-in corpus with learners, one thread each: the
+reward model that plans (`tokenlm train verse`), our DQN (`tokenlm train form`), GRPO from a start cloned on the corpus,
+and maximum likelihood, the last three with the same network; all write their greedy text. With `--data-dir`, then the
+Tang quatrains in its folder `jueju` without learners. Returns are exact, nats a text, the bonus for a rhyme included;
+the soft regret is measured on 64 sampled texts of every seed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tokenlm.agents import DQN, MaximumLikelihood, play
 from tokenlm.agents.baselines.policy_gradient import GRPO
 from tokenlm.agents.baselines.references import Beam
 from tokenlm.agents.protocol import BaseAgent
+from tokenlm.agents.runs.algorithms import make
 from tokenlm.envs import EnvConfig, Episodes, Oracle, Vocabulary, World
 from tokenlm.envs.forms import form_in, states_along
 from tokenlm.envs.trivial import single_text, starts_of
@@ -134,41 +136,51 @@ def _drawn(prompts: Prompts, tau: float) -> list[Any]:
     return [prompts.oracle.sample_power(text, tau, seed=n)[0] for n, text in enumerate(firsts)]
 
 
-def learners(prompts: Prompts, steps: int) -> list[dict[str, Any]]:
-    """Rows of what learns: each has the same network and the same number of environment steps or transitions."""
-    run = parse_run(["form"])
-    decode, network = prompts.world.tokenizer.decode, run.agent.network
-    texts = [decode(ids[:PROMPT].tolist()) for ids in prompts.documents]
+def makers(steps: int) -> dict[str, Callable[[int], BaseAgent]]:
+    """What learns from a seed: each has the same number of environment steps, or of transitions of the corpus."""
+    run, verse = parse_run(["form"]), parse_run(["verse"])
+    network = run.agent.network
 
-    def ours() -> BaseAgent:
-        return DQN(run.env, run.agent, seed=0, device="cpu").learn(steps)
+    def planning(seed: int) -> BaseAgent:
+        return make(verse.algorithm, verse.env, seed, device="cpu", **verse.algorithm_settings).learn(steps)
 
-    def grpo() -> BaseAgent:
-        agent = GRPO(run.env, seed=0, device="cpu", network=network, num_envs=64, learning_rate=1e-3)
+    def ours(seed: int) -> BaseAgent:
+        return DQN(run.env, run.agent, seed=seed, device="cpu").learn(steps)
+
+    def grpo(seed: int) -> BaseAgent:
+        agent = GRPO(run.env, seed=seed, device="cpu", network=network, num_envs=64, learning_rate=1e-3)
         return agent.pretrain(CLONED).learn(steps)
 
-    def likelihood() -> BaseAgent:
+    def likelihood(seed: int) -> BaseAgent:
         settings = {"learning_rate": {"start": 4e-3, "end": 2e-4}, "batch_size": 64, "replay_ratio": 2}
-        return MaximumLikelihood(run.env, seed=0, device="cpu", network=network, **settings).learn(steps)
+        return MaximumLikelihood(run.env, seed=seed, device="cpu", network=network, **settings).learn(steps)
 
-    rows = []
-    for name, make in (("ours, DQN", ours), ("GRPO", grpo), ("maximum likelihood", likelihood)):
-        began = time.process_time()
-        agent = make()
-        seconds = time.process_time() - began
+    return {"reward model with planning": planning, "ours, DQN": ours, "GRPO": grpo, "maximum likelihood": likelihood}
+
+
+def learned(prompts: Prompts, name: str, make_from: Callable[[int], BaseAgent], seeds: list[int]) -> dict[str, Any]:
+    """The row of a learner: means over seeds, the returns and regrets of each, the texts of the first."""
+    tokenizer = prompts.world.tokenizer
+    texts = [tokenizer.decode(ids[:PROMPT].tolist()) for ids in prompts.documents]
+    rows, began = [], time.process_time()
+    for seed in seeds:
+        agent = make_from(seed)
         found = agent.generate(texts, temperature=0.0, seed=0)
-        ids = np.array([prompts.world.tokenizer.encode(text[PROMPT:]) for text in found])
+        ids = np.array([tokenizer.encode(text[PROMPT:]) for text in found])
         tau = 0.5 if agent.has_temperature else 1.0
         regret = float(play(agent, prompts.world, prompts.config, SAMPLES, 0, tau, 0.5).regret.mean())
-        rows.append({**prompts.measured(name, ids, regret), "processor_seconds": round(seconds, 1)})
+        rows.append(prompts.measured(name, ids, regret))
         print_table([{k: v for k, v in rows[-1].items() if k != "texts"}])
-    return rows
+    means = {k: float(np.mean([row[k] for row in rows])) for k in ("return", "rhymes", "soft_regret")}
+    single = {f"{k} of seeds": [row[k] for row in rows] for k in ("return", "soft_regret")}
+    return {**rows[0], **means, **single, "processor_seconds": round((time.process_time() - began) / len(seeds), 1)}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--json", type=Path, default=HERE / "results" / "form.json")
     chosen = parser.parse_args()
@@ -183,12 +195,12 @@ def main() -> None:
         policies = references(prompts)
         print_table([{k: row[k] for k in ("policy", "return", "rhymes")} for row in policies])
         if name == "built in":
-            policies += learners(prompts, chosen.steps)
+            policies += [learned(prompts, name, of, chosen.seeds) for name, of in makers(chosen.steps).items()]
         decode = prompts.world.tokenizer.decode
         given = [decode(ids.tolist()) for ids in prompts.documents[:SHOWN]]
         rows.append({"world": name, "tokens": prompts.world.vocab_size, "given": given, "policies": policies,
                      "soft": soft(prompts)})  # fmt: skip
-    write_result(chosen.json, rows, steps=chosen.steps, cloned=CLONED, samples=SAMPLES, seed=0)
+    write_result(chosen.json, rows, steps=chosen.steps, cloned=CLONED, samples=SAMPLES, seeds=chosen.seeds)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,14 @@ from result_tables import load, source
 
 RACES = {
     "factored": "race_factored",
+    "factored-seconds": "race_factored_seconds",
     "factored-soft": "race_factored_soft",
+    "factored-model": "race_factored_model",
     "markov": "race",
     "markov-soft": "race_markov_soft",
 }
 _NAMES = {"factored": "words of kinds", "markov": "the chain"}
+_TEMPERATURES = {"soft": "½", "model": "1"}  # by the last part of a name; else 0
 _REWARDS = "From rewards alone"
 _PLANNER = "reward model with planning"
 
@@ -28,32 +31,34 @@ def race_table(name: str) -> str:
 def cells_table() -> str:
     """Who is first in every world and class, our two entries, the best of the others, and what may be said."""
     lines = [
-        "| world | τ | learns from | first | reward model with planning | our DQN | best of the others "
+        "| world | τ | learns from | each has | first | reward model with planning | our DQN | best of the others "
         "| first against the other side |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in RACES:
         result = load(f"race-{name}.json")
-        world, tau = name.removesuffix("-soft"), "½" if name.endswith("-soft") else "0"
-        for kind in dict.fromkeys(row["class"] for row in result["rows"]):
-            rows = {row["entry"]: row for row in result["rows"] if row["class"] == kind}
+        settings, (world, *kind) = result["settings"], name.split("-")
+        leg, tau = settings["legs"][0], _TEMPERATURES.get("".join(kind), "0")
+        budget = f"{settings['total_steps']:,} steps" if leg == "steps" else f"{settings['max_seconds']:g} s"
+        for source_of in dict.fromkeys(row["class"] for row in result["rows"]):
+            rows = {row["entry"]: row for row in result["rows"] if row["class"] == source_of}
             ours = [entry for entry in rows if entry == _PLANNER or entry.startswith("TokenLM")]
             others = {entry: rows[entry] for entry in rows if entry not in ours}
-            first, best = _best(rows), _best(others)
-            planner = _cell(rows[_PLANNER]) if _PLANNER in rows else "-"
-            dqn = _best({entry: rows[entry] for entry in ours if entry != _PLANNER})
-            against = best if first in ours else _best({entry: rows[entry] for entry in ours})
-            source = "rewards" if kind == _REWARDS else "rewards and corpus"
+            first, best = _best(rows, leg), _best(others, leg)
+            planner = _cell(rows[_PLANNER], leg) if _PLANNER in rows else "-"
+            dqn = _best({entry: rows[entry] for entry in ours if entry != _PLANNER}, leg)
+            against = best if first in ours else _best({entry: rows[entry] for entry in ours}, leg)
+            source = "rewards" if source_of == _REWARDS else "rewards and corpus"
             lines.append(
-                f"| {_NAMES[world]} | {tau} | {source} | {first} | {planner} | {_cell(rows[dqn])} "
-                f"| {best}, {_cell(others[best])} | {_verdict(result, first, against)} |"
+                f"| {_NAMES[world]} | {tau} | {source} | {budget} | {first} | {planner} | {_cell(rows[dqn], leg)} "
+                f"| {best}, {_cell(others[best], leg)} | {_verdict(result, leg, first, against)} |"
             )
     return "\n".join(lines)
 
 
-def _verdict(result: dict[str, Any], first: str, second: str) -> str:
+def _verdict(result: dict[str, Any], leg: str, first: str, second: str) -> str:
     """Whether the first of two entries is ahead, by the race's own comparison."""
-    for compared in result["settings"]["comparisons"]["steps"]:
+    for compared in result["settings"]["comparisons"][leg]:
         if {compared["first"], compared["second"]} == {first, second}:
             p = "unknown" if compared["p"] is None else f"{compared['p']:.2g}"
             ahead = compared["ahead"] and compared["first"] == first
@@ -61,12 +66,12 @@ def _verdict(result: dict[str, Any], first: str, second: str) -> str:
     return "-"
 
 
-def _best(rows: dict[str, Any]) -> str:
-    return max(rows, key=lambda entry: (rows[entry]["steps"]["score"] or [float("-inf")])[0])
+def _best(rows: dict[str, Any], leg: str) -> str:
+    return max(rows, key=lambda entry: (rows[entry][leg]["score"] or [float("-inf")])[0])
 
 
-def _cell(row: dict[str, Any]) -> str:
-    score = row["steps"]["score"]
+def _cell(row: dict[str, Any], leg: str) -> str:
+    score = row[leg]["score"]
     return "-" if score is None else f"{score[0]:.3f} [{score[1]:.3f}, {score[2]:.3f}]"
 
 

@@ -522,8 +522,9 @@ def form_table() -> str:
         ]
         for policy in row["policies"]:
             regret = "" if policy["soft_regret"] is None else f"{policy['soft_regret']:.2f}"
-            name = policy["policy"].replace("*", "\\*")
-            cells = [name, f"{policy['return']:.2f}", f"{policy['rhymes']:.2f}", regret, *policy["texts"][:_FORM_SHOWN]]
+            name, single = policy["policy"].replace("*", "\\*"), policy.get("return of seeds", [policy["return"]])
+            reached = _mean_and_range(single, 2)
+            cells = [name, reached, f"{policy['rhymes']:.2f}", regret, *policy["texts"][:_FORM_SHOWN]]
             lines.append(f"| {' | '.join(cells)} |")
         drawn = ["best there is at τ = ½, drawn", "", "", "0", *half["best there is"][:_FORM_SHOWN]]
         lines += [f"| {' | '.join(drawn)} |", ""]
@@ -531,8 +532,11 @@ def form_table() -> str:
             f"at τ = {soft['temperature']:g} {soft['optimum']:.2f} and {soft['p* sampled']:.2f}" for soft in row["soft"]
         ]
         lines += [f"Soft returns of the optimum and of p\\* sampled: {', '.join(soft)}.", ""]
-    steps = result["settings"]["steps"]
-    note = f"Returns in nats a text, exact. Learners have {steps:,} steps of one seed each and write their greedy text."
+    settings = result["settings"]
+    note = (
+        f"Returns in nats a text, exact. Learners have {settings['steps']:,} steps and write their greedy text; means "
+        f"of {len(settings['seeds'])} seeds, the lowest and highest in brackets, the texts of the first."
+    )
     return "\n".join([*lines, f"{note} (`{result['command']}`)"])
 
 

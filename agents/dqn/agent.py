@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -16,10 +15,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ...envs import EnvConfig, Phrases, TokenLMDeviceEnv, World, env_config_from
+from ...envs import EnvConfig, Phrases, World, env_config_from
 from ...envs.arguments import whole_number
 from ...envs.text import Tokenizer
-from ..acting.exploration import make_counts
 from ..acting.phrases import make_phrases
 from ..acting.valid_actions import ValidActions
 from ..devices import resolve_device
@@ -30,9 +28,9 @@ from ..networks.module import ModuleConfig
 from ..replay.corpus import corpus_replay
 from ..replay.episodes import EpisodeBatch, EpisodeReplay
 from ..replay.sampling import BatchSampler, episode_priorities
-from . import saving
-from .actors import ActorsConfig, Outbox, RemoteCollector
-from .collector import Collector, PhraseCollector
+from . import experience, saving, state
+from .actors import ActorsConfig, RemoteCollector
+from .collector import Collector
 from .config import AgentConfig
 from .imagination import Imagination
 from .learner import Learner
@@ -132,8 +130,8 @@ class DQN(QPolicy):
         self._owed = 0.0
         self._all_have_episodes = self.ranks is None
         if self.ranks is not None and self.ranks.rank:  # the weights are the same, what is acted and drawn is not
-            torch.manual_seed(self._own_seed)
-            self.generator.manual_seed(self._own_seed)
+            torch.manual_seed(self.own_seed)
+            self.generator.manual_seed(self.own_seed)
         self._begun = saved is not None  # pretraining is done, or the weights are loaded
         self._episodes: EpisodeReplay | None = None  # in place of the corpus's
         self.replay: EpisodeReplay | None = None
@@ -322,8 +320,8 @@ class DQN(QPolicy):
 
     def weights(self) -> dict[str, Tensor]:
         """See `BaseAgent`."""
-        state: dict[str, Tensor] = self.policy_network.state_dict()
-        return {name: value.detach().cpu().clone() for name, value in state.items()}
+        values: dict[str, Tensor] = self.policy_network.state_dict()
+        return {name: value.detach().cpu().clone() for name, value in values.items()}
 
     def take_weights(self, weights: Mapping[str, Tensor]) -> None:
         """See `BaseAgent`."""
@@ -364,59 +362,16 @@ class DQN(QPolicy):
         """
         self.prepare()
         self.learner.check_finite()
-        own = self._own_state()
-        return {
-            "learner": self.learner.state_dict(),
-            **own,
-            "others": [] if self.ranks is None else self.ranks.gathered(own)[1:],
-            "env_steps": self.env_steps,
-            "num_steps": self.num_steps,
-            "progress": self.progress,
-            "learning_seconds": self.learning_seconds,
-            "owed": self._owed,
-            "begun": self._begun,
-            "last_metrics": self.last_metrics,
-        }
+        return {**state.state_of(self), "owed": self._owed, "begun": self._begun}
 
-    def _own_state(self) -> dict[str, Any]:
-        """What each process has of its own."""
-        return {
-            "replay": None if self.replay is None else self.replay.state_dict(),
-            "collector": None if self.collector is None else self.collector.state_dict(),
-            "imagination": None if self.imagination is None else self.imagination.state_dict(),
-            "generator": self.generator.get_state(),
-            "sampler": None if self.sampler is None else self.sampler.state_dict(),
-            "torch_generator": torch.get_rng_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken.
 
         Of fewer processes than then, some parts of the replay are dropped; of more, the new ones begin with none.
         """
         self.prepare()
-        self.learner.load_state_dict(state["learner"])
-        parts = [state, *state.get("others", [])]
-        number = 0 if self.ranks is None else self.ranks.rank
-        if number < len(parts):
-            self._load_own_state(parts[number])
-        if "env_steps" in state:
-            self.env_steps_before += int(state["env_steps"]) - self.env_steps
-        self.num_steps, self.progress = int(state["num_steps"]), float(state["progress"])
-        self.learning_seconds, self._owed = float(state["learning_seconds"]), float(state["owed"])
-        self._begun = bool(state["begun"])
-        self.last_metrics = dict(state["last_metrics"])
-
-    def _load_own_state(self, state: dict[str, Any]) -> None:
-        if self.replay is not None and self.collector is not None:
-            self.replay.load_state_dict(state["replay"])
-            self.collector.load_state_dict(state["collector"])
-        if self.imagination is not None:
-            self.imagination.load_state_dict(state["imagination"])
-        self.generator.set_state(state["generator"])
-        if self.sampler is not None:
-            self.sampler.load_state_dict(state["sampler"])
-        torch.set_rng_state(state["torch_generator"])
+        state.take_state(self, saved)
+        self._owed, self._begun = float(saved["owed"]), bool(saved["begun"])
 
     def prepare(self) -> None:
         """Make what only training needs: corpus episodes, replay and environments."""
@@ -429,61 +384,13 @@ class DQN(QPolicy):
             if corpus is None:
                 corpus = corpus_replay(world, self.env_config, self.seed, self.device, self.phrases, config.gamma)
         if config.corpus_share != 1:
-            self.replay = self._make_replay(world)
-            self.collector = self._make_collector(self.replay)
-            self.imagination = self._make_imagination(world, self.replay)
-        generator = torch.Generator().manual_seed(self._own_seed + 1)
+            self.replay = experience.make_replay(self, world)
+            self.collector = experience.make_collector(self, self.replay)
+            self.imagination = experience.make_imagination(self, world, self.replay)
+        generator = torch.Generator().manual_seed(self.own_seed + 1)
         self.sampler = BatchSampler(
             self.replay, corpus, config.batch_size, config.corpus_share or 0.0, generator, config.priority_exponent,
             config.importance_exponent,
-        )  # fmt: skip
-
-    def _make_replay(self, world: World) -> EpisodeReplay:
-        """An empty replay for the agent's own episodes; raises ValueError where it cannot hold those side by side."""
-        config, env, phrases = self.config, self.env_config, self.phrases
-        capacity = config.replay_capacity // env.max_new_tokens
-        if not config.rule.replays:  # only the episodes just written
-            capacity = max(config.num_envs, config.batch_size)
-        if capacity < config.num_envs:
-            raise ValueError(
-                f"a replay_capacity of {config.replay_capacity:,} tokens holds {capacity} episodes of "
-                f"{env.max_new_tokens} tokens, fewer than the {config.num_envs} environments write at a time; make it "
-                f"at least {config.num_envs * env.max_new_tokens:,}"
-            )
-        longest = int(world.documents[env.split].longest_prompt.max()) + 1
-        return EpisodeReplay(
-            capacity,
-            min(longest, env.context_length),
-            env.max_new_tokens,
-            self.network.num_actions,
-            keeps_actions=env.transition == "teacher" or phrases is not None,
-            keeps_durations=phrases is not None,
-            device=self.device,
-        )
-
-    def _make_collector(self, replay: EpisodeReplay | Outbox) -> Collector | RemoteCollector:
-        config = self.config
-        if self.actors.count and isinstance(replay, EpisodeReplay):
-            return RemoteCollector(
-                self.actors,
-                functools.partial(_collector_of_actor, type(self), self.env_config, config, self.phrases),
-                self.network, replay, lambda: self.learner.updates, config.num_envs, self._own_seed,
-            )  # fmt: skip
-        place = "cpu" if self.device.type == "mps" else self.device  # which has no float64
-        env = TokenLMDeviceEnv(config.num_envs, self.env_config, device=place)
-        counts = make_counts(config.exploration, self.env_config, self.network.num_actions, self.device)
-        parts = (env, self.network, replay, self.valid_actions, self.generator, self._own_seed, counts)
-        if self.phrases is None:
-            return Collector(*parts)
-        return PhraseCollector(*parts, phrases=self.phrases, gamma=config.gamma)
-
-    def _make_imagination(self, world: World, replay: EpisodeReplay) -> Imagination | None:
-        config = self.config
-        if not config.rewards.imagine:
-            return None
-        return Imagination(
-            config.rewards, self.env_config, world, self.network, replay, self.valid_actions, self.generator,
-            config.num_envs, config.batch_size, self._own_seed + 3,
         )  # fmt: skip
 
     @property
@@ -492,7 +399,7 @@ class DQN(QPolicy):
         return 1 if self.ranks is None else self.ranks.size
 
     @property
-    def _own_seed(self) -> int:
+    def own_seed(self) -> int:
         """Seed of what this process acts and draws."""
         return self.seed + (0 if self.ranks is None else _APART * self.ranks.rank)
 
@@ -557,12 +464,3 @@ class DQN(QPolicy):
                 return imagined
             batch = self.sampler.sample()
             return self.imagination.paid(batch) if self.imagination and batch else batch
-
-
-def _collector_of_actor(
-    kind: type[DQN], env: EnvConfig, config: AgentConfig, phrases: Phrases | None, seed: int, outbox: Outbox
-) -> Any:
-    """What an actor's process acts with; the learner sends it the weights."""
-    own: dict[str, Any] = {} if phrases is None else {"phrases": phrases}
-    agent = kind(env, dataclasses.replace(config, start_from=None), seed=seed, device="cpu", **own)
-    return agent._make_collector(outbox)

@@ -12,7 +12,7 @@ import torch
 
 from tokenlm.agents import DQN, AgentConfig, RunConfig
 from tokenlm.agents.dqn.actors import _STEPS, Actor, ActorsConfig, Outbox
-from tokenlm.agents.dqn.agent import _collector_of_actor
+from tokenlm.agents.dqn.experience import collector_of_actor, make_replay
 from tokenlm.agents.runs.config import plain, run_config_of
 from tokenlm.envs import EnvConfig
 
@@ -23,8 +23,8 @@ CONFIG = AgentConfig.of(None, {"num_envs": 4, "network": {"hidden_size": 8, "emb
 
 
 def actor_of(env, config, seed=5):
-    make = functools.partial(_collector_of_actor, DQN, env, config, None)
-    return Actor(make, seed, DQN(env, config)._make_replay(DQN(env, config).world).prompt_size)
+    make = functools.partial(collector_of_actor, DQN, env, config, None)
+    return Actor(make, seed, make_replay(DQN(env, config), DQN(env, config).world).prompt_size)
 
 
 @pytest.mark.parametrize("more", [{}, {"ending": "eos"}, {"no_repeat": 2}])
