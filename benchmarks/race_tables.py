@@ -12,7 +12,6 @@ RACES = {
     "factored": "race_factored",
     "factored-seconds": "race_factored_seconds",
     "factored-soft": "race_factored_soft",
-    "factored-model": "race_factored_model",
     "markov": "race",
     "markov-soft": "race_markov_soft",
 }

@@ -48,7 +48,11 @@ class RewardNetwork(nn.Module):
 
     def forward(self, tokens: Tensor, written: Tensor) -> Tensor:
         """(B, P) int64 tokens read and (B,) tokens written before, less than T, to (B, V) scores."""
-        mixtures = torch.softmax(_SHARPNESS * self.classes(tokens + self._offsets), -1)
+        places, weight = tokens + self._offsets, self.classes.weight
+        if places.numel() > len(weight):  # the softmax of what is read several times is taken once
+            mixtures = nn.functional.embedding(places, torch.softmax(_SHARPNESS * weight, -1))
+        else:
+            mixtures = torch.softmax(_SHARPNESS * self.classes(places), -1)
         features = torch.cat([_SCALE * mixtures.flatten(1), self.position(written)], -1)
         scores: Tensor = _SPREAD * self.body(features)
         return scores

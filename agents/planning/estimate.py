@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...envs.arrays import Floats, Ints
-from ..networks.reward_fit import RewardFit, log_probs_of, scores_of
+from ..networks.reward_fit import RewardFit, log_probs_of
 from ..networks.reward_network import RewardNetwork
 from .remembered import Remembered
 
@@ -105,20 +105,27 @@ class RewardEstimate:
         Returns: (B, V) nats, -inf for tokens that are not valid.
         """
         unknown = torch.from_numpy(masks).to(self.device)
-        scores = self.explained * scores_of(self._fitted.averaged, *self._placed(read, written), unknown)
         found = self.remembered.find(self.key(read, masks))
         rows, tokens, earned = (torch.from_numpy(part).to(self.device) for part in found)
-        unknown[rows, tokens] = False
-        shares = torch.log_softmax(scores.masked_fill_(~unknown, -torch.inf), -1)
-        result = self._weight * (1.0 - optimism) * shares
+        if len(rows):
+            unknown = unknown.clone()
+            unknown[rows, tokens] = False
+        known = ~unknown
+        if self.explained:
+            scores = self._fitted.averaged(*self._placed(read, written)).mul_(self.explained)
+        else:
+            scores = torch.zeros(masks.shape, device=self.device)
+        share = self._weight * (1.0 - optimism)
+        # Of every state: the scale of the shares, what optimism takes, what the known ones leave.
+        base = -share * torch.logsumexp(scores.masked_fill_(known, -torch.inf), -1)
         if optimism and self._temperature:
             # A share of one token's worth of soft value at τ, so that optimism does not grow with their number.
-            result -= optimism * self._temperature * torch.log(unknown.sum(-1, keepdim=True).clamp(min=1))
+            base -= optimism * self._temperature * torch.log(unknown.sum(-1).clamp(min=1))
         if len(rows):
             mass = torch.zeros(len(scores), dtype=earned.dtype, device=self.device)
             mass = mass.index_add(0, rows, torch.exp(earned / self._weight))
-            result += self._weight * torch.log((1.0 - mass).clamp(min=_LEAST_MASS)).float()[:, None]
-        result.masked_fill_(~unknown, -torch.inf)
+            base += self._weight * torch.log((1.0 - mass).clamp(min=_LEAST_MASS)).float()
+        result = scores.mul_(share).add_(base[:, None]).masked_fill_(known, -torch.inf)
         result[rows, tokens] = earned.float()
         return result
 

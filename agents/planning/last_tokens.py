@@ -138,12 +138,16 @@ class Values:
         """(N, V) values after each token, with `step` tokens written before it."""
         if step + 1 == self._horizon:
             return torch.zeros(len(places), self._model.world.vocab_size)
-        known, rows = self._known[step + 1], []
-        for following in self._next(places, step):
-            own, which = np.unique(following, axis=0, return_inverse=True)
-            values = torch.stack([known[place.tobytes()] for place in own])
-            rows.append(values[torch.from_numpy(which.reshape(-1)), torch.arange(values.shape[1])])
-        later = torch.stack(rows)
+        known = self._known[step + 1]
+        if self._model.form is None:  # the place stays as it is
+            later = torch.stack([known[place.tobytes()] for place in places])
+        else:
+            rows = []
+            for following in self._next(places, step):
+                own, which = np.unique(following, axis=0, return_inverse=True)
+                values = torch.stack([known[place.tobytes()] for place in own])
+                rows.append(values[torch.from_numpy(which.reshape(-1)), torch.arange(values.shape[1])])
+            later = torch.stack(rows)
         later[:, Vocabulary.EOS] = 0.0
         return later
 
@@ -172,9 +176,13 @@ class Values:
         same = np.concatenate([places[:, : self._width], np.packbits(allowed, axis=1).astype(np.int64)], axis=1)
         _, one, which = np.unique(same, axis=0, return_index=True, return_inverse=True)
         rewards = model.rewards_after(places[one, : self._width], allowed[one], words, step, self._optimism).cpu()
-        some = torch.from_numpy(np.flatnonzero(allowed.any(0)))
-        q_values = rewards[:, :, some][torch.from_numpy(which.reshape(-1))] + later[:, None, some]
-        best = tau * torch.logsumexp(q_values / tau, -1) if tau else q_values.amax(-1)
+        some = np.flatnonzero(allowed.any(0))
+        if 2 * len(some) < size:  # a form allows few tokens
+            rewards, later = rewards[:, :, some], later[:, some]
+        if len(one) < len(places):
+            rewards = rewards[torch.from_numpy(which.reshape(-1))]
+        q_values = rewards.add_(later[:, None])
+        best = tau * torch.logsumexp(q_values.div_(tau), -1) if tau else q_values.amax(-1)
         values = torch.zeros(len(places), size)
         values[:, torch.from_numpy(words)] = best
         return values

@@ -31,7 +31,7 @@ class Remembered:
 
     def find(self, read: Ints) -> tuple[Ints, Ints, Floats]:
         """What is remembered after reading (N, P) tokens: (M,) places in `read`, tokens and rewards."""
-        rows = [(place, row) for place, key in enumerate(_keys(read)) if (row := self._rows.get(key))]
+        rows = [(place, row) for place, row in enumerate(map(self._rows.get, _keys(read))) if row]
         places = np.repeat(
             np.fromiter((place for place, _ in rows), np.int64, len(rows)),
             np.fromiter((len(row) for _, row in rows), np.int64, len(rows)),
@@ -50,4 +50,6 @@ class Remembered:
 
 
 def _keys(read: Ints) -> list[bytes]:
-    return [row.tobytes() for row in np.ascontiguousarray(read, np.int64)]
+    rows = np.ascontiguousarray(read, np.int64).view(np.dtype((np.void, 8 * read.shape[1])))
+    keys: list[bytes] = rows.ravel().tolist()
+    return keys
