@@ -535,7 +535,7 @@ def form_table() -> str:
     settings = result["settings"]
     note = (
         f"Returns in nats a text, exact. Learners have {settings['steps']:,} steps and write their greedy text; means "
-        f"of {len(settings['seeds'])} seeds, the lowest and highest in brackets, the texts of the first."
+        f"of {len(settings.get('seeds', [0]))} seeds, the lowest and highest in brackets, the texts of the first."
     )
     return "\n".join([*lines, f"{note} (`{result['command']}`)"])
 
