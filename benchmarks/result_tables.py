@@ -532,11 +532,9 @@ def form_table() -> str:
             f"at τ = {soft['temperature']:g} {soft['optimum']:.2f} and {soft['p* sampled']:.2f}" for soft in row["soft"]
         ]
         lines += [f"Soft returns of the optimum and of p\\* sampled: {', '.join(soft)}.", ""]
-    settings = result["settings"]
-    note = (
-        f"Returns in nats a text, exact. Learners have {settings['steps']:,} steps and write their greedy text; means "
-        f"of {len(settings.get('seeds', [0]))} seeds, the lowest and highest in brackets, the texts of the first."
-    )
+    steps, seeds = (result["settings"][name] for name in ("steps", "seeds"))
+    runs = "One run each" if len(seeds) == 1 else f"Means of {len(seeds)} runs, the lowest and highest in brackets"
+    note = f"Returns in nats a text, exact. Learners have {steps:,} steps and write their greedy text. {runs}."
     return "\n".join([*lines, f"{note} (`{result['command']}`)"])
 
 
