@@ -162,9 +162,11 @@ def learned(prompts: Prompts, name: str, make_from: Callable[[int], BaseAgent], 
     """The row of a learner: means over seeds, the returns and regrets of each, the texts of the first."""
     tokenizer = prompts.world.tokenizer
     texts = [tokenizer.decode(ids[:PROMPT].tolist()) for ids in prompts.documents]
-    rows, began = [], time.process_time()
+    rows, seconds = [], 0.0
     for seed in seeds:
+        began = time.process_time()
         agent = make_from(seed)
+        seconds += time.process_time() - began
         found = agent.generate(texts, temperature=0.0, seed=0)
         ids = np.array([tokenizer.encode(text[PROMPT:]) for text in found])
         tau = 0.5 if agent.has_temperature else 1.0
@@ -173,7 +175,7 @@ def learned(prompts: Prompts, name: str, make_from: Callable[[int], BaseAgent], 
         print_table([{k: v for k, v in rows[-1].items() if k != "texts"}])
     means = {k: float(np.mean([row[k] for row in rows])) for k in ("return", "rhymes", "soft_regret")}
     single = {f"{k} of seeds": [row[k] for row in rows] for k in ("return", "soft_regret")}
-    return {**rows[0], **means, **single, "processor_seconds": round((time.process_time() - began) / len(seeds), 1)}
+    return {**rows[0], **means, **single, "processor_seconds": round(seconds / len(seeds), 1)}
 
 
 def main() -> None:

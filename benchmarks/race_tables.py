@@ -16,7 +16,6 @@ RACES = {
     "markov-soft": "race_markov_soft",
 }
 _NAMES = {"factored": "words of kinds", "markov": "the chain"}
-_TEMPERATURES = {"soft": "½", "model": "1"}  # by the last part of a name; else 0
 _REWARDS = "From rewards alone"
 _PLANNER = "reward model with planning"
 
@@ -37,7 +36,7 @@ def cells_table() -> str:
     for name in RACES:
         result = load(f"race-{name}.json")
         settings, (world, *kind) = result["settings"], name.split("-")
-        leg, tau = settings["legs"][0], _TEMPERATURES.get("".join(kind), "0")
+        leg, tau = settings["legs"][0], "½" if "soft" in kind else "0"
         budget = f"{settings['total_steps']:,} steps" if leg == "steps" else f"{settings['max_seconds']:g} s"
         for source_of in dict.fromkeys(row["class"] for row in result["rows"]):
             rows = {row["entry"]: row for row in result["rows"] if row["class"] == source_of}

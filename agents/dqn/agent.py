@@ -28,7 +28,7 @@ from ..networks.module import ModuleConfig
 from ..replay.corpus import corpus_replay
 from ..replay.episodes import EpisodeBatch, EpisodeReplay
 from ..replay.sampling import BatchSampler, episode_priorities
-from . import experience, saving, state
+from . import experience, saving
 from .actors import ActorsConfig, RemoteCollector
 from .collector import Collector
 from .config import AgentConfig
@@ -38,6 +38,7 @@ from .memory import memory_figures, memory_text
 from .policy import QPolicy
 from .pretraining import pretrain, start_at_frequencies
 from .ranks import ranks
+from .state import state_of, take_state
 from .stopwatch import Stopwatch
 
 _APART = 1_000_003  # between the seeds of two processes
@@ -320,8 +321,8 @@ class DQN(QPolicy):
 
     def weights(self) -> dict[str, Tensor]:
         """See `BaseAgent`."""
-        values: dict[str, Tensor] = self.policy_network.state_dict()
-        return {name: value.detach().cpu().clone() for name, value in values.items()}
+        state: dict[str, Tensor] = self.policy_network.state_dict()
+        return {name: value.detach().cpu().clone() for name, value in state.items()}
 
     def take_weights(self, weights: Mapping[str, Tensor]) -> None:
         """See `BaseAgent`."""
@@ -362,16 +363,16 @@ class DQN(QPolicy):
         """
         self.prepare()
         self.learner.check_finite()
-        return {**state.state_of(self), "owed": self._owed, "begun": self._begun}
+        return {**state_of(self), "owed": self._owed, "begun": self._begun}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken.
 
         Of fewer processes than then, some parts of the replay are dropped; of more, the new ones begin with none.
         """
         self.prepare()
-        state.take_state(self, saved)
-        self._owed, self._begun = float(saved["owed"]), bool(saved["begun"])
+        take_state(self, state)
+        self._owed, self._begun = float(state["owed"]), bool(state["begun"])
 
     def prepare(self) -> None:
         """Make what only training needs: corpus episodes, replay and environments."""

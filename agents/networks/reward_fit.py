@@ -74,13 +74,7 @@ class RewardFit:
         self.error, self.spread = state["error"], state["spread"]
 
 
-def scores_of(network: nn.Module, read: Tensor, written: Tensor, valid: Tensor) -> Tensor:
-    """Logits of p* after reading (N, P) tokens and (N,) tokens written: (N, V), very low where `valid` is False."""
-    scores: Tensor = network(read, written)
-    return scores.masked_fill(~valid, _NEVER)
-
-
 def log_probs_of(network: nn.Module, read: Tensor, written: Tensor, valid: Tensor, tokens: Tensor) -> Tensor:
-    """(N,) modelled log p* of `tokens` (N,), nats; the other arguments as `scores_of`."""
-    log_probs = torch.log_softmax(scores_of(network, read, written, valid), -1)
-    return log_probs.gather(1, tokens[:, None])[:, 0]
+    """(N,) modelled log p* of `tokens` (N,) after reading (N, P) tokens and (N,) written, `valid` (N, V); nats."""
+    scores = network(read, written).masked_fill(~valid, _NEVER)
+    return torch.log_softmax(scores, -1).gather(1, tokens[:, None])[:, 0]

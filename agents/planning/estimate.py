@@ -110,14 +110,14 @@ class RewardEstimate:
         if len(rows):
             unknown = unknown.clone()
             unknown[rows, tokens] = False
-        known = ~unknown
+        others = ~unknown  # known, or not valid
         if self.explained:
             scores = self._fitted.averaged(*self._placed(read, written)).mul_(self.explained)
         else:
             scores = torch.zeros(masks.shape, device=self.device)
         share = self._weight * (1.0 - optimism)
         # Of every state: the scale of the shares, what optimism takes, what the known ones leave.
-        base = -share * torch.logsumexp(scores.masked_fill_(known, -torch.inf), -1)
+        base = -share * torch.logsumexp(scores.masked_fill_(others, -torch.inf), -1)
         if optimism and self._temperature:
             # A share of one token's worth of soft value at τ, so that optimism does not grow with their number.
             base -= optimism * self._temperature * torch.log(unknown.sum(-1).clamp(min=1))
@@ -125,7 +125,7 @@ class RewardEstimate:
             mass = torch.zeros(len(scores), dtype=earned.dtype, device=self.device)
             mass = mass.index_add(0, rows, torch.exp(earned / self._weight))
             base += self._weight * torch.log((1.0 - mass).clamp(min=_LEAST_MASS)).float()
-        result = scores.mul_(share).add_(base[:, None]).masked_fill_(known, -torch.inf)
+        result = scores.mul_(share).add_(base[:, None]).masked_fill_(others, -torch.inf)
         result[rows, tokens] = earned.float()
         return result
 

@@ -121,7 +121,10 @@ class Values:
             self._known[following].update(zip(keys, self._best(places, following).unbind(), strict=True))
 
     def _next(self, places: Ints, step: int) -> Ints:
-        """(N, V, P + S) places after each token; those after tokens that are not allowed are that of one that is."""
+        """(N, V, P + S) places after each token, (N, 1, P) without a form.
+
+        Those after tokens that are not allowed are that of one that is.
+        """
         size, form = self._model.world.vocab_size, self._model.form
         if form is None:
             return places[:, None]
@@ -138,16 +141,10 @@ class Values:
         """(N, V) values after each token, with `step` tokens written before it."""
         if step + 1 == self._horizon:
             return torch.zeros(len(places), self._model.world.vocab_size)
-        known = self._known[step + 1]
-        if self._model.form is None:  # the place stays as it is
-            later = torch.stack([known[place.tobytes()] for place in places])
-        else:
-            rows = []
-            for following in self._next(places, step):
-                own, which = np.unique(following, axis=0, return_inverse=True)
-                values = torch.stack([known[place.tobytes()] for place in own])
-                rows.append(values[torch.from_numpy(which.reshape(-1)), torch.arange(values.shape[1])])
-            later = torch.stack(rows)
+        known, following = self._known[step + 1], self._next(places, step)
+        own, which = np.unique(following.reshape(-1, following.shape[-1]), axis=0, return_inverse=True)
+        values = torch.stack([known[place.tobytes()] for place in own])
+        later = values[torch.from_numpy(which.reshape(following.shape[:2])), torch.arange(values.shape[1])]
         later[:, Vocabulary.EOS] = 0.0
         return later
 
@@ -179,8 +176,9 @@ class Values:
         some = np.flatnonzero(allowed.any(0))
         if 2 * len(some) < size:  # a form allows few tokens
             rewards, later = rewards[:, :, some], later[:, some]
-        if len(one) < len(places):
-            rewards = rewards[torch.from_numpy(which.reshape(-1))]
+        which = which.reshape(-1)
+        if not np.array_equal(which, np.arange(len(places))):
+            rewards = rewards[torch.from_numpy(which)]
         q_values = rewards.add_(later[:, None])
         best = tau * torch.logsumexp(q_values.div_(tau), -1) if tau else q_values.amax(-1)
         values = torch.zeros(len(places), size)

@@ -164,6 +164,30 @@ VERSE = {
 }  # fmt: skip
 
 
+class Rising:
+    """Words never fall in the order of their ids: of two states the later allows fewer tokens."""
+
+    most_bonus = 0.0
+
+    def __init__(self, tokenizer):
+        pass
+
+    def start(self, prefixes):
+        return 0 * prefixes[:, :1] + 5
+
+    def allowed(self, states, tokens):
+        return (tokens >= states) | (tokens == 3)
+
+    def next(self, states, tokens):
+        return np.where(tokens == 3, states[:, 0], tokens)[:, None]
+
+    def bonus(self, states, tokens):
+        return 0.0 * (states + tokens)
+
+
+VERSE["rising"] = dataclasses.replace(ENDS, min_new_tokens=3, form=f"{__name__}:Rising")
+
+
 class Told:
     """p* of the next token after the last one, as an estimate of the rewards."""
 
