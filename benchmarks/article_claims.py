@@ -13,15 +13,13 @@ chapter's table and picture.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from measuring import others_seconds
+from measuring import in_pool
 from record import print_table, write_result
 
 RATES = (3e-4, 1e-3, 4e-3, 1e-2, 3e-2)
@@ -131,16 +129,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "article_claims.json")
     chosen = parser.parse_args()
-    began, busy = time.perf_counter(), others_seconds()
-    pool = multiprocessing.get_context("spawn").Pool(chosen.processes)
-    rows = pool.map(measure, jobs(chosen.seconds, chosen.seeds), chunksize=1)
-    pool.close()
-    pool.join()
-    own = sum(os.times()[2:4])  # of the processes that have ended
-    disturbed = (others_seconds() - busy - own) / (time.perf_counter() - began)
+    rows, others = in_pool(measure, jobs(chosen.seconds, chosen.seeds), chosen.processes)
     write_result(
         chosen.json, rows, seconds=chosen.seconds, seeds=list(range(chosen.seeds)), near=NEAR, chain_steps=TINY_STEPS,
-        threads=1, others_cores=round(max(0.0, disturbed), 2),
+        threads=1, others_cores=others,
     )  # fmt: skip
     print_table([{k: v for k, v in row.items() if k in ("kind", "case", "settings", "seed")} for row in rows])
 

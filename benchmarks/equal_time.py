@@ -11,7 +11,6 @@ with the best validation perplexity.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from in_time import learn_in_time
+from measuring import in_pool
 from record import print_table, write_result
 
 CORPORA: dict[str, dict[str, Any]] = {
@@ -74,8 +74,7 @@ def main() -> None:
         for seed in range(chosen.seeds)
         for learner in learners
     ]
-    with multiprocessing.get_context("spawn").Pool(chosen.processes, maxtasksperchild=1) as pool:
-        runs = pool.map(train, jobs, chunksize=1)
+    runs, others = in_pool(train, jobs, chosen.processes)
     rows = []
     for corpus in chosen.corpora:
         means = {}
@@ -97,7 +96,9 @@ def main() -> None:
             )
         rows[-2]["test / likelihood's"] = round(means["TD"] / means["maximum likelihood"], 3)
         rows[-1]["test / likelihood's"] = 1.0
-    write_result(chosen.json, rows, seed=list(range(chosen.seeds)), seconds=chosen.seconds, runs=runs)
+    write_result(
+        chosen.json, rows, seed=list(range(chosen.seeds)), seconds=chosen.seconds, others_cores=others, runs=runs
+    )
     print_table(rows)
 
 

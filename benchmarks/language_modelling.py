@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
+from measuring import in_pool
 from record import print_table, write_result
 
 # A delayed reward covers the tokens after the prompt, but a state does not show where the prompt ended; so no prompts.
@@ -123,8 +123,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=default)
     chosen = parser.parse_args()
     jobs = [(name, vars(chosen)) for name in chosen.rules]
-    with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
-        rows = pool.map(train, jobs, chunksize=1)
+    rows, others = in_pool(train, jobs, chosen.processes)
     if chosen.json.exists():  # keep the rows of rules that were not trained in this run
         known = {r["rule"]: r for r in json.loads(chosen.json.read_text(encoding="utf-8"))["rows"]}
         known.update({r["rule"]: r for r in rows})
@@ -133,7 +132,7 @@ def main() -> None:
     for row in rows:
         row["ratio_to_maximum_likelihood"] = likelihood and row["test_perplexity"] / likelihood
     settings = {"seconds": chosen.seconds, "threads": 1, "processes": chosen.processes, "seed": chosen.seed,
-                "corpus_share": CORPUS_SHARE}  # fmt: skip
+                "corpus_share": CORPUS_SHARE, "others_cores": others}  # fmt: skip
     write_result(chosen.json, rows, **settings)
     plot(rows, chosen.json.with_suffix(".png"))
     print_table([{k: v for k, v in row.items() if k != "curve"} for row in rows])

@@ -1,4 +1,4 @@
-"""Measurement of benchmark cases: own process, peak memory, repetitions."""
+"""Measurement of benchmark cases: own processes, peak memory, repetitions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,30 @@ def others_seconds() -> float:
     ticks = [int(field) for field in fields]
     busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # all but idle and I/O wait
     return busy - sum(os.times()[:2])
+
+
+def in_pool(function: Callable[[Any], Any], jobs: Sequence[Any], processes: int) -> tuple[list[Any], float]:
+    """Run `function` on every job in own processes, `processes` at a time, and watch for other programs.
+
+    Args:
+        function: at the top level of a module.
+        jobs: its arguments.
+        processes: that run at the same time.
+
+    Returns: the results in the order of the jobs, and the cores that other programs used meanwhile, as a mean.
+    """
+    began, others, own = time.perf_counter(), others_seconds(), sum(os.times()[2:4])
+    pool = multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1)
+    try:
+        results = pool.map(function, jobs, chunksize=1)
+        pool.close()
+    except BaseException:
+        pool.terminate()
+        raise
+    finally:
+        pool.join()
+    used = others_seconds() - others - (sum(os.times()[2:4]) - own)  # times of children count once they have ended
+    return results, round(max(0.0, used / (time.perf_counter() - began)), 2)
 
 
 def synchronize(device: str) -> None:

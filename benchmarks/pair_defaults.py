@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import statistics
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 
 from in_time import learn_in_time
+from measuring import in_pool
 from record import print_table, write_result
 
 CHECKS = tuple(share / 8 for share in range(1, 9))
@@ -96,8 +96,7 @@ def main() -> None:
         for variant in DATA[data]["variants"]
         if chosen.variants is None or variant in chosen.variants
     ]
-    with multiprocessing.get_context("spawn").Pool(chosen.processes, maxtasksperchild=1) as pool:
-        found = pool.map(train, jobs, chunksize=1)
+    found, others = in_pool(train, jobs, chosen.processes)
     before = json.loads(chosen.json.read_text(encoding="utf-8"))["rows"] if chosen.json.exists() else []
     rows = []
     for data in DATA:
@@ -109,7 +108,7 @@ def main() -> None:
             shown = {"data": data, "configuration": DATA[data]["configuration"], "figure": DATA[data]["figure"]}
             rows.append({**shown, "variant": variant, "words": " ".join(words)})
             rows[-1].update(test=statistics.fmean(own), runs=own)
-    write_result(chosen.json, rows, seed=list(range(chosen.seeds)), seconds=chosen.seconds)
+    write_result(chosen.json, rows, seed=list(range(chosen.seeds)), seconds=chosen.seconds, others_cores=others)
     print_table([{name: value for name, value in row.items() if name != "runs"} for row in rows])
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import multiprocessing
 import statistics
 import tempfile
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 
+from measuring import in_pool
 from record import print_table, write_result
 
 CHECKS = 12
@@ -182,15 +182,15 @@ def main() -> None:
         for wanted in rows_wanted
         if wanted[0] == dataset
     ]
-    with multiprocessing.get_context("spawn").Pool(chosen.processes, maxtasksperchild=1) as pool:
-        runs = list(zip(jobs, pool.map(train, jobs, chunksize=1), strict=True))
+    found, others = in_pool(train, jobs, chosen.processes)
+    runs = list(zip(jobs, found, strict=True))
     rows = [over_seeds([run for job, run in runs if job[:2] == wanted], chosen.seconds) for wanted in rows_wanted]
     if chosen.json.exists():
         known = {(r["dataset"], r["learner"]): r for r in json.loads(chosen.json.read_text(encoding="utf-8"))["rows"]}
         known.update({(r["dataset"], r["learner"]): r for r in rows})
         rows = [known[key] for key in ((d, n) for d in DATASETS for n in LEARNERS) if key in known]
     settings = {name: value for name, value in vars(chosen).items() if name not in ("json", "data_dir")}
-    write_result(chosen.json, rows, threads=1, **settings)
+    write_result(chosen.json, rows, threads=1, others_cores=others, **settings)
     hidden = ("curves", "reached")
     print_table([{k: "-" if v is None else v for k, v in row.items() if k not in hidden} for row in rows])
 

@@ -8,12 +8,12 @@ One thread and one seed each. The time is that of learning; rows say what was ch
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from measuring import in_pool
 from record import print_table, write_result
 
 SWEEPS: dict[str, tuple[float, ...]] = {
@@ -56,13 +56,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "tuning.json")
     chosen = parser.parse_args()
     jobs = [(name, value, chosen.seconds) for name, values in SWEEPS.items() for value in values]
-    with multiprocessing.get_context("spawn").Pool(chosen.processes, maxtasksperchild=1) as pool:
-        rows = pool.map(train, jobs, chunksize=1)
+    rows, others = in_pool(train, jobs, chosen.processes)
     caption = (
         f"Held-out perplexity and KL after {chosen.seconds:g} s of one thread, one seed; the same settings differ by "
         "up to a tenth from row to row"
     )
-    write_result(chosen.json, rows, seed=0, seconds=chosen.seconds, caption=caption)
+    write_result(chosen.json, rows, seed=0, seconds=chosen.seconds, others_cores=others, caption=caption)
     print_table(rows)
 
 
