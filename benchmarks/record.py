@@ -53,14 +53,14 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit that is checked out, with "+" if files differ from it."""
-    here = Path(__file__).parent
+    """The commit that is checked out, with "+" if files other than results differ from it."""
+    here, code = Path(__file__).parent, [":/", ":(top,exclude)benchmarks/results"]
     try:
         head = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, check=True
         )
         changed = subprocess.run(
-            ["git", "status", "--porcelain", "-uno"], cwd=here, capture_output=True, text=True, check=True
+            ["git", "status", "--porcelain", "-uno", "--", *code], cwd=here, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return None
