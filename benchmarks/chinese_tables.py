@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from measuring import DISTURBED
 from result_tables import load, quickstart_table, why_lines
 
 _NUMBER = re.compile(r"(?<![A-Za-z\d.,])\d[\d,]*(?:\.\d+)?")  # not the 3 of stable-baselines3
-_DISTURBED = 0.1  # cores used by other processes, above which it is said
 _LEVEL = 0.02  # relative difference below which two figures are called level
 
 
@@ -127,7 +127,7 @@ def article_claims() -> str:
     epsilons = sorted({r["settings"]["epsilon"] for r in rows if "epsilon" in r["settings"]})
     found = "，".join(f"ε = {x:g} 为 {_fixed(of('text', 'DQN', 'perplexity', epsilon=x)[0])}" for x in epsilons)
     hardware, others = result["hardware"], settings["others_cores"]
-    disturbed = f"测量时别的程序占着 {others:g} 核，同样的秒数里学得少，" if others > _DISTURBED else ""
+    disturbed = f"测量时别的程序占着 {others:g} 核，同样的秒数里学得少，" if others > DISTURBED else ""
     count = len(settings["seeds"])
     seeds = f"{count} 个种子的中位数，方括号里是最小与最大；调参各一个种子。" if count > 1 else "各一个种子。"
     lines += [

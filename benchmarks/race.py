@@ -29,6 +29,7 @@ def main() -> None:
         table=(race.folder / "table.md").read_text(encoding="utf-8"), worlds=config.raced_worlds, seeds=config.seeds,
         trials=config.trials, tuning_worlds=config.tuning_worlds, threads=config.threads, processes=config.processes,
         total_steps=config.total_steps, max_seconds=config.max_seconds, legs=config.legs,
+        temperature=config.temperature,
     )  # fmt: skip
     shutil.copyfile(race.folder / "curves.png", RESULTS / f"{race.folder.name}.png")
     shutil.copyfile(race.folder / "runs.csv", RESULTS / f"{race.folder.name}.csv")

@@ -15,7 +15,7 @@ RACES = {
     "markov": "race",
     "markov-soft": "race_markov_soft",
 }
-_NAMES = {"factored": "words of kinds", "markov": "the chain"}
+_TEMPERATURES = {0.0: "0", 0.5: "½", 1.0: "1"}
 _REWARDS = "From rewards alone"
 _PLANNER = "reward model with planning"
 
@@ -35,8 +35,8 @@ def cells_table() -> str:
     ]
     for name in RACES:
         result = load(f"race-{name}.json")
-        settings, (world, *kind) = result["settings"], name.split("-")
-        leg, tau = settings["legs"][0], "½" if "soft" in kind else "0"
+        settings, world = result["settings"], name.split("-")[0]
+        leg, tau = settings["legs"][0], _TEMPERATURES[settings["temperature"]]
         budget = f"{settings['total_steps']:,} steps" if leg == "steps" else f"{settings['max_seconds']:g} s"
         for source_of in dict.fromkeys(row["class"] for row in result["rows"]):
             rows = {row["entry"]: row for row in result["rows"] if row["class"] == source_of}
@@ -48,7 +48,7 @@ def cells_table() -> str:
             against = best if first in ours else _best({entry: rows[entry] for entry in ours}, leg)
             source = "rewards" if source_of == _REWARDS else "rewards and corpus"
             lines.append(
-                f"| {_NAMES[world]} | {tau} | {source} | {budget} | {first} | {planner} | {_cell(rows[dqn], leg)} "
+                f"| {world.capitalize()} | {tau} | {source} | {budget} | {first} | {planner} | {_cell(rows[dqn], leg)} "
                 f"| {best}, {_cell(others[best], leg)} | {_verdict(result, leg, first, against)} |"
             )
     return "\n".join(lines)

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from measuring import DISTURBED
+
 HERE = Path(__file__).parent
 
 
@@ -84,13 +86,11 @@ def markov_table() -> str:
         group.append(f"| {label} | " + " | ".join(cells) + " |")
     head = "| reward | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 1) + "|"
     tables = "\n\n".join("\n".join([title, "", head, *lines]) for title, lines in groups.items() if lines)
-    hardware, settings = result["hardware"], result["settings"]
-    return tables + (
-        f"\n\nScore: (greedy - random)/(optimal - random), exact; a collapse would show as one distinct token of 16. "
-        f"One thread a run, {settings['processes']} side by side on {hardware['cores']} cores of "
-        f"{hardware['processor']}, some of them while other work ran there: seconds are "
-        f"upper bounds, and changes compare by their environment steps (`python benchmarks/markov.py`)."
+    text = (
+        "Score of the greedy text, exact: 0 is the best trivial policy, 1 the optimum; a collapse would show as one "
+        "distinct token of 16. Seconds are those of learning"
     )
+    return tables + source(result, text)
 
 
 def language_modelling_table() -> str:
@@ -102,11 +102,8 @@ def language_modelling_table() -> str:
             f"| {row['rule']} | {row['test_perplexity']:.1f} | {row['ratio_to_maximum_likelihood']:.2f} "
             f"| {row['transitions_trained']:,} |"
         )
-    settings = result["settings"]
-    return "\n".join(lines) + (
-        f"\n\np\\* itself: {result['rows'][0]['target_perplexity']:.1f}. {settings['seconds']:.0f} seconds each, one "
-        f"thread, {settings['processes']} side by side (`{result['command']}`)."
-    )
+    itself, seconds = result["rows"][0]["target_perplexity"], result["settings"]["seconds"]
+    return "\n".join(lines) + source(result, f"p\\* itself: {itself:.1f}. {seconds:.0f} s of learning each")
 
 
 def environment_table() -> str:
@@ -608,12 +605,23 @@ def _thousands(value: float) -> str:
 
 
 def source(result: dict[str, Any], text: str) -> str:
-    """The caption of a table: its content, hardware and command."""
-    hardware, threads = result["hardware"], result["settings"].get("threads")
+    """The caption of a table: its content, hardware, what else ran, and command."""
+    hardware, settings = result["hardware"], result["settings"]
     where = hardware["gpu"] or f"{hardware['cores']} cores of {hardware['processor']}"
-    used = f", {threads} threads" if threads else ""
+    threads, processes = settings.get("threads"), settings.get("processes")
+    used = f", {threads} thread{'s' if threads > 1 else ''}" if threads else ""
+    used += f" a run, {processes} runs side by side" if threads and (processes or 1) > 1 else ""
     command = re.sub(r" --(json|png|output) \S+", "", result["command"])
-    return f"\n\n{text}. On {where}{used} (`{command}`)."
+    return f"\n\n{text}. On {where}{used}{_others(result)} (`{command}`)."
+
+
+def _others(result: dict[str, Any]) -> str:
+    """What other programs used meanwhile, where that was measured."""
+    measured = [row["others_cores"] for row in result["rows"] if isinstance(row, dict) and "others_cores" in row]
+    others = result["settings"].get("others_cores", max(measured, default=None))
+    if others is None:
+        return ""
+    return f", other programs used {others:g} cores" if others > DISTURBED else ", nothing else running"
 
 
 RESULTS: dict[str, Callable[[], str]] = {

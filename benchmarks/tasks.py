@@ -140,7 +140,7 @@ def train(job: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def over_seeds(runs: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+def over_seeds(runs: list[dict[str, Any]], seconds: float, others: float) -> dict[str, Any]:
     """The row of one learner on one data set, from its runs with all seeds."""
 
     def mean(name: str) -> float | None:
@@ -152,8 +152,8 @@ def over_seeds(runs: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
         **{name: runs[0][name] for name in ("dataset", "learner", "figure")},
         **{name: mean(name) for name in FIGURES},
         "sd": statistics.stdev(reached) if len(reached) > 1 else None, "reached": reached,
-        "seconds": seconds, "seeds": len(runs), "transitions_trained": mean("transitions_trained"),
-        "curves": [run["curve"] for run in runs],
+        "seconds": seconds, "seeds": len(runs), "others_cores": others,
+        "transitions_trained": mean("transitions_trained"), "curves": [run["curve"] for run in runs],
     }  # fmt: skip
 
 
@@ -184,13 +184,15 @@ def main() -> None:
     ]
     found, others = in_pool(train, jobs, chosen.processes)
     runs = list(zip(jobs, found, strict=True))
-    rows = [over_seeds([run for job, run in runs if job[:2] == wanted], chosen.seconds) for wanted in rows_wanted]
+    rows = [
+        over_seeds([run for job, run in runs if job[:2] == wanted], chosen.seconds, others) for wanted in rows_wanted
+    ]
     if chosen.json.exists():
         known = {(r["dataset"], r["learner"]): r for r in json.loads(chosen.json.read_text(encoding="utf-8"))["rows"]}
         known.update({(r["dataset"], r["learner"]): r for r in rows})
         rows = [known[key] for key in ((d, n) for d in DATASETS for n in LEARNERS) if key in known]
     settings = {name: value for name, value in vars(chosen).items() if name not in ("json", "data_dir")}
-    write_result(chosen.json, rows, threads=1, others_cores=others, **settings)
+    write_result(chosen.json, rows, threads=1, **settings)
     hidden = ("curves", "reached")
     print_table([{k: "-" if v is None else v for k, v in row.items() if k not in hidden} for row in rows])
 

@@ -113,8 +113,7 @@ def export(label: Label) -> Any:
     left.legend(frameon=False, fontsize="small")
     right.axvline(_SAME, color="grey", linewidth=1, linestyle="--")
     right.set(xscale="log", xlim=(1e-8, 1e-3))
-    right.set(xlabel=label("largest difference of log π, nats (dashed: allowed)",
-                           "log π 的最大差别（nat；虚线：测试允许的上限）"))  # fmt: skip
+    right.set(xlabel=label("largest |Δ log π|, nats (dashed: allowed)", "log π 的最大差别（nat；虚线：允许的上限）"))
     return figure
 
 

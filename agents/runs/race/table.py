@@ -11,6 +11,7 @@ from .statistics import CERTAIN, FEWEST
 
 LEVELS = (0.5, 0.9, 0.98)
 CLASSES = {"rewards": "From rewards alone", "corpus": "With corpus episodes", "p*": "Knowing p*, without learning"}
+_ROUNDING = 1e-9  # nats or score; less is rounding
 _LEGS = ("seconds", "steps")  # in the order of columns; the first that was run orders the rows
 
 
@@ -174,4 +175,6 @@ def _short(leg: dict[str, Any], total: int) -> str:
 def _figure(value: float | None) -> str:
     if value is None:
         return "-"
+    if abs(value) < _ROUNDING:
+        return "0"
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
