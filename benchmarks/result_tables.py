@@ -292,7 +292,8 @@ def why_lines() -> str:
     score = _of_learners(tasks, words, "chrf", td="maximum likelihood, then the score")
     lyrics, lyrics_seconds = _lyrics(tasks)
     equal = load("equal_time.json")
-    verse = [_found(equal, corpus="jueju", learner=name)["test"] for name in ("maximum likelihood", "TD")]
+    both = ("maximum likelihood", "TD")
+    stopped, verse = ([_found(equal, corpus=name, learner=each)["test"] for each in both] for name in ("zh", "jueju"))
     verse.append(_found(equal, corpus="jueju", learner="TD")["p*"])
     late = next(row for row in rules["rows"] if row["rule"] == "TD, reward at the end")
 
@@ -318,11 +319,14 @@ def why_lines() -> str:
             f"{short('markov-table')}, our DQN {short('markov-dqn')}. (Means over five worlds each.)",
             "- **On long texts the reward must come often**: paid for every character, lyrics have perplexity "
             f"{lyrics[1]:.0f} against {lyrics[0]:.0f} of maximum likelihood after {lyrics_seconds:.0f} s; paid at the "
-            f"end only, {late['ratio_to_maximum_likelihood']:.1f} times that of maximum likelihood after 15 minutes.",
+            f"end only, {late['ratio_to_maximum_likelihood']:.1f} times that of maximum likelihood after "
+            f"{rules['settings']['seconds']:.0f} s.",
             "- **It learns p\\*, not the text.** That guards against overfitting: the quickstart has perplexity "
             f"{ours['perplexity']:.2f} after {ours['wall_seconds']:.0f} s, maximum likelihood {likelihood:.2f}, p\\* "
-            f"itself {ours['target_perplexity']:.2f}. It is also the limit: quatrains {verse[1]:.0f} against "
-            f"{verse[0]:.0f} (p\\* has {verse[2]:.0f}). If all you want is a language model, use likelihood.",
+            f"itself {ours['target_perplexity']:.2f}. Stopped at its best validation perplexity, maximum likelihood "
+            f"has {stopped[0]:.2f} and TD {stopped[1]:.2f} after {equal['settings']['seconds']:.0f} s of that corpus. "
+            f"It is also the limit: quatrains {verse[1]:.0f} against {verse[0]:.0f} (p\\* has {verse[2]:.0f}). If all "
+            "you want is a language model, use likelihood.",
         ]
     )
 
@@ -617,8 +621,8 @@ def source(result: dict[str, Any], text: str) -> str:
 
 def _others(result: dict[str, Any]) -> str:
     """What other programs used meanwhile, where that was measured."""
-    measured = [row["others_cores"] for row in result["rows"] if isinstance(row, dict) and "others_cores" in row]
-    others = result["settings"].get("others_cores", max(measured, default=None))
+    rows = [row.get("others_cores") for row in result["rows"]]
+    others = result["settings"].get("others_cores", None if None in rows else max(rows, default=None))
     if others is None:
         return ""
     return f", other programs used {others:g} cores" if others > DISTURBED else ", nothing else running"

@@ -193,7 +193,7 @@ def main() -> None:
         rows = [known[key] for key in ((d, n) for d in DATASETS for n in LEARNERS) if key in known]
     settings = {name: value for name, value in vars(chosen).items() if name not in ("json", "data_dir")}
     write_result(chosen.json, rows, threads=1, **settings)
-    hidden = ("curves", "reached")
+    hidden = ("curves", "reached", "others_cores")
     print_table([{k: "-" if v is None else v for k, v in row.items() if k not in hidden} for row in rows])
 
 

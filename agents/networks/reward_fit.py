@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .reward_network import RewardNetwork
 
@@ -33,8 +34,12 @@ class RewardFit:
 
     def __init__(self, model: RewardNetwork, learning_rate: float, weight_decay: float) -> None:
         self.model, self._rate = model, learning_rate
-        self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGING))
-        self.optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay)
+        self.averaged = copy.deepcopy(model).requires_grad_(False)
+        # A small network has many small updates: fused, where that is offered, and without AveragedModel's overhead.
+        fused = next(model.parameters()).device.type in ("cpu", "cuda")
+        self.optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay, fused=fused)
+        self._average = get_ema_multi_avg_fn(_AVERAGING)
+        self._means, self._latest = list(self.averaged.parameters()), list(model.parameters())
         self.error = self.spread = 0.0  # running means over new texts, nats²
 
     @property
@@ -56,7 +61,7 @@ class RewardFit:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.averaged.update_parameters(self.model)
+        self._average(self._means, self._latest, 1)
         return loss.detach()
 
     def state_dict(self) -> dict[str, Any]:

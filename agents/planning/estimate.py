@@ -111,21 +111,23 @@ class RewardEstimate:
             unknown = unknown.clone()
             unknown[rows, tokens] = False
         others = ~unknown  # known, or not valid
-        if self.explained:
-            scores = self._fitted.averaged(*self._placed(read, written)).mul_(self.explained)
-        else:
-            scores = torch.zeros(masks.shape, device=self.device)
         share = self._weight * (1.0 - optimism)
         # Of every state: the scale of the shares, what optimism takes, what the known ones leave.
-        base = -share * torch.logsumexp(scores.masked_fill_(others, -torch.inf), -1)
+        if self.explained:
+            result = self._fitted.averaged(*self._placed(read, written)).mul_(self.explained)
+            base = -share * torch.logsumexp(result.masked_fill_(others, -torch.inf), -1)
+            result.mul_(share)
+        else:  # equal shares
+            result = torch.zeros(masks.shape, device=self.device)
+            base = -share * torch.log(unknown.sum(-1))
         if optimism and self._temperature:
             # A share of one token's worth of soft value at τ, so that optimism does not grow with their number.
             base -= optimism * self._temperature * torch.log(unknown.sum(-1).clamp(min=1))
         if len(rows):
-            mass = torch.zeros(len(scores), dtype=earned.dtype, device=self.device)
+            mass = torch.zeros(len(result), dtype=earned.dtype, device=self.device)
             mass = mass.index_add(0, rows, torch.exp(earned / self._weight))
             base += self._weight * torch.log((1.0 - mass).clamp(min=_LEAST_MASS)).float()
-        result = scores.mul_(share).add_(base[:, None]).masked_fill_(others, -torch.inf)
+        result.add_(base[:, None]).masked_fill_(others, -torch.inf)
         result[rows, tokens] = earned.float()
         return result
 
@@ -137,7 +139,7 @@ class RewardEstimate:
         """All that plans: the averaged weights, and what is known by heart."""
         read, tokens, rewards = self.remembered.arrays(self.network.places + 1)
         return {
-            **self._fitted.averaged.module.state_dict(), _READ: torch.tensor(read), _REWARDS: torch.tensor(rewards),
+            **self._fitted.averaged.state_dict(), _READ: torch.tensor(read), _REWARDS: torch.tensor(rewards),
             _TOKENS: torch.tensor(tokens),
             _ERRORS: torch.tensor([self._fitted.error, self._fitted.spread], dtype=torch.float64),
         }  # fmt: skip
@@ -152,7 +154,7 @@ class RewardEstimate:
             if tuple(value.shape) != own.get(name):
                 raise ValueError(f"{name} in {where} has the shape {tuple(value.shape)}, not {own.get(name)} as here")
         self.network.load_state_dict(weights)
-        self._fitted.averaged.module.load_state_dict(weights)
+        self._fitted.averaged.load_state_dict(weights)
 
     def _modelled(self, network: nn.Module, of: Earned) -> Tensor:
         """(N,) rewards of tokens as a network has them."""

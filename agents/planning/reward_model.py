@@ -25,8 +25,8 @@ from .last_tokens import MAX_ENTRIES, LastTokens, entries_of_a_text
 from .planner import Planner
 
 _LEAST = {
-    "num_envs": 1, "updates": 1, "batch_size": 1, "exploration": 0.0, "wander": 0.0, "classes": 1, "hidden_size": 1,
-    "rank": 1, "beams": 0,
+    "num_envs": 1, "replay_ratio": 0.0, "batch_size": 1, "exploration": 0.0, "wander": 0.0, "classes": 1,
+    "hidden_size": 1, "rank": 1, "beams": 0,
 }  # fmt: skip
 _BEAMS = 16
 _STEPS = "env_steps"
@@ -54,7 +54,7 @@ class RewardModel(Positioned):
         prompt: newest tokens of the prompt that the model reads.
         context: last tokens of the text that it reads beside; at most 1 for dynamic programming.
         num_envs: episodes written between two rounds of updates.
-        updates: updates of a round.
+        replay_ratio: transitions trained for each environment step.
         batch_size: transitions of an update, about.
         learning_rate: of AdamW at the beginning; it falls to a twentieth with the progress of training.
         weight_decay: of AdamW.
@@ -81,8 +81,8 @@ class RewardModel(Positioned):
         prompt: int = 2,
         context: int = 1,
         num_envs: int = 16,
-        updates: int = 8,
-        batch_size: int = 1024,
+        replay_ratio: float = 64.0,
+        batch_size: int = 256,
         learning_rate: float = 1e-2,
         weight_decay: float = 0.3,
         exploration: float = 0.0,
@@ -97,9 +97,9 @@ class RewardModel(Positioned):
     ) -> None:
         settings = {
             "temperature": checked_temperature(temperature), "prompt": prompt, "context": context,
-            "num_envs": num_envs, "updates": updates, "batch_size": batch_size, "learning_rate": learning_rate,
-            "weight_decay": weight_decay, "exploration": exploration, "wander": wander, "classes": classes,
-            "hidden_size": hidden_size, "rank": rank, "beams": beams,
+            "num_envs": num_envs, "replay_ratio": replay_ratio, "batch_size": batch_size,
+            "learning_rate": learning_rate, "weight_decay": weight_decay, "exploration": exploration, "wander": wander,
+            "classes": classes, "hidden_size": hidden_size, "rank": rank, "beams": beams,
         }  # fmt: skip
         super().__init__(env, seed=seed, device=device, **settings)
         config = self.env_config
@@ -120,6 +120,10 @@ class RewardModel(Positioned):
         self._environment: TokenLMVectorEnv | None = None
         self._texts: Ints = np.zeros((0, config.context_length + config.max_new_tokens), np.int64)
         self._rewards: Floats = np.zeros((0, config.max_new_tokens))  # of p*; nan after the end of a text
+        self._every = config.reward_every or config.max_new_tokens
+        self._payments: Ints = np.zeros((0, 2), np.int64)  # row and first step of what was paid together
+        self._newest = self._payments
+        self._owed = 0.0  # transitions to learn from
         self._planner: Planner = BeamSearch(self, beams) if beams else LastTokens(self)
         self._loss: Tensor | None = None
 
@@ -179,9 +183,13 @@ class RewardModel(Positioned):
             self._environment.reset(seed=self.seed)
         while self.env_steps < first + total_steps:
             done = max(self.progress, (self.env_steps - first) / total_steps)
+            before = self.env_steps
             self._write(self._environment, self._noise(done))
-            for _ in range(self.settings["updates"]):
-                self._loss = self.estimate.fit(self._batch(), done)
+            self._owed += self.settings["replay_ratio"] * (self.env_steps - before)
+            while self._owed > 0.0:
+                batch = self._batch()
+                self._loss = self.estimate.fit(batch, done)
+                self._owed -= len(batch.tokens)
             self._planner.forget()
             if callback is not None and callback(self) is False:
                 break
@@ -214,32 +222,35 @@ class RewardModel(Positioned):
             if not running.any():
                 break
         texts = np.concatenate([first, texts], axis=1)
-        self.estimate.judge(self._earned(texts, rewards))
+        row, step = np.nonzero(~np.isnan(rewards[:, :: self._every]))
+        self._newest = np.stack([len(self._texts) + row, step * self._every], axis=1)
+        self._payments = np.concatenate([self._payments, self._newest])
         self._texts = np.concatenate([self._texts, texts])
         self._rewards = np.concatenate([self._rewards, rewards])
+        self.estimate.judge(self._earned(self._newest))
 
     def _batch(self) -> Earned:
-        """Random episodes, a quarter of them the newest."""
-        size = max(1, self.settings["batch_size"] // self.env_config.max_new_tokens)
-        newest = min(len(self._texts), self.settings["num_envs"])
-        rows = self._rng.integers(0, len(self._texts), size)
-        rows[: size // 4] = len(self._texts) - 1 - self._rng.integers(0, newest, size // 4)
-        return self._earned(self._texts[rows], self._rewards[rows])
+        """Random payments, a quarter of them of the newest texts."""
+        size = max(1, self.settings["batch_size"] // self._every)
+        chosen = self._payments[self._rng.integers(0, len(self._payments), size)]
+        chosen[: size // 4] = self._newest[self._rng.integers(0, len(self._newest), size // 4)]
+        return self._earned(chosen)
 
-    def _earned(self, texts: Ints, rewards: Floats) -> Earned:
-        """What the tokens of texts (B, L + T) earned, by rewards (B, T) that are nan after their ends."""
-        row, step = np.nonzero(~np.isnan(rewards))
-        first, windows, taken = self._states(texts, row, step)
-        every = self.env_config.reward_every or self.env_config.max_new_tokens
-        _, paid = np.unique(row * self.env_config.max_new_tokens + step // every, return_inverse=True)
+    def _earned(self, payments: Ints) -> Earned:
+        """What tokens earned that were paid together, by (M, 2) rows of texts and first steps."""
+        steps = payments[:, 1:] + np.arange(self._every)
+        inside = np.minimum(steps, self.env_config.max_new_tokens - 1)
+        paid, after = np.nonzero((steps == inside) & ~np.isnan(self._rewards[payments[:, :1], inside]))
+        row, step = payments[paid, 0], steps[paid, after]
+        first, windows, taken = self._states(row, step)
         masks = self.masks_at(windows, step)
-        return Earned(self._read(first, windows), masks, step, taken, rewards[row, step], paid.reshape(-1))
+        return Earned(self._read(first, windows), masks, step, taken, self._rewards[row, step], paid)
 
-    def _states(self, texts: Ints, row: Ints, step: Ints) -> tuple[Ints, Ints, Ints]:
-        """(N, L) first observations and (N, L) windows of the states of texts (B, L + T), and the tokens taken (N,)."""
+    def _states(self, row: Ints, step: Ints) -> tuple[Ints, Ints, Ints]:
+        """(N, L) first observations and (N, L) windows of states of the texts, and the tokens taken (N,)."""
         length = self.env_config.context_length
-        windows = np.lib.stride_tricks.sliding_window_view(texts, length, axis=1)[row, step]
-        return texts[row, :length], windows, texts[row, length + step]
+        windows = np.lib.stride_tricks.sliding_window_view(self._texts, length, axis=1)[row, step]
+        return self._texts[row, :length], windows, self._texts[row, length + step]
 
     def prompt_of(self, first: Ints) -> Ints:
         """(B, P) newest tokens of the prompt in first observations (B, L)."""

@@ -22,7 +22,7 @@ CHAIN = EnvConfig(
 )
 ENDS = dataclasses.replace(CHAIN, ending="eos", min_new_tokens=2)
 NO_TWICE = dataclasses.replace(CHAIN, no_repeat=1)
-SMALL = {"num_envs": 16, "updates": 8, "batch_size": 64, "hidden_size": 32}
+SMALL = {"num_envs": 16, "replay_ratio": 8.0, "batch_size": 64, "hidden_size": 32}
 FIRST = np.array([[0, 0, 0, 0, 2, 6, 8], [0, 0, 0, 0, 0, 2, 5]])
 
 
@@ -45,6 +45,21 @@ def test_it_keeps_what_each_token_earned(trained):
             ends = np.array([oracle.eos_valid(step)])
             assert reward == pytest.approx(float(oracle.target.log_prob(state, text[[length + step]], ends)[0]))
     assert trained.env_steps == int((~np.isnan(trained._rewards)).sum()) >= 1_500
+
+
+def test_what_is_paid_together_is_learned_together():
+    env = dataclasses.replace(ENDS, max_new_tokens=5, reward_every=3)
+    agent = make("reward-model", env, 0, **SMALL).learn(200)
+    payments = []
+    for text, rewards in zip(agent._texts, agent._rewards, strict=True):
+        written = text[env.context_length :][~np.isnan(rewards)]
+        tokens = list(zip(range(5), written.tolist(), rewards.tolist(), strict=False))
+        payments += [tokens[i : i + 3] for i in range(0, len(tokens), 3)]
+    earned = agent._earned(agent._payments)
+    found = [[] for _ in payments]
+    for number, *token in zip(earned.paid, earned.written, earned.tokens, earned.rewards, strict=True):
+        found[number].append(tuple(token))
+    assert found == payments
 
 
 def test_rewards_known_by_heart_are_those_of_the_environment(trained):
