@@ -222,8 +222,8 @@ class RewardModel(Positioned):
             if not running.any():
                 break
         texts = np.concatenate([first, texts], axis=1)
-        row, step = np.nonzero(~np.isnan(rewards[:, :: self._every]))
-        self._newest = np.stack([len(self._texts) + row, step * self._every], axis=1)
+        row, payment = np.nonzero(~np.isnan(rewards[:, :: self._every]))
+        self._newest = np.stack([len(self._texts) + row, payment * self._every], axis=1)
         self._payments = np.concatenate([self._payments, self._newest])
         self._texts = np.concatenate([self._texts, texts])
         self._rewards = np.concatenate([self._rewards, rewards])
