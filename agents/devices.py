@@ -28,6 +28,11 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def fuses(device: torch.device) -> bool:
+    """Whether torch's optimisers can make one pass over all parameters there, instead of several for each."""
+    return device.type in ("cpu", "cuda")
+
+
 def free_bytes(device: torch.device | str) -> int | None:
     """Free memory of the device in bytes; None if the system does not report it."""
     device = torch.device(device)

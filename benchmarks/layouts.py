@@ -10,7 +10,6 @@ processes matter little. "gpt, embedding 0.1" shows what is owed to the Llama's 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import statistics
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from measuring import in_pool
 from record import print_table, write_result
 
 WORLDS = ("transformer", "markov")
@@ -69,8 +69,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "layouts.json")
     chosen = parser.parse_args()
     jobs = [(w, layout, s, chosen.steps) for s in range(chosen.seeds) for w in WORLDS for layout in LAYOUTS]
-    with multiprocessing.get_context("spawn").Pool(chosen.processes, maxtasksperchild=1) as pool:
-        runs = pool.map(train, jobs, chunksize=1)
+    runs, others = in_pool(train, jobs, chosen.processes)
     rows = []
     for world, layout in ((w, layout) for w in WORLDS for layout in LAYOUTS):
         own = [run for run in runs if (run["world"], run["layout"]) == (world, layout)]
@@ -80,7 +79,8 @@ def main() -> None:
             row[name] = statistics.median(found) if found else None
         kl = [run["KL(π ‖ p*), nats a text"] for run in own]
         rows.append({**row, "KL of all seeds": f"{min(kl):.2f} to {max(kl):.2f}"})
-    write_result(chosen.json, rows, seed=0, steps=chosen.steps, seeds=chosen.seeds, runs=runs)
+    settings = {"seed": 0, "steps": chosen.steps, "seeds": chosen.seeds, "others_cores": others}
+    write_result(chosen.json, rows, **settings, runs=runs)
     print_table(rows)
 
 

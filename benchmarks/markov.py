@@ -4,8 +4,8 @@
 
 There are four separate classes: dense reward or reward at the end, with the corpus (half of every batch are texts
 sampled from p*) or from rewards alone. Then ablations from rewards alone, 80 seconds each; "nothing" is the run without
-ablation. Every run has one thread, and `processes` of them run in parallel. The score is that of
-the greedy text: 0 for the best trivial policy, 1 for the optimum.
+ablation. Every run has one thread, and `processes` of them run in parallel. The score is that of the greedy text: 0 for
+the best trivial policy, 1 for the optimum.
 """
 
 from __future__ import annotations
@@ -94,8 +94,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         scores = [r["score"] for r in group]
         lines.append({
             "class": name, "changed": ablation, "seeds": len(group), "score, median": float(np.median(scores)),
-            "lowest": min(scores),
-            "seconds": max(r["seconds"] for r in group),
+            "lowest": min(scores), "seconds": max(r["seconds"] for r in group),
             "env steps": int(np.median([r["env_steps"] for r in group])),
             "distinct tokens": min(r["distinct_tokens"] for r in group),
         })  # fmt: skip

@@ -86,16 +86,11 @@ def in_pool(function: Callable[[Any], Any], jobs: Sequence[Any], processes: int)
     Returns: the results in the order of the jobs, and the cores that other programs used meanwhile, as a mean.
     """
     began, others, own = time.perf_counter(), others_seconds(), sum(os.times()[2:4])
-    pool = multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1)
-    try:
+    with multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
         results = pool.map(function, jobs, chunksize=1)
         pool.close()
-    except BaseException:
-        pool.terminate()
-        raise
-    finally:
-        pool.join()
-    used = others_seconds() - others - (sum(os.times()[2:4]) - own)  # times of children count once they have ended
+        pool.join()  # times of children count once they have ended
+    used = others_seconds() - others - (sum(os.times()[2:4]) - own)
     return results, round(max(0.0, used / (time.perf_counter() - began)), 2)
 
 

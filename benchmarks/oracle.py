@@ -10,7 +10,6 @@ Each size runs in its own process, for its peak memory.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import resource
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from measuring import in_pool
 from record import print_table, write_result
 
 SIZES = ((200, 2), (200, 3), (2_000, 2), (10_000, 2))
@@ -71,9 +71,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "oracle.json")
     chosen = parser.parse_args()
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        rows = pool.map(measure, SIZES, chunksize=1)
-    write_result(chosen.json, rows, seed=0)
+    rows, others = in_pool(measure, SIZES, 1)
+    write_result(chosen.json, rows, seed=0, others_cores=others)
     print_table(rows)
 
 

@@ -290,10 +290,11 @@ def why_lines() -> str:
     words = "tatoeba-zh-en, 3 words"
     level = [_of_learners(tasks, name, "accuracy") for name in ("thucnews", "hotel")]
     score = _of_learners(tasks, words, "chrf", td="maximum likelihood, then the score")
-    lyrics, lyrics_seconds = _lyrics(tasks)
-    equal = load("equal_time.json")
-    both = ("maximum likelihood", "TD")
-    stopped, verse = ([_found(equal, corpus=name, learner=each)["test"] for each in both] for name in ("zh", "jueju"))
+    equal, both = load("equal_time.json"), ("maximum likelihood", "TD")
+    stopped, verse, lyrics = (
+        [_found(equal, corpus=name, learner=each)["test"] for each in both] for name in ("zh", "jueju", "songci")
+    )
+    seconds = f"{equal['settings']['seconds']:.0f} s"
     verse.append(_found(equal, corpus="jueju", learner="TD")["p*"])
     late = next(row for row in rules["rows"] if row["rule"] == "TD, reward at the end")
 
@@ -318,13 +319,13 @@ def why_lines() -> str:
             f"covers: {short('markov-reward-model')} after {_board('markov-table')['total_steps']:,} steps, the table "
             f"{short('markov-table')}, our DQN {short('markov-dqn')}. (Means over five worlds each.)",
             "- **On long texts the reward must come often**: paid for every character, lyrics have perplexity "
-            f"{lyrics[1]:.0f} against {lyrics[0]:.0f} of maximum likelihood after {lyrics_seconds:.0f} s; paid at the "
+            f"{lyrics[1]:.0f} against {lyrics[0]:.0f} of maximum likelihood after {seconds}; paid at the "
             f"end only, {late['ratio_to_maximum_likelihood']:.1f} times that of maximum likelihood after "
             f"{rules['settings']['seconds']:.0f} s.",
             "- **It learns p\\*, not the text.** That guards against overfitting: the quickstart has perplexity "
             f"{ours['perplexity']:.2f} after {ours['wall_seconds']:.0f} s, maximum likelihood {likelihood:.2f}, p\\* "
             f"itself {ours['target_perplexity']:.2f}. Stopped at its best validation perplexity, maximum likelihood "
-            f"has {stopped[0]:.2f} and TD {stopped[1]:.2f} after {equal['settings']['seconds']:.0f} s of that corpus. "
+            f"has {stopped[0]:.2f} and TD {stopped[1]:.2f} after {seconds} of that corpus. "
             f"It is also the limit: quatrains {verse[1]:.0f} against {verse[0]:.0f} (p\\* has {verse[2]:.0f}). If all "
             "you want is a language model, use likelihood.",
         ]
@@ -342,17 +343,6 @@ def _of_learners(
 def _board(name: str) -> dict[str, Any]:
     """A row of the board."""
     return load(f"board/{name}.json")
-
-
-def _lyrics(tasks: dict[str, Any]) -> tuple[tuple[float, float], float]:
-    """Perplexities of maximum likelihood and of TD on lyrics after equal time, and that time in seconds."""
-    try:
-        result = load("equal_time.json")
-    except FileNotFoundError:  # measured earlier, by earlier defaults
-        row = _found(tasks, dataset="songci")
-        return _of_learners(tasks, "songci", "perplexity"), row["seconds"]
-    likelihood, ours = (_found(result, corpus="songci", learner=n)["test"] for n in ("maximum likelihood", "TD"))
-    return (likelihood, ours), result["settings"]["seconds"]
 
 
 def equal_time_table() -> str:

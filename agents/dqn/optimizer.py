@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...envs.arguments import check_settings, number
+from ..devices import fuses
 from ..networks import QNetwork
 from ..networks.sharding import is_sharded, local, split_optimizer_state
 
@@ -132,8 +133,7 @@ class Optimizer:
 
 
 def _dense(groups: list[dict[str, Any]], config: OptimizerConfig, rate: float) -> torch.optim.Optimizer:
-    # One pass over all parameters instead of several for each; not offered for every device.
-    fused = groups[0]["params"][0].device.type in ("cpu", "cuda")
+    fused = fuses(groups[0]["params"][0].device)
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=0.9, weight_decay=config.weight_decay, fused=fused)
     if config.name == "adamw":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ..devices import fuses
 from .reward_network import RewardNetwork
 
 _AVERAGING = 0.95  # of the weights that predict, over updates
@@ -35,11 +36,12 @@ class RewardFit:
     def __init__(self, model: RewardNetwork, learning_rate: float, weight_decay: float) -> None:
         self.model, self._rate = model, learning_rate
         self.averaged = copy.deepcopy(model).requires_grad_(False)
-        # A small network has many small updates: fused, where that is offered, and without AveragedModel's overhead.
-        fused = next(model.parameters()).device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=weight_decay, fused=fused)
-        self._average = get_ema_multi_avg_fn(_AVERAGING)
         self._means, self._latest = list(self.averaged.parameters()), list(model.parameters())
+        self.optimizer = torch.optim.AdamW(
+            self._latest, learning_rate, weight_decay=weight_decay, fused=fuses(self._latest[0].device)
+        )
+        # Not AveragedModel, which walks the tree of modules: a small network has many small updates.
+        self._average = get_ema_multi_avg_fn(_AVERAGING)
         self.error = self.spread = 0.0  # running means over new texts, nats²
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,8 @@ def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings:
     made = algorithm(name)
     # Our own agents have a setting of this name, other libraries' a method.
     transitions = 0 if is_ours(name) else settings.pop("pretrain", 0)
-    try:
+    with _unknown_settings(f"algorithm {name!r}", "leave this setting out"):
         agent = made(env, seed=seed, device=device, **settings)
-    except TypeError as problem:
-        if "unexpected keyword argument" not in str(problem):
-            raise
-        raise ValueError(f"algorithm {name!r}: {problem}; leave this setting out") from None
     if not isinstance(agent, Agent):
         missing = [part for part in ("learn", "predict", "log_probs", "env_steps") if not hasattr(agent, part)]
         raise ValueError(f"algorithm {name!r} is no Agent: it lacks {', '.join(missing)}")
@@ -132,9 +129,21 @@ def load(
     kind = algorithm(name) if config is None else _learner(config)
     if not hasattr(kind, "load"):
         raise ValueError(f"{folder} was trained by {name}, which has no method load")
-    return (
-        kind.load(folder, env, device, trust) if name in ALGORITHMS or is_ours(name) else kind.load(folder, env, device)
-    )
+    with _unknown_settings(f"{folder}, saved by {name!r} of another version", "train it again"):
+        if name in ALGORITHMS or is_ours(name):
+            return kind.load(folder, env, device, trust)
+        return kind.load(folder, env, device)
+
+
+@contextlib.contextmanager
+def _unknown_settings(where: str, advice: str) -> Iterator[None]:
+    """Raise ValueError for a setting that an algorithm does not have."""
+    try:
+        yield
+    except TypeError as problem:
+        if "unexpected keyword argument" not in str(problem):
+            raise
+        raise ValueError(f"{where}: {problem}; {advice}") from None
 
 
 def check_settings_of(name: str, settings: Mapping[str, Any]) -> None:

@@ -128,6 +128,15 @@ def test_races_tell_them_apart():
     assert set(NAMES) <= set(ALGORITHMS)
 
 
+def test_a_setting_of_another_version_is_named(tmp_path):
+    make("beam", CHAIN, 0).save(tmp_path)
+    saved = json.loads((tmp_path / "agent.json").read_text(encoding="utf-8"))
+    saved["settings"]["updates"] = 8
+    (tmp_path / "agent.json").write_text(json.dumps(saved), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"of another version: .*unexpected keyword argument 'updates'; train it again"):
+        load("beam", tmp_path, CHAIN)
+
+
 def test_what_they_cannot_do_is_said(tmp_path):
     with pytest.raises(ValueError, match="a table of rewards needs one for every token"):
         make("table", dataclasses.replace(CHAIN, reward_every=0), 0)
