@@ -133,7 +133,9 @@ def test_a_setting_of_another_version_is_named(tmp_path):
     saved = json.loads((tmp_path / "agent.json").read_text(encoding="utf-8"))
     saved["settings"]["updates"] = 8
     (tmp_path / "agent.json").write_text(json.dumps(saved), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"of another version: .*unexpected keyword argument 'updates'; train it again"):
+    with pytest.raises(
+        ValueError, match=r"of another version: .*unexpected keyword argument 'updates'; train it again"
+    ):
         load("beam", tmp_path, CHAIN)
 
 
