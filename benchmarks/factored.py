@@ -1,6 +1,6 @@
 """`TokenLM-Factored-v0`: what references and learners reach in 100,000 steps, on racing worlds.
 
-    python benchmarks/factored.py [--seeds 0 1 2 3 4] [--steps 100000] [--learners NAME …] [--json FILE]
+    python benchmarks/factored.py [--seeds 0 1 2 3 4] [--steps 100000] [--learners NAME …] [--processes 2] [--json FILE]
 
 World s has `target_seed` s. Returns are those of greedy texts on 256 prompts of the split "test", nats a text; what is
 known of p* is exact on the same prompts. The score is 0 for the best trivial policy, which is the same text for all
@@ -25,6 +25,7 @@ from tokenlm.agents.protocol import BaseAgent
 from tokenlm.agents.runs.algorithms import make
 from tokenlm.envs import EnvConfig, Oracle, World, env_config_from
 
+from measuring import in_pool
 from record import print_table, write_result
 
 HERE = Path(__file__).parent
@@ -80,29 +81,37 @@ class Measured:
         return float(play(agent, self.world, self.played, EPISODES, 0, 0.0).returns.mean())
 
 
+def measured(job: tuple[int, int, str | None]) -> list[dict[str, Any]]:
+    """Rows of one world: of a learner after some steps, or of the references where none is named."""
+    seed, steps, learner = job
+    torch.set_num_threads(1)
+    world = Measured(env_config_from("TokenLM-Factored-v0"), seed)
+    found = world.references() if learner is None else [world.learner(learner, steps)]
+    print_table([{name: row[name] for name in ("policy", "world", "return", "score")} for row in found])
+    return found
+
+
 def main() -> None:
     """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--learners", nargs="*", default=list(LEARNERS), choices=list(LEARNERS), metavar="NAME")
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, default=HERE / "results" / "factored.json")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    for seed in chosen.seeds:
-        world = Measured(env_config_from("TokenLM-Factored-v0"), seed)
-        found = [*world.references(), *(world.learner(name, chosen.steps) for name in chosen.learners)]
-        print_table([{name: row[name] for name in ("policy", "world", "return", "score")} for row in found])
-        # Written after every world, so that nothing is lost; rows of other worlds and learners are kept.
-        rows = merged(chosen.json, found)
-        write_result(chosen.json, rows, steps=chosen.steps, episodes=EPISODES)
+    jobs = [(seed, chosen.steps, name) for name in (*reversed(chosen.learners), None) for seed in chosen.seeds]
+    found, others = in_pool(measured, jobs, chosen.processes)  # the longest first: the reward model
+    rows = merged(chosen.json, [row for rows in found for row in rows])
+    settings = {"threads": 1, "processes": chosen.processes, "others_cores": others}
+    write_result(chosen.json, rows, steps=chosen.steps, episodes=EPISODES, **settings)
 
 
 def merged(path: Path, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows `found` and those of the file that they do not replace, world by world."""
     before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     known = {(row["policy"], row["world"]): row for row in [*before, *found]}
-    order = [*(row["policy"] for row in found if row["policy"] not in LEARNERS), *LEARNERS]
+    order = [*dict.fromkeys(name for name, _ in known if name not in LEARNERS), *LEARNERS]
     return sorted(known.values(), key=lambda row: (row["world"], order.index(row["policy"])))
 
 

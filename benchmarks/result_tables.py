@@ -483,7 +483,7 @@ def factored_table() -> str:
     text = (
         "Means over worlds, in brackets lowest and highest. Learners: one seed a world, defaults, "
         f"{result['settings']['steps']:,} environment steps, greedy texts on {result['settings']['episodes']} prompts "
-        "of the test split, one thread on a machine where other work ran. The score is 0 for the best trivial policy, "
+        "of the test split, seconds of the processor. The score is 0 for the best trivial policy, "
         f"the same text for all prompts. Best texts have {sum(words) / len(words):.1f} distinct tokens of 16"
     )
     return "\n".join(lines) + source(result, text)

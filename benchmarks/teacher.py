@@ -1,6 +1,6 @@
 """What policies lack of the optimum of `TokenLM-Teacher-v0` at temperature 1, after equal environment steps.
 
-    python benchmarks/teacher.py [--seeds 0 1 2] [--steps 100000] [--json FILE]
+    python benchmarks/teacher.py [--seeds 0 1 2] [--steps 100000] [--processes 2] [--json FILE]
 
 The regret is KL(π ‖ p*) over whole texts of 64 words, estimated from 256 sampled texts with its interval; p* has 0. The
 score 0 is that of the best trivial policy. Table and TD take `--steps` environment steps, and TD trains on eight
@@ -27,6 +27,7 @@ from tokenlm.agents.evaluation.playing import started
 from tokenlm.agents.evaluation.scores import Scale, interval
 from tokenlm.envs import EnvConfig, Vocabulary, World
 
+from measuring import in_pool
 from record import write_result
 
 ID = "TokenLM-Teacher-v0"
@@ -109,69 +110,81 @@ def greedy_regret(world: World, config: EnvConfig) -> float:
     return total
 
 
-def measured(seed: int, steps: int, only: list[str]) -> list[dict[str, Any]]:
-    """Rows of one teacher."""
-    config: EnvConfig = gym.make(ID, target_seed=seed).unwrapped.config  # type: ignore[attr-defined]
-    world = World.of(config)
-    prefixes = started(world, config, EPISODES, 0).observe()
-    scale = Scale.of(world, config, prefixes, 1.0)
-    rows = []
+class Measured:
+    """One teacher, and rows of what policies lack in it."""
 
-    def add(
-        policy: str,
-        regrets: Any,
-        env_steps: int = 0,
-        transitions: int = 0,
-        seconds: float = 0.0,
-        known: list[float] | None = None,
-    ) -> None:
+    def __init__(self, seed: int) -> None:
+        self.config: EnvConfig = gym.make(ID, target_seed=seed).unwrapped.config  # type: ignore[attr-defined]
+        self.world, self.seed = World.of(self.config), seed
+        self.scale = Scale.of(self.world, self.config, started(self.world, self.config, EPISODES, 0).observe(), 1.0)
+
+    def row(
+        self, policy: str, regrets: Any, known: list[float] | None = None, agent: Any = None, seconds: float = 0.0
+    ) -> dict[str, Any]:
+        """A row from the regrets of texts; `known` is its interval where there is one regret, exact or not."""
         values = np.asarray(regrets, np.float64)
         regret = float(values.mean())
-        rows.append(
-            {
-                "seed": seed,
-                "policy": policy,
-                "regret": regret,
-                "regret_ci": interval(values) if values.size > 1 else known or [regret, regret],
-                "score": scale.score(regret),
-                "env steps": env_steps,
-                "transitions": transitions,
-                "seconds": round(seconds, 1),
-            }
-        )
-        print(rows[-1], flush=True)
+        row = {
+            "seed": self.seed,
+            "policy": policy,
+            "regret": regret,
+            "regret_ci": interval(values) if values.size > 1 else known or [regret, regret],
+            "score": self.scale.score(regret),
+            "env steps": 0 if agent is None else agent.env_steps,
+            "transitions": 0 if agent is None else agent.transitions_trained or 0,
+            "seconds": round(seconds, 1),
+        }
+        print(row, flush=True)
+        return row
 
-    for name, value in scale.trivial.items():
-        low_high = scale.trivial_ci.get(name)
-        add(name, [-value], known=low_high and [-bound for bound in reversed(low_high)])
-    add("greedy under p*", [greedy_regret(world, config)])
-    told: dict[str, Any] = {"the best table of last words, told p*": LastWord(world), "p* sampled": "target"}
-    for name, policy in told.items():
-        add(name, play(policy, world, config, EPISODES, 0, objective=1.0).regret)
-    for name, make in learners(config, seed).items():
-        if only and name not in only:
-            continue
-        agent, began = make(), time.process_time()
+    def regrets(self, policy: Any) -> Any:
+        """(EPISODES,) regrets of sampled texts, in nats."""
+        return play(policy, self.world, self.config, EPISODES, 0, 1.0, objective=1.0).regret
+
+    def references(self) -> list[dict[str, Any]]:
+        """Rows of what does not learn."""
+        rows = []
+        for name, value in self.scale.trivial.items():
+            low_high = self.scale.trivial_ci.get(name)
+            rows.append(self.row(name, [-value], low_high and [-bound for bound in reversed(low_high)]))
+        told: dict[str, Any] = {"the best table of last words, told p*": LastWord(self.world), "p* sampled": "target"}
+        return [
+            *rows,
+            self.row("greedy under p*", [greedy_regret(self.world, self.config)]),
+            *(self.row(name, self.regrets(policy)) for name, policy in told.items()),
+        ]
+
+    def learner(self, name: str, steps: int) -> dict[str, Any]:
+        """The row of a learner after `steps` environment steps."""
+        agent, began = learners(self.config, self.seed)[name](), time.process_time()
         agent.learn(steps)
         seconds = time.process_time() - began
-        regrets = play(agent, world, config, EPISODES, 0, 1.0, objective=1.0).regret
-        add(name, regrets, agent.env_steps, agent.transitions_trained or 0, seconds)
-    return rows
+        return self.row(name, self.regrets(agent), agent=agent, seconds=seconds)
+
+
+def measured(job: tuple[int, int, str | None]) -> list[dict[str, Any]]:
+    """Rows of one teacher: of a learner after some steps, or of the references where none is named."""
+    seed, steps, learner = job
+    torch.set_num_threads(1)
+    teacher = Measured(seed)
+    return teacher.references() if learner is None else [teacher.learner(learner, steps)]
 
 
 def main() -> None:
     """Measure every teacher and write down what was reached."""
+    names = list(learners(gym.make(ID).unwrapped.config, 0))  # type: ignore[attr-defined]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=100_000)
-    parser.add_argument("--only", nargs="+", default=[], help="names of learners; all of them if none")
+    parser.add_argument("--only", nargs="+", default=names, choices=names, metavar="NAME", help="learners")
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "teacher.json")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    rows: list[dict[str, Any]] = []
-    for seed in chosen.seeds:
-        rows += measured(seed, chosen.steps, chosen.only)
-        write_result(chosen.json, rows, seed=chosen.seeds, steps=chosen.steps, episodes=EPISODES, threads=1)
+    jobs = [(seed, chosen.steps, name) for seed in chosen.seeds for name in (None, *chosen.only)]
+    found, others = in_pool(measured, jobs, chosen.processes)
+    settings = {"threads": 1, "processes": chosen.processes, "others_cores": others}
+    rows = [row for rows in found for row in rows]
+    write_result(chosen.json, rows, seed=chosen.seeds, steps=chosen.steps, episodes=EPISODES, **settings)
 
 
 if __name__ == "__main__":
