@@ -66,7 +66,7 @@ class QSFT(Rule):
         pays = last | ((written + 1) % env.reward_every == 0) if env.reward_every else last
         scaled = torch.where(pays, since + update.rewards / self.reward_scale, 0.0) / env.max_new_tokens
         ratio = (torch.log_softmax(update.target_next.preferences, -1) - _log_behaviour(update)).exp()
-        v_t = ratio.nan_to_num(0.0).amax(-1)
+        v_t = ratio.nan_to_num(0.0).amax(-1).clamp(max=1.0)  # returns are mapped to [0, 1]
         target = (scaled.clamp(min=0.0) + losses.discounted(update.discounts, v_t)).clamp(0.0, 1.0)
         loss = losses.weighted_cross_entropy(update.online.preferences, update.actions, target)
         return Outcome(loss + _behaviour(update), None, v_t)

@@ -135,7 +135,8 @@ class QNetwork(nn.Module):
             return values
         log_behaviour = torch.log_softmax(self.behaviour_head(hidden).masked_fill(~valid, -torch.inf), -1)
         if self.heads.likelihood_ratio:
-            values = (torch.log_softmax(values, -1) - log_behaviour).exp()
+            # Values are at most 1, the ratio of a token that π_β hardly knows is not.
+            values = (torch.log_softmax(values, -1) - log_behaviour).exp().clamp(max=1.0)
         return (log_behaviour + self.heads.behaviour * values).masked_fill(~valid, -torch.inf)
 
     def save_settings(self, folder: Path) -> None:
