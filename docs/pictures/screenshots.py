@@ -77,9 +77,12 @@ def write(page: Page, url: str) -> None:
     page.goto(url)
     page.locator("#prompt textarea, #prompt input").fill("今天")
     page.get_by_role("button", name=CHINESE.write, exact=True).click()
-    expect(page.locator('#text button:has-text("∎")')).to_be_visible()
-    page.locator("#text .tl-text button").nth(1).click()
-    expect(page.locator("#text .tl-text button").nth(1)).to_have_attribute("aria-pressed", "true")
+    tokens = page.locator("#text .tl-text button")
+    expect(tokens.nth(1)).to_be_visible()
+    # While it writes the newest token is chosen, in the end the first.
+    expect(tokens.nth(0)).to_have_attribute("aria-pressed", "true")
+    tokens.nth(1).click()
+    expect(tokens.nth(1)).to_have_attribute("aria-pressed", "true")
 
 
 def credit(page: Page) -> None:
