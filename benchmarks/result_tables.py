@@ -524,7 +524,8 @@ def form_table() -> str:
         ]
         lines += [f"Soft returns of the optimum and of p\\* sampled: {', '.join(soft)}.", ""]
     steps, seeds = (result["settings"][name] for name in ("steps", "seeds"))
-    runs = "One run each" if len(seeds) == 1 else f"Means of {len(seeds)} runs, the lowest and highest in brackets"
+    several = f"Means of {len(seeds)} runs, the lowest and highest in brackets; one run where there are none"
+    runs = "One run each" if len(seeds) == 1 else several
     note = f"Returns in nats a text, exact. Learners have {steps:,} steps and write their greedy text. {runs}."
     return "\n".join([*lines, f"{note} (`{result['command']}`)"])
 
