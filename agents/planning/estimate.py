@@ -67,7 +67,7 @@ class RewardEstimate:
         self.network, self.device = network.to(device), device
         self._fitted = RewardFit(self.network, learning_rate, weight_decay)
         self._weight, self._temperature, self._remembers = weight, temperature, remembers
-        self._hashes = np.random.default_rng(0).integers(-(2**62), 2**62, network.vocab_size)
+        self._hashes = _hashes_of_bytes(np.random.default_rng(0).integers(-(2**62), 2**62, network.vocab_size))
         self.remembered = Remembered()
 
     @property
@@ -119,10 +119,10 @@ class RewardEstimate:
             result.mul_(share)
         else:  # equal shares
             result = torch.zeros(masks.shape, device=self.device)
-            base = -share * torch.log(unknown.sum(-1))
+            base = -share * torch.log(_count(unknown))
         if optimism and self._temperature:
             # A share of one token's worth of soft value at τ, so that optimism does not grow with their number.
-            base -= optimism * self._temperature * torch.log(unknown.sum(-1).clamp(min=1))
+            base -= optimism * self._temperature * torch.log(_count(unknown).clamp(min=1))
         if len(rows):
             mass = torch.zeros(len(result), dtype=earned.dtype, device=self.device)
             mass = mass.index_add(0, rows, torch.exp(earned / self._weight))
@@ -133,7 +133,9 @@ class RewardEstimate:
 
     def key(self, read: Ints, masks: Mask) -> Ints:
         """(B, P + 1) what rewards are remembered by: p* is conditioned on the valid tokens, so they count."""
-        return np.concatenate([read, (masks @ self._hashes)[:, None]], axis=1)
+        packed = np.packbits(masks, axis=1)
+        hashes = self._hashes[np.arange(packed.shape[1]), packed].sum(1)
+        return np.concatenate([read, hashes[:, None]], axis=1)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that plans: the averaged weights, and what is known by heart."""
@@ -164,6 +166,19 @@ class RewardEstimate:
     def _placed(self, read: Ints, written: Ints) -> tuple[Tensor, Tensor]:
         """What a network reads, on its device."""
         return torch.from_numpy(read).to(self.device), torch.from_numpy(written).to(self.device)
+
+
+def _hashes_of_bytes(hashes: Ints) -> Ints:
+    """(⌈V/8⌉, 256) sums of hashes (V,) over the bits set in each byte of a packed mask."""
+    padded = np.zeros(-(-len(hashes) // 8) * 8, np.int64)
+    padded[: len(hashes)] = hashes
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.int64)
+    return np.ascontiguousarray((bits @ padded.reshape(-1, 8).T).T)
+
+
+def _count(mask: Tensor) -> Tensor:
+    """(B,) float32, how many of a mask (B, V) are True; a sum of booleans is far slower."""
+    return mask.view(torch.uint8).float().sum(-1)
 
 
 def _means(values: Tensor, paid: Ints) -> Tensor:
