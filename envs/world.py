@@ -175,9 +175,11 @@ def encode_prompt(prompt: str, tokenizer: Tokenizer, config: EnvConfig) -> list[
     pairs = tokenizer if isinstance(tokenizer, PairTokenizer) else None
     ids, unknown = pairs.known_source_ids(text) if pairs else known_ids(text, tokenizer)
     if unknown and all(i == Vocabulary.UNK for i in ids):
-        raise ValueError(f"the prompt {prompt!r} has words outside the vocabulary only: {_listed(unknown)}; {_ADVICE}")
+        raise ValueError(
+            f"the prompt {shown(prompt)} has words outside the vocabulary only: {_listed(unknown)}; {_ADVICE}"
+        )
     if unknown:
-        few = f"{_listed(unknown)} in the prompt {prompt!r}"
+        few = f"{_listed(unknown)} in the prompt {shown(prompt)}"
         warnings.warn(f"outside the vocabulary, read as <unk>: {few}", UnknownWords, stacklevel=2)
     return source_prompt(ids, config.context_length) if pairs else ids
 
@@ -188,14 +190,14 @@ def checked_prompt(prompt: str, world: World, config: EnvConfig) -> list[int]:
     whole = 1 + len(ids) + config.max_new_tokens
     if world.target.tracks_states and world.target.context_size is None and whole > config.context_length:
         raise ValueError(
-            f"the prompt {prompt!r} has {len(ids)} tokens; p* looks at the whole text, and an observation of "
+            f"the prompt {shown(prompt)} has {len(ids)} tokens; p* looks at the whole text, and an observation of "
             f"context_length {config.context_length} holds at most {config.context_length - 1 - config.max_new_tokens} "
             "of a prompt"
         )
     shortest, longest = FORMS.get(plain_name(config.form), {}).get("prompt_length", (0, len(ids)))
     if not shortest <= len(ids) <= longest:
         raise ValueError(
-            f"the prompt {prompt!r} has {len(ids)} tokens, but the form {config.form!r} goes on after {shortest}"
+            f"the prompt {shown(prompt)} has {len(ids)} tokens, but the form {config.form!r} goes on after {shortest}"
         )
     return ids
 
@@ -207,7 +209,7 @@ def encode_target(target: str, tokenizer: Tokenizer, config: EnvConfig) -> list[
     ids, unknown = known_ids(text, own)
     if unknown:
         unknown = [text] if config.task == "classification" else unknown  # a label is one word, whatever is in it
-        raise ValueError(f"the target {target!r} has words outside the vocabulary: {_listed(unknown)}; {_ADVICE}")
+        raise ValueError(f"the target {shown(target)} has words outside the vocabulary: {_listed(unknown)}; {_ADVICE}")
     return ids
 
 

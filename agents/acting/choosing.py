@@ -21,6 +21,7 @@ def checked_temperature(value: Any) -> float:
 
 def over_temperature(values: Tensor, temperature: float) -> Tensor:
     """Q/τ for a softmax, τ > 0: (..., V) -> (..., V). For a tiny τ the best value becomes 0, so that none overflows."""
+    temperature = min(temperature, torch.finfo(values.dtype).max)  # an infinite one makes nan of what is masked
     if temperature >= _TINY:
         return values if temperature == 1.0 else values / temperature
     return (values - values.amax(-1, keepdim=True)) / max(temperature, torch.finfo(values.dtype).tiny)

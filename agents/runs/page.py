@@ -47,7 +47,7 @@ class Measured(NamedTuple):
         calibration: None where `why` says why there is none.
         credit: None where the optimum is unknown.
         texts: a few documents as (token, learned advantage, exact advantage), nats.
-        why: why there is no calibration.
+        why: why there is no calibration, and no credit.
     """
 
     calibration: Calibration | None
@@ -135,8 +135,13 @@ def _calibrations(measured: Sequence[Measured], names: Sequence[str], labels: Se
 
 def _credits(measured: Sequence[Measured], names: Sequence[str], labels: Sequence[str], font: Any) -> str:
     known = [(number, found.credit) for number, found in enumerate(measured) if found.credit is not None]
+    notes = [
+        [name, found.why or "the exact optimum is unknown here, or the policy is greedy"]
+        for name, found in zip(names, measured, strict=True)
+        if found.credit is None
+    ]
     if not known:
-        return "<p>The exact optimum is unknown here, or the policy is greedy.</p>"
+        return _table([["", "why not"], *notes])
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, 2)
@@ -156,7 +161,8 @@ def _credits(measured: Sequence[Measured], names: Sequence[str], labels: Sequenc
             rows = [[names[number], *(word for word, _, _ in words)]]
             rows += [["A", *(f"{a:.2f}" for _, a, _ in words)], ["A*", *(f"{a:.2f}" for _, _, a in words)]]
             texts += _table(rows)
-    return f"<p>{_ADVANTAGES}, by place and for some texts (nats).</p>" + _image("Credit", draw) + texts
+    missing = _table([["", "why not"], *notes]) if notes else ""
+    return f"<p>{_ADVANTAGES}, by place and for some texts (nats).</p>" + _image("Credit", draw) + texts + missing
 
 
 def _intervals(runs: Sequence[FoundRun], names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from ...envs.text.files import read_json
 from ...envs.text.opening import MOST_JSON_BYTES, check_file
 from ...envs.text.yaml_files import parse_yaml
+from .share.card import figure_rows
 
 _HEADER = re.compile(r"---\n(.*?\n)---\n", re.DOTALL)
 _OF_A_CARD = {"regret": "regret", "kl_to_target": "kl"}  # types of metrics, and what a row calls them
@@ -33,9 +34,10 @@ def read_row(path: Path, world: int) -> dict[str, Any]:
 
 
 def _figures_of_card(path: Path) -> dict[str, Any]:
-    """Figures by name in the metadata of a model card."""
+    """Figures by name in the metadata of a model card; ValueError where its table tells others."""
     check_file(path, "model card", MOST_JSON_BYTES)
-    header = _HEADER.match(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    header = _HEADER.match(text)
     try:
         (model,) = parse_yaml(header[1] if header else "", str(path))["model-index"]
         (result,) = model["results"]
@@ -44,4 +46,7 @@ def _figures_of_card(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} has no figures: its header needs one model with metrics, as `tokenlm export` writes it"
         ) from None
+    for row in figure_rows(metrics):
+        if row not in text.splitlines():
+            raise ValueError(f"the table of {path} has other figures than its header, which has {row}; export again")
     return {name: metrics[kind] for kind, name in _OF_A_CARD.items() if kind in metrics}

@@ -33,7 +33,8 @@ def _of_claims(claims: Sequence[Claim]) -> list[str]:
         return ["no figures are stored that these could be compared with"]
     held = sum(claim.holds for claim in claims)
     sources = " and ".join(dict.fromkeys(claim.source for claim in claims))
-    lines = [f"{held} of {len(claims)} figures in {sources} hold"]
+    compared = ", ".join(dict.fromkeys(claim.figure for claim in claims))
+    lines = [f"{held} of {len(claims)} figures in {sources} hold ({compared}; no others were compared)"]
     for claim in claims:
         if not claim.holds:
             interval = f" ({_number(claim.found_ci[0])} to {_number(claim.found_ci[1])})" if claim.found_ci else ""

@@ -26,7 +26,7 @@ class CompletionRequest(BaseModel):
     temperature: float | None = Field(None, ge=0, allow_inf_nan=False)
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=1)
-    n: int = Field(1, ge=1)
+    n: int | None = Field(None, ge=1)
     best_of: int | None = None
     stop: str | list[str] | None = None
     stream: bool = False

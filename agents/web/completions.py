@@ -95,12 +95,12 @@ class Completer:
 
     def checked(self, request: CompletionRequest) -> tuple[list[list[int]], Decoding]:
         """Ids of the prompts, and the settings of decoding; Refused for what cannot be answered."""
-        limits = self.limits
+        limits, count = self.limits, request.n or 1
         if request.model is not None:
             self.check_name(request.model)
         neutral: dict[str, tuple[Any, ...]] = {
             "suffix": (None, ""), "frequency_penalty": (0.0,), "presence_penalty": (0.0,), "logit_bias": (None, {}),
-            "best_of": (None, request.n),
+            "best_of": (None, count),
         }  # fmt: skip
         for name, accepted in neutral.items():
             if (value := getattr(request, name)) not in accepted:
@@ -108,8 +108,10 @@ class Completer:
         if request.echo and (request.logprobs is not None or not shows_prompt(self.agent.env_config)):
             raise Refused("echo is for continuations without logprobs; leave it out", "echo")
         prompts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
-        if not 1 <= len(prompts) * request.n <= limits.texts:
-            raise Refused(f"prompts times n must lie between 1 and {limits.texts}, not {len(prompts) * request.n}", "n")
+        if not prompts:
+            raise Refused("prompt must be a text or a list of at least one", "prompt")
+        if len(prompts) * count > limits.texts:
+            raise Refused(f"prompts times n must be at most {limits.texts}, not {len(prompts) * count}", "n")
         longest = max(map(len, prompts))
         if longest > limits.characters:
             raise Refused(f"a prompt has at most {limits.characters:,} characters here, not {longest:,}", "prompt")
@@ -118,6 +120,8 @@ class Completer:
         stop = [request.stop] if isinstance(request.stop, str) else request.stop or []
         if len(stop) > _MOST_STOPS:
             raise Refused(f"there may be at most {_MOST_STOPS} stop strings, not {len(stop)}", "stop")
+        if "" in stop:
+            raise Refused("a stop string must have at least one character", "stop")
         try:
             tau = self.agent.policy_temperature(request.temperature)
         except ValueError as problem:

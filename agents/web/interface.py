@@ -22,6 +22,7 @@ except ImportError:
     raise ImportError('the HTTP interface needs the library fastapi; pip install "tokenlm[web]"') from None
 
 _SEEDS = 2**31
+_SHOWN = 100  # characters of a value in a message
 
 
 def app_of(completer: Completer, room: Room | None = None) -> FastAPI:
@@ -105,7 +106,7 @@ class Answer:
             yield {**self._head, "choices": [], "usage": self._usage()}
 
     def _pieces(self) -> Iterator[tuple[int, Piece]]:
-        rows = [prompt for prompt in self._prompts for _ in range(self._request.n)]
+        rows = [prompt for prompt in self._prompts for _ in range(self._request.n or 1)]
         for index, prompt in enumerate(rows):
             settings = self._how, self._seed + index, self._request.logprobs, self._request.echo
             for piece in self._completer.pieces(prompt, *settings):
@@ -159,22 +160,32 @@ async def _failed(_: Request, problem: Any) -> Response:
     return error_response(str(problem), 400)
 
 
-async def _malformed(_: Request, problem: Any) -> Response:
+async def _malformed(request: Request, problem: Any) -> Response:
     """The first of the mistakes in a body, in one sentence."""
     first = problem.errors()[0]
     if first["type"] == "json_invalid":
         return error_response("the body is not JSON", 400)
     names = [str(name) for name in first["loc"] if name != "body"]
     if not names:
-        return error_response("the body must be a JSON object of settings by name", 400)
+        header = "" if _is_json(request) else " with the header Content-Type: application/json"
+        return error_response(f"the body must be a JSON object of settings by name{header}", 400)
     if first["type"] == "extra_forbidden":
         return error_response(f"there is no parameter {names[0]!r}", 400, names[0])
     if names[0] == "prompt":
         return error_response("prompt must be a text or a list of texts", 400, "prompt")
     message = first["msg"][0].lower() + first["msg"][1:]
-    return error_response(f"{names[0]}: {message}, not {first.get('input')!r}", 400, names[0])
+    given = repr(first.get("input"))
+    given = given if len(given) <= _SHOWN else f"{given[:_SHOWN]}…"
+    return error_response(f"{names[0]}: {message}, not {given}", 400, names[0])
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 async def _not_found(request: Request, problem: Any) -> Response:
+    if problem.status_code == 400:  # FastAPI's for a body that it cannot decode, or that is nested too deeply
+        return error_response("the body is not JSON in UTF-8, or goes beyond what is read", 400)
     known = "POST /v1/completions and GET /v1/models are"
     return error_response(f"{request.method} {request.url.path} is not answered here; {known}", problem.status_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -57,8 +58,8 @@ def _page(play: Play, words: Words) -> gr.Blocks:
         text = gr.State()
         run = gr.Dropdown(names, value=0, label=words.run, visible=len(names) > 1)
         with gr.Row():
-            temperature = gr.Slider(0.0, label=words.temperature, **heat)
-            top_k = gr.Slider(0, _MOST_K, value=0, step=1, label=words.top_k, info=words.top_k_hint)
+            temperature = _emptiable(gr.Slider(0.0, label=words.temperature, **heat))
+            top_k = _emptiable(gr.Slider(0, _MOST_K, value=0, step=1, label=words.top_k, info=words.top_k_hint))
             seed = gr.Number(0, precision=0, minimum=0, label=words.seed)
         with gr.Row():
             prompt = gr.Textbox(max_length=LONGEST, lines=1, scale=4, elem_id="prompt", **asked)
@@ -120,6 +121,7 @@ def _page(play: Play, words: Words) -> gr.Blocks:
 
         @said
         def on_measure(number: int, source: str, text: str, tau: float) -> Iterator[str]:
+            yield ""  # so that no table of another text stays below a mistake
             yield play.credit(number, source, text, tau)
 
         def on_run(number: int) -> tuple[Any, ...]:
@@ -132,7 +134,7 @@ def _page(play: Play, words: Words) -> gr.Blocks:
         }  # their caches are not made for several threads
         writing = [
             gr.on([write.click, prompt.submit], on_write, [run, prompt, *how], written, **one),
-            again.click(lambda value: value + 1, seed, seed).then(on_again, [text, *how], written, **one),
+            again.click(lambda value: (value or 0) + 1, seed, seed).then(on_again, [text, *how], written, **one),
             best.select(on_branch, [text, *how], written, **one),
         ]
         stop.click(None, cancels=writing)
@@ -145,6 +147,16 @@ def _page(play: Play, words: Words) -> gr.Blocks:
         run.change(on_run, run, [*written, prompt, temperature])
     page.queue(max_size=_WAITING)
     return page
+
+
+def _emptiable(slider: gr.Slider) -> gr.Slider:
+    """The slider, which takes its first value where its number was emptied; Gradio's fails there.
+
+    No subclass: Gradio writes a file beside the module of one.
+    """
+    read = slider.preprocess
+    slider.preprocess = lambda payload: read(slider.value if payload is None else payload)  # type: ignore[method-assign]
+    return slider
 
 
 def _asked(play: Play, words: Words, number: int) -> dict[str, Any]:
@@ -164,6 +176,11 @@ def _heat(play: Play, words: Words, number: int) -> dict[str, Any]:
     return {"value": agent.temperature, **own}
 
 
+def _mistake(sentence: str, words: Words) -> gr.Error:
+    """What the page shows in place of a result; Gradio takes the sentence for HTML, and it may quote a prompt."""
+    return gr.Error(html.escape(sentence, quote=False), title=words.mistake, print_exception=False)
+
+
 def _saying(words: Words) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
     """A decorator that shows errors on the page, in one sentence below a title."""
 
@@ -173,7 +190,7 @@ def _saying(words: Words) -> Callable[[Callable[..., Iterator[Any]]], Callable[.
             try:
                 yield from made(*values)
             except (ValueError, ArithmeticError, MemoryError) as problem:
-                raise gr.Error(words.said(str(problem)), title=words.mistake, print_exception=False) from None
+                raise _mistake(words.said(str(problem)), words) from None
 
         return guarded
 

@@ -144,7 +144,9 @@ def _rows(study: Any, config: TuneConfig, sign: float) -> list[tuple[Any, ...]]:
         value = None if trial.value is None or trial.state.name != "COMPLETE" else sign * trial.value
         seconds = trial.duration.total_seconds() if trial.duration else None
         chosen = config.space.settings(trial.params)
-        rows.append((trial.number, trial.state.name.lower(), value, seconds, trial.user_attrs.get(REASON, ""), chosen))
+        state = trial.state.name.lower()
+        reason = trial.user_attrs.get(REASON, "interrupted, and tried again" if state == "fail" else "")
+        rows.append((trial.number, state, value, seconds, reason, chosen))
     return rows
 
 

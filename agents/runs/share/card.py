@@ -65,7 +65,7 @@ def card(run: FoundRun, config: RunConfig, made: Exported) -> str:
     """
     figures = run.summary or (run.rows[-1] if run.rows else {})
     of = "test documents" if run.summary else "validation documents, of a run that is not finished"
-    rows = "\n".join(f"| {title.strip()} | {shown(value)} |" for title, value in _titled(figures) if value is not None)
+    rows = "\n".join(figure_rows(figures))
     notes = "\n".join(f"- {sentence[0].upper()}{sentence[1:]}." for sentence in made.notes)
     use = _TRANSFORMERS
     if made.state is not None:
@@ -113,6 +113,11 @@ tokenlm train training.yaml   # {config.total_steps:,} environment steps, seed {
 """
 
 
+def figure_rows(figures: dict[str, Any]) -> list[str]:
+    """Rows of the card's table, of those figures that are known."""
+    return [f"| {_cell(title)} | {shown(value)} |" for title, value in _titled(figures) if value is not None]
+
+
 def _titled(figures: dict[str, Any]) -> list[tuple[str, Any]]:
     """Title and value of the figures, those below another with its name before them."""
     above, found = "", []
@@ -143,6 +148,11 @@ def _header(config: RunConfig, figures: dict[str, Any], made: Exported) -> dict[
     return header
 
 
+def _cell(text: str) -> str:
+    """`text` in a cell of a Markdown table."""
+    return text.strip().replace("|", "\\|")
+
+
 def _settings(env: EnvConfig) -> str:
     """Rows of the environment's settings that are not the defaults, and of those that say which world it is."""
     always = ("corpus", "target", "tokenizer", "max_new_tokens", "context_length", "ending", "reward_every")
@@ -152,5 +162,5 @@ def _settings(env: EnvConfig) -> str:
         default = each.default if each.default is not dataclasses.MISSING else None
         if each.name in always or (value != default and not dataclasses.is_dataclass(value)):
             text = Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
-            rows.append(f"| `{each.name}` | {setting(text)} |")
+            rows.append(f"| `{each.name}` | {_cell(setting(text))} |")
     return "\n".join(rows)

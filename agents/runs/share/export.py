@@ -44,11 +44,15 @@ def export_run(run: str | Path, folder: str | Path, device: str = "auto", trust:
     the library.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; give a new folder")
+    if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} exists and is not empty; give a new folder")
     found = read_run(run)
     if found.damage:
         raise ValueError(found.damage)
+    if not found.summary and not (found.folder / "agent.json").exists():
+        raise ValueError(f"{run} is not finished and has nothing to export yet; first go on with its training")
     agent, config = load_run(run, device, trust=trust)
     with made_whole(folder) as place:
         made = _write_policy(agent, config, place)
@@ -147,8 +151,11 @@ def without_folders(value: Any) -> Any:
 def made_whole(folder: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `folder` once it is full; removed where filling it fails."""
     folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except OSError as problem:
+        raise ValueError(f"{folder} cannot be made ({problem.strerror}); give another folder") from None
     try:
         yield place
         place.chmod(0o755)  # mkdtemp makes folders that only their owner can read

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -220,6 +222,7 @@ def test_a_run_becomes_a_folder_that_writes_the_same_greedy_text(layout, tmp_pat
     sampled = model.generate(ids.repeat(64, 1), do_sample=True)
     assert not set(sampled[:, ids.shape[1] :].unique().tolist()) & {1, 2, 4}
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"(?<!\\)\|", next(line for line in card.splitlines() if "KL(agent" in line))) == 3
     header = yaml.safe_load(card.split("---")[1])
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     metrics = {each["type"]: each["value"] for each in header["model-index"][0]["results"][0]["metrics"]}
@@ -236,6 +239,17 @@ def test_a_folder_that_holds_something_and_another_network_are_refused(tmp_path,
             main(["export", str(run), str(folder)])
         assert sentence in capsys.readouterr().err
     assert not [path for path in tmp_path.iterdir() if "model" in path.name]
+    (tmp_path / "file").touch()
+    (tmp_path / "begun").mkdir()
+    shutil.copy(run / "config.yaml", tmp_path / "begun")
+    for found, folder, sentence in (
+        (run, tmp_path / "file", "is a file; give a new folder"),
+        (run, tmp_path / "file" / "model", "cannot be made ("),
+        (tmp_path / "begun", tmp_path / "model", "is not finished and has nothing to export yet"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["export", str(found), str(folder)])
+        assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("network", [{}, {"num_layers": 2, "skip": True, "layer_norm": True}])

@@ -11,6 +11,7 @@ import pytest
 from tokenlm.agents import AgentConfig, RunConfig
 from tokenlm.agents.evaluation.exact import every_text
 from tokenlm.agents.runs.listing import read_run
+from tokenlm.agents.runs.report import shown
 from tokenlm.agents.runs.share.card import card
 from tokenlm.agents.runs.share.export import Exported
 from tokenlm.agents.runs.submission import id_of, read_submission
@@ -180,7 +181,13 @@ def test_a_model_card_is_held_against_the_run(runs, tmp_path, capsys):
     assert [(c.figure, c.holds) for c in found.claims if c.source == "README.md"] == [("regret", True), ("kl", True)]
     regret = str(run.summary["regret"])
     assert regret in text
-    (tmp_path / "README.md").write_text(text.replace(regret, "0.001"), encoding="utf-8")
+    in_table = f"| regret, nats per text | {shown(run.summary['regret'])} |"
+    assert in_table in text
+    forged = text.replace(in_table, "| regret, nats per text | 0.001 |")
+    (tmp_path / "README.md").write_text(forged, encoding="utf-8")
+    assert command(runs / "1", "--row", tmp_path / "README.md") == 2
+    assert f"README.md has other figures than its header, which has {in_table}" in capsys.readouterr().err
+    (tmp_path / "README.md").write_text(forged.replace(regret, "0.001"), encoding="utf-8")
     assert command(runs / "1", "--row", tmp_path / "README.md") == 1
     assert "regret of world 1 does not: 0.001 in README.md" in capsys.readouterr().out
     (tmp_path / "README.md").write_text("# A run", encoding="utf-8")
@@ -285,7 +292,7 @@ def test_the_table_has_a_line_for_each_world_and_their_mean(runs):
     assert [line.split()[0] for line in lines[2:7]] == ["world", "0", "1", "2", "mean"]
     mean = np.mean([world["score"] for world in found.row["worlds"]])
     assert f"{mean:.3f}" in lines[6]
-    assert lines[-1] == "9 of 9 figures in summary.json hold"
+    assert lines[-1] == "9 of 9 figures in summary.json hold (regret, score, kl; no others were compared)"
     assert "mean" not in described(verify(runs / "0"))
 
 

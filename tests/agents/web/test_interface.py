@@ -146,15 +146,15 @@ def test_a_question_is_answered(served):
     [
         ({"max_tokens": 21}, "max_tokens", "max_tokens must be at most 20, not 21"),
         ({"max_tokens": 0}, "max_tokens", "max_tokens: input should be greater than or equal to 1, not 0"),
-        ({"n": 5}, "n", "prompts times n must lie between 1 and 4, not 5"),
-        ({"prompt": []}, "n", "prompts times n must lie between 1 and 4, not 0"),
+        ({"n": 5}, "n", "prompts times n must be at most 4, not 5"),
+        ({"prompt": []}, "prompt", "prompt must be a text or a list of at least one"),
         ({"prompt": "the " * 20}, "prompt", "a prompt has at most 50 characters here, not 80"),
         ({"prompt": [1, 2]}, "prompt", "prompt must be a text or a list of texts"),
         ({"prompt": "xylophone"}, None, "has words outside the vocabulary only"),
         ({"temperature": -1}, "temperature", "temperature: input should be greater than or equal to 0, not -1"),
         ({"logprobs": 21}, "logprobs", "logprobs: input should be less than or equal to 20, not 21"),
         ({"stop": ["a"] * 17}, "stop", "there may be at most 16 stop strings, not 17"),
-        ({"stop": ""}, None, "a stop string must have at least one character"),
+        ({"stop": ""}, "stop", "a stop string must have at least one character"),
         ({"best_of": 3}, "best_of", "best_of is not supported here; leave it out, not 3"),
         ({"presence_penalty": 1.0}, "presence_penalty", "presence_penalty is not supported here"),
         ({"echo": True, "logprobs": 1}, "echo", "echo is for continuations without logprobs"),
@@ -178,6 +178,12 @@ def test_bodies_paths_and_hosts_that_are_none(url):
     assert error(httpx.post(f"{url}/completions", json=[1])) == (
         400, "the body must be a JSON object of settings by name",
     )  # fmt: skip
+    assert error(httpx.post(f"{url}/completions", content=b"{}")) == (
+        400, "the body must be a JSON object of settings by name with the header Content-Type: application/json",
+    )  # fmt: skip
+    beyond = (400, "the body is not JSON in UTF-8, or goes beyond what is read")
+    for body in (b'{"prompt": "\xff"}', b"[" * 3_900):  # no text, too deep
+        assert error(httpx.post(f"{url}/completions", content=body, headers=json_body)) == beyond
     large = b'{"prompt": "' + b"x" * 4_000 + b'"}'
     refused = (413, "the body has more than 4,000 bytes; send less")
     assert error(httpx.post(f"{url}/completions", content=large)) == refused
