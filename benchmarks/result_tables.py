@@ -523,9 +523,10 @@ def form_table() -> str:
             f"at τ = {soft['temperature']:g} {soft['optimum']:.2f} and {soft['p* sampled']:.2f}" for soft in row["soft"]
         ]
         lines += [f"Soft returns of the optimum and of p\\* sampled: {', '.join(soft)}.", ""]
-    steps, seeds = (result["settings"][name] for name in ("steps", "seeds"))
-    several = f"Means of {len(seeds)} runs, the lowest and highest in brackets; one run where there are none"
-    runs = "One run each" if len(seeds) == 1 else several
+    steps = result["settings"]["steps"]
+    most = max(len(policy.get("return of seeds", ())) for row in result["rows"] for policy in row["policies"])
+    several = f"Means of {most} runs, the lowest and highest in brackets; one run where there are none"
+    runs = "One run each" if most == 1 else several
     note = f"Returns in nats a text, exact. Learners have {steps:,} steps and write their greedy text. {runs}."
     return "\n".join([*lines, f"{note} (`{result['command']}`)"])
 

@@ -81,11 +81,11 @@ def test_mlflow_keeps_the_figures_in_a_file(train):
     assert run.info.status == "FINISHED"
 
 
-@pytest.mark.slow  # its service needs a machine that is not busy
 def test_wandb_keeps_the_figures_offline(train):
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     folder = train("--track", "wandb")
     assert "takes no more figures" not in train.said[0]
+    wandb.teardown()  # as at the end of a process: until its service has written everything
     (log,) = [path.read_bytes() for path in folder.rglob("*.wandb")]
     for row in rows_of(folder):
         assert json.dumps(row["sampled_return"]).encode() in log
