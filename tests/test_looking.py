@@ -167,6 +167,23 @@ def test_what_cannot_go_on_gets_one_sentence(runs, tmp_path, capsys):
     assert "is not finished; `tokenlm train --continue" in failing("--continue", tmp_path / "cut", "--total_steps=9000")
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("[" * 200_000, "is nested too deeply"), ('{"env_steps": "x"}', "no numbers by name"), ("{", "is not JSON")],
+)
+def test_evaluations_that_are_none_are_named(runs, tmp_path, capsys, line, said):
+    shutil.copytree(runs / "animals", tmp_path / "animals")
+    (tmp_path / "animals" / "results.jsonl").write_text(f"{line}\n", encoding="utf-8")
+    sentence = f"line 1 of {tmp_path / 'animals' / 'results.jsonl'}"
+    for words in (["report", tmp_path / "animals"], ["compare", tmp_path / "animals", runs / "animals"]):
+        assert command(*words) == 2
+        told = capsys.readouterr().err
+        assert sentence in told
+        assert said in told
+    assert command("runs", tmp_path) in (None, 0)
+    assert "damaged" in capsys.readouterr().out
+
+
 def test_the_same_command_with_more_steps_finds_its_run(runs):
     given = [str(runs.parent / "animals.txt"), f"--output={runs}", *SMALL]
     found = parse_run([*given, "--total_steps=3000", "--continue"])

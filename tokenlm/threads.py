@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 # Idle threads of libgomp, which PyTorch's Linux wheels bring, spin for 300,000 rounds before they sleep: two trainings
-# on one machine then take the processor from each other. By `benchmarks/side_by_side.py` 500 spins cost 13 % of the
-# speed of a training that runs alone; two at once run at 0.65 of it each, not at 0.28, and three at 0.44, not 0.23.
-SPINS = "500"
+# on one machine then take the processor from each other. By `benchmarks/side_by_side.py` 1,000 spins cost 7 % of the
+# speed of a training that runs alone (500 cost 34 %); two at once run at 0.68 of it each, not at 0.07, and three at
+# 0.49, not 0.13.
+SPINS = "1000"
 BLOCK_MILLISECONDS = "1"  # the same for the OpenMP of LLVM and Intel (macOS, Windows)
 OF_THE_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "GOMP_CPU_AFFINITY")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...envs.text.files import read_json
+from ...envs.text.opening import parse_json
 from ...envs.text.reading import read_lines
 from ...envs.text.yaml_files import read_mapping
 from .folder import CONFIG, SUMMARY
@@ -75,13 +75,24 @@ def read_run(folder: str | Path) -> FoundRun:
         raise FileNotFoundError(f"{folder} is no run folder (no {CONFIG}); give one that `tokenlm train` wrote")
     try:
         settings = flat(read_mapping(folder / CONFIG))
-        rows = [json.loads(line) for line in read_lines(folder / RESULTS)] if (folder / RESULTS).exists() else []
+        rows = _rows(folder / RESULTS) if (folder / RESULTS).exists() else []
         summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
-        if not all(isinstance(part, dict) for part in (*rows, summary)):
-            raise ValueError(f"{folder} holds figures that are none")
+        if not isinstance(summary, dict):
+            raise ValueError(f"{folder / SUMMARY} holds no figures by name; restore it from a copy")
     except (OSError, ValueError) as problem:
         return FoundRun(folder, {}, [], {}, str(problem))
     return FoundRun(folder, settings, rows, summary)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Evaluations, a line each; ValueError, naming the line, for one that is no JSON object of numbers."""
+    rows = []
+    for number, line in enumerate(read_lines(path), 1):
+        row = parse_json(line, f"line {number} of {path}")
+        if not isinstance(row, dict) or not all(isinstance(v, (int, float, type(None))) for v in row.values()):
+            raise ValueError(f"line {number} of {path} holds no numbers by name; restore it from a copy")
+        rows.append(row)
+    return rows
 
 
 def read_runs(folders: Sequence[str]) -> list[FoundRun]:
