@@ -92,7 +92,9 @@ def test_policies_with_a_behaviour_head():
     ratio = network(Heads(behaviour=2.0, likelihood_ratio=True))
     log_behaviour = torch.log_softmax(ratio.behaviour_head(hidden()).masked_fill(~VALID, -torch.inf), -1)
     likelihood = torch.log_softmax(ratio.q_values(hidden(), VALID), -1)
-    expected = log_behaviour + 2.0 * (likelihood - log_behaviour).exp()
+    ratios = (likelihood - log_behaviour).exp()
+    assert (ratios[:, 5:] > 1.0).any()  # beyond the largest return, which is 1
+    expected = log_behaviour + 2.0 * ratios.clamp(max=1.0)
     assert torch.allclose(ratio.policy_values(hidden(), VALID)[:, 5:], expected[:, 5:])
     assert (ratio.policy_values(hidden(), VALID)[:, :5] == -math.inf).all()
 
