@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from tokenlm.agents.runs.algorithms import make
 from tokenlm.envs import EnvConfig, Oracle, World, env_config_from
 
 from measuring import in_pool
-from record import print_table, write_result
+from record import print_table, rows_before, write_result
 
 HERE = Path(__file__).parent
 EPISODES = 256
@@ -109,8 +108,7 @@ def main() -> None:
 
 def merged(path: Path, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows `found` and those of the file that they do not replace, world by world."""
-    before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    known = {(row["policy"], row["world"]): row for row in [*before, *found]}
+    known = {(row["policy"], row["world"]): row for row in [*rows_before(path), *found]}
     order = [*dict.fromkeys(name for name, _ in known if name not in LEARNERS), *LEARNERS]
     return sorted(known.values(), key=lambda row: (row["world"], order.index(row["policy"])))
 

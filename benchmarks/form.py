@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +32,7 @@ from tokenlm.envs.forms import form_in, states_along
 from tokenlm.envs.trivial import single_text, starts_of
 from tokenlm.parsing import parse_run
 
-from record import print_table, write_result
+from record import print_table, rows_before, write_result
 
 HERE = Path(__file__).parent
 PROMPT = TEXT = 12  # tokens
@@ -187,23 +186,20 @@ def learned(prompts: Prompts, name: str, make_from: Callable[[int], BaseAgent], 
     return {**rows[0], **means, **single, "processor_seconds": round(seconds / len(seeds), 1)}
 
 
-def rows_of(path: Path) -> dict[str, dict[str, Any]]:
-    """Rows of a result on the built-in corpus, by policy; none where there is no result."""
-    if not path.exists():
-        return {}
-    return {row["policy"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"][0]["policies"]}
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--learners", nargs="*", help="of those above; the rows of others are kept. All if left out")
+    parser.add_argument("--learners", nargs="*", metavar="NAME", help="the rows of others are kept; all if left out")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--json", type=Path, default=HERE / "results" / "form.json")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
+    learners = makers(chosen.steps)
+    chosen.learners = list(learners) if chosen.learners is None else chosen.learners
+    if unknown := set(chosen.learners) - set(learners):
+        parser.error(f"there is no learner {sorted(unknown)[0]!r}; there are {', '.join(learners)}")
     built_in = EnvConfig(corpus="jueju", form="jueju5", order=2, context_length=25)
     worlds = {"built in": built_in}
     if chosen.data_dir is not None:
@@ -214,9 +210,9 @@ def main() -> None:
         policies = references(prompts)
         print_table([{k: row[k] for k in ("policy", "return", "rhymes")} for row in policies])
         if name == "built in":
-            known = {} if chosen.learners is None else rows_of(chosen.json)
-            for learner, of in makers(chosen.steps).items():
-                if chosen.learners is None or learner in chosen.learners:
+            known = {row["policy"]: row for world in rows_before(chosen.json)[:1] for row in world["policies"]}
+            for learner, of in learners.items():
+                if learner in chosen.learners:
                     policies.append(learned(prompts, learner, of, chosen.seeds))
                 elif learner in known:
                     policies.append(known[learner])

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
 from measuring import in_pool
-from record import print_table, write_result
+from record import print_table, rows_before, write_result
 
 # A delayed reward covers the tokens after the prompt, but a state does not show where the prompt ended; so no prompts.
 WHOLE_TEXTS = {"prompt_length": (0, 0), "max_new_tokens": 128, "context_length": 129}
@@ -125,7 +124,7 @@ def main() -> None:
     jobs = [(name, vars(chosen)) for name in chosen.rules]
     rows, others = in_pool(train, jobs, chosen.processes)
     if chosen.json.exists():  # keep the rows of rules that were not trained in this run
-        known = {r["rule"]: r for r in json.loads(chosen.json.read_text(encoding="utf-8"))["rows"]}
+        known = {r["rule"]: r for r in rows_before(chosen.json)}
         known.update({r["rule"]: r for r in rows})
         rows = [known[name] for name in RULES if name in known]
     likelihood = next((r["test_perplexity"] for r in rows if r["rule"] == "maximum likelihood"), None)

@@ -11,7 +11,6 @@ are not measured anew stay as they are in the file.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import torch
 
 from in_time import learn_in_time
 from measuring import in_pool
-from record import print_table, write_result
+from record import print_table, rows_before, write_result
 
 CHECKS = tuple(share / 8 for share in range(1, 9))
 VALIDATED = 500  # pairs; files may be sorted, the splits here are not
@@ -97,7 +96,7 @@ def main() -> None:
         if chosen.variants is None or variant in chosen.variants
     ]
     found, others = in_pool(train, jobs, chosen.processes)
-    before = json.loads(chosen.json.read_text(encoding="utf-8"))["rows"] if chosen.json.exists() else []
+    before = rows_before(chosen.json)
     rows = []
     for data in DATA:
         for variant, words in DATA[data]["variants"].items():

@@ -70,6 +70,12 @@ def commit() -> str | None:
 COMMIT = commit()  # at the start, because the script may change files under version control
 
 
+def rows_before(path: Path) -> list[dict[str, Any]]:
+    """Rows of the result that stands at `path`, none without one: those of what is not run again are kept."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    return rows
+
+
 def write_result(path: Path | str, rows: list[dict[str, Any]], **settings: Any) -> None:
     """Write rows of results with command, commit, hardware, versions and settings, including seeds."""
     # Results do not contain local paths.

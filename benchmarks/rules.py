@@ -11,14 +11,13 @@ run again stay in the file.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from record import print_table, write_result
+from record import print_table, rows_before, write_result
 
 ENVIRONMENT = "TokenLM-Tiny-v0"
 STEADY = {"rate": (0.3, 3e-5), "target_update_rate": 0.5}
@@ -103,7 +102,7 @@ def main() -> None:
         for name in chosen.rules
     ]
     if chosen.json.exists():
-        known = {row["rule"]: row for row in json.loads(chosen.json.read_text(encoding="utf-8"))["rows"]}
+        known = {row["rule"]: row for row in rows_before(chosen.json)}
         known.update({row["rule"]: row for row in rows})
         rows = [known[name] for name in RULES if name in known]
     write_result(chosen.json, rows, environment=ENVIRONMENT, updates=chosen.updates, figure="max |Q - Q*|, nats")

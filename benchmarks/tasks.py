@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 
 from measuring import in_pool
-from record import print_table, write_result
+from record import print_table, rows_before, write_result
 
 CHECKS = 12
 VALIDATED = 2_000  # pairs per validation; files may be sorted, so that the first few would not be representative
@@ -188,7 +187,7 @@ def main() -> None:
         over_seeds([run for job, run in runs if job[:2] == wanted], chosen.seconds, others) for wanted in rows_wanted
     ]
     if chosen.json.exists():
-        known = {(r["dataset"], r["learner"]): r for r in json.loads(chosen.json.read_text(encoding="utf-8"))["rows"]}
+        known = {(r["dataset"], r["learner"]): r for r in rows_before(chosen.json)}
         known.update({(r["dataset"], r["learner"]): r for r in rows})
         rows = [known[key] for key in ((d, n) for d in DATASETS for n in LEARNERS) if key in known]
     settings = {name: value for name, value in vars(chosen).items() if name not in ("json", "data_dir")}

@@ -172,7 +172,7 @@ def measured(job: tuple[int, int, str | None]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure every teacher and write down what was reached."""
-    names = list(learners(gym.make(ID).unwrapped.config, 0))  # type: ignore[attr-defined]
+    names = list(learners(EnvConfig(), 0))
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=100_000)

@@ -114,7 +114,7 @@ def _calibrations(measured: Sequence[Measured], names: Sequence[str], labels: Se
     known = [(number, found.calibration) for number, found in enumerate(measured) if found.calibration is not None]
     notes = [[name, found.why] for name, found in zip(names, measured, strict=True) if found.why]
     if not known:
-        return _table([["", "why not"], *notes])
+        return _why_not(notes)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, 2)
@@ -130,7 +130,7 @@ def _calibrations(measured: Sequence[Measured], names: Sequence[str], labels: Se
 
     rows = [["", "calibration error"], *([names[number], f"{found.error:.4f}"] for number, found in known)]
     text = "<p>On the grey line a token that the policy gives 10 % comes next in one of ten cases.</p>"
-    return text + _image("Calibration", draw) + _table(rows) + (_table([["", "why not"], *notes]) if notes else "")
+    return text + _image("Calibration", draw) + _table(rows) + _why_not(notes)
 
 
 def _credits(measured: Sequence[Measured], names: Sequence[str], labels: Sequence[str], font: Any) -> str:
@@ -141,7 +141,7 @@ def _credits(measured: Sequence[Measured], names: Sequence[str], labels: Sequenc
         if found.credit is None
     ]
     if not known:
-        return _table([["", "why not"], *notes])
+        return _why_not(notes)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(1, 2)
@@ -161,8 +161,13 @@ def _credits(measured: Sequence[Measured], names: Sequence[str], labels: Sequenc
             rows = [[names[number], *(word for word, _, _ in words)]]
             rows += [["A", *(f"{a:.2f}" for _, a, _ in words)], ["A*", *(f"{a:.2f}" for _, _, a in words)]]
             texts += _table(rows)
-    missing = _table([["", "why not"], *notes]) if notes else ""
-    return f"<p>{_ADVANTAGES}, by place and for some texts (nats).</p>" + _image("Credit", draw) + texts + missing
+    text = f"<p>{_ADVANTAGES}, by place and for some texts (nats).</p>"
+    return text + _image("Credit", draw) + texts + _why_not(notes)
+
+
+def _why_not(notes: Sequence[Sequence[str]]) -> str:
+    """Names of runs and why a part of the page lacks them; nothing where it has all."""
+    return _table([["", "why not"], *notes]) if notes else ""
 
 
 def _intervals(runs: Sequence[FoundRun], names: Sequence[str]) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 try:
-    from pydantic import BaseModel, ConfigDict, Field
+    from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 except ImportError:
     raise ImportError('the HTTP interface needs the library pydantic; pip install "tokenlm[web]"') from None
 
@@ -26,7 +26,7 @@ class CompletionRequest(BaseModel):
     temperature: float | None = Field(None, ge=0, allow_inf_nan=False)
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=1)
-    n: int | None = Field(None, ge=1)
+    n: Annotated[int, BeforeValidator(lambda n: 1 if n is None else n)] = Field(1, ge=1)
     best_of: int | None = None
     stop: str | list[str] | None = None
     stream: bool = False

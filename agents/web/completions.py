@@ -95,12 +95,12 @@ class Completer:
 
     def checked(self, request: CompletionRequest) -> tuple[list[list[int]], Decoding]:
         """Ids of the prompts, and the settings of decoding; Refused for what cannot be answered."""
-        limits, count = self.limits, request.n or 1
+        limits = self.limits
         if request.model is not None:
             self.check_name(request.model)
         neutral: dict[str, tuple[Any, ...]] = {
             "suffix": (None, ""), "frequency_penalty": (0.0,), "presence_penalty": (0.0,), "logit_bias": (None, {}),
-            "best_of": (None, count),
+            "best_of": (None, request.n),
         }  # fmt: skip
         for name, accepted in neutral.items():
             if (value := getattr(request, name)) not in accepted:
@@ -110,8 +110,8 @@ class Completer:
         prompts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
         if not prompts:
             raise Refused("prompt must be a text or a list of at least one", "prompt")
-        if len(prompts) * count > limits.texts:
-            raise Refused(f"prompts times n must be at most {limits.texts}, not {len(prompts) * count}", "n")
+        if len(prompts) * request.n > limits.texts:
+            raise Refused(f"prompts times n must be at most {limits.texts}, not {len(prompts) * request.n}", "n")
         longest = max(map(len, prompts))
         if longest > limits.characters:
             raise Refused(f"a prompt has at most {limits.characters:,} characters here, not {longest:,}", "prompt")
@@ -120,8 +120,6 @@ class Completer:
         stop = [request.stop] if isinstance(request.stop, str) else request.stop or []
         if len(stop) > _MOST_STOPS:
             raise Refused(f"there may be at most {_MOST_STOPS} stop strings, not {len(stop)}", "stop")
-        if "" in stop:
-            raise Refused("a stop string must have at least one character", "stop")
         try:
             tau = self.agent.policy_temperature(request.temperature)
         except ValueError as problem:
@@ -129,8 +127,11 @@ class Completer:
         if request.logprobs is not None and self._scale(tau) == 0.0:
             raise Refused("this policy is greedy and has no logprobs; give a temperature above 0", "logprobs")
         most = min(request.max_tokens or self.agent.env_config.max_new_tokens, limits.tokens)
-        try:
+        try:  # the other settings are checked
             how = Decoding(tau, request.top_k, request.top_p, stop=stop, max_new_tokens=most)
+        except ValueError as problem:
+            raise Refused(str(problem), "stop") from None
+        try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # unknown words are read as <unk>
                 return [prompt_ids(text, self.agent.tokenizer, self.agent.env_config) for text in prompts], how

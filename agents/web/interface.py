@@ -106,7 +106,7 @@ class Answer:
             yield {**self._head, "choices": [], "usage": self._usage()}
 
     def _pieces(self) -> Iterator[tuple[int, Piece]]:
-        rows = [prompt for prompt in self._prompts for _ in range(self._request.n or 1)]
+        rows = [prompt for prompt in self._prompts for _ in range(self._request.n)]
         for index, prompt in enumerate(rows):
             settings = self._how, self._seed + index, self._request.logprobs, self._request.echo
             for piece in self._completer.pieces(prompt, *settings):
@@ -160,14 +160,15 @@ async def _failed(_: Request, problem: Any) -> Response:
     return error_response(str(problem), 400)
 
 
-async def _malformed(request: Request, problem: Any) -> Response:
+async def _malformed(_: Request, problem: Any) -> Response:
     """The first of the mistakes in a body, in one sentence."""
     first = problem.errors()[0]
     if first["type"] == "json_invalid":
         return error_response("the body is not JSON", 400)
     names = [str(name) for name in first["loc"] if name != "body"]
     if not names:
-        header = "" if _is_json(request) else " with the header Content-Type: application/json"
+        # What was not sent as JSON comes as bytes.
+        header = " with the header Content-Type: application/json" if isinstance(problem.body, bytes) else ""
         return error_response(f"the body must be a JSON object of settings by name{header}", 400)
     if first["type"] == "extra_forbidden":
         return error_response(f"there is no parameter {names[0]!r}", 400, names[0])
@@ -177,11 +178,6 @@ async def _malformed(request: Request, problem: Any) -> Response:
     given = repr(first.get("input"))
     given = given if len(given) <= _SHOWN else f"{given[:_SHOWN]}…"
     return error_response(f"{names[0]}: {message}, not {given}", 400, names[0])
-
-
-def _is_json(request: Request) -> bool:
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 async def _not_found(request: Request, problem: Any) -> Response:

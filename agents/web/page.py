@@ -176,11 +176,6 @@ def _heat(play: Play, words: Words, number: int) -> dict[str, Any]:
     return {"value": agent.temperature, **own}
 
 
-def _mistake(sentence: str, words: Words) -> gr.Error:
-    """What the page shows in place of a result; Gradio takes the sentence for HTML, and it may quote a prompt."""
-    return gr.Error(html.escape(sentence, quote=False), title=words.mistake, print_exception=False)
-
-
 def _saying(words: Words) -> Callable[[Callable[..., Iterator[Any]]], Callable[..., Iterator[Any]]]:
     """A decorator that shows errors on the page, in one sentence below a title."""
 
@@ -190,7 +185,9 @@ def _saying(words: Words) -> Callable[[Callable[..., Iterator[Any]]], Callable[.
             try:
                 yield from made(*values)
             except (ValueError, ArithmeticError, MemoryError) as problem:
-                raise _mistake(words.said(str(problem)), words) from None
+                # Gradio takes the sentence for HTML, and it may quote a prompt.
+                said = html.escape(words.said(str(problem)), quote=False)
+                raise gr.Error(said, title=words.mistake, print_exception=False) from None
 
         return guarded
 

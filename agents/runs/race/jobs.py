@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from ....envs import EnvConfig, Split, World
 from ....envs.text import write_json
+from ....envs.text.files import read_json
 from ...evaluation.evaluate import score_text
 from ...evaluation.playing import play, short_of_optimum, started
 from ...evaluation.scores import Scale
@@ -68,7 +69,7 @@ class Job:
         """The stored result, or None if there is none with the same settings."""
         if not self.path.exists():
             return None
-        written: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
+        written: dict[str, Any] = read_json(self.path)
         return written if written["job"] == self._plain() else None
 
     def _plain(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ....envs import EnvConfig
 from ....envs.text import write_json
+from ....envs.text.files import read_json
 from ..algorithms import is_ours
 from ..output import say
 from ..search.config import SEED
@@ -117,10 +118,10 @@ class Race:
         """
         done, path = (self.runs / f"{name}--{leg}--{world}--{seed}.json" for leg in ("seconds", "steps"))
         if done.exists():
-            return int(json.loads(done.read_text(encoding="utf-8"))["job"]["total_steps"])
+            return int(read_json(done)["job"]["total_steps"])
         if "steps" not in self.config.legs:
             path = self.runs / f"{name}--pace.json"
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        rows = read_json(path)["rows"]
         if not rows or not rows[-1]["env_steps"] or not rows[-1]["seconds"]:
             return LONG
         return max(1, round(rows[-1]["env_steps"] / rows[-1]["seconds"] * self.config.max_seconds))
@@ -130,7 +131,7 @@ class Race:
         of = [dataclasses.asdict(config.env), config.raced_worlds, config.episodes, config.beams, config.temperature]
         wanted = json.loads(json.dumps(of))
         if path.exists():
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            found: dict[str, Any] = read_json(path)
             if found["of"] == wanted:
                 return found
         found = {"of": wanted, **references(config)}
