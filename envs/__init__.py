@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from .arguments import nearest
-from .config import EnvConfig, Split, absolute_paths, env_config_from, env_config_of
+from .config import EnvConfig, Split, env_config_from, env_config_of
 from .episodes import Episodes
 from .forced import Forced, force
+from .named_files import absolute_paths, named_files
 from .oracle import NotExact, Oracle
 from .phrase_actions import PhraseActions
 from .phrases import Phrases, mine_phrases
@@ -46,6 +47,7 @@ __all__ = [
     "fitted",
     "force",
     "mine_phrases",
+    "named_files",
     "nearest",
     "notices",
     "register_id",

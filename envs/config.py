@@ -16,7 +16,7 @@ from .forms.names import BUILT_IN as FORMS
 from .forms.names import check_form_name, plain_name
 from .sequence_rewards import SCORES
 from .targets.registry import SAMPLES_DOCUMENTS, name_of
-from .text import BUILT_IN_CORPORA, Cleaning, Vocabulary
+from .text import Cleaning, Vocabulary
 
 Task = Literal["generation", "qa", "translation", "classification"]
 Vocabularies = Literal["joint", "separate"]
@@ -307,27 +307,6 @@ def env_config_from(env: str | EnvConfig | gym.Env | gym.vector.VectorEnv) -> En
     if not isinstance(config, EnvConfig):
         raise ValueError(f"expected a TokenLM environment, not {env}; make it with gym.make('TokenLM-v0', …)")
     return config
-
-
-def absolute_paths(config: EnvConfig) -> EnvConfig:
-    """`config` with the files and folders that it names from the root on, so that they are found from elsewhere."""
-    fields = ("corpus", "tokenizer", "user_dictionary", "arpa", "target_model")
-    named = {name: value for name in fields if isinstance(value := getattr(config, name), str)}
-    named = {name: value for name, value in named.items() if value not in BUILT_IN_CORPORA}
-    if not config.tokenizer.endswith(".json"):  # the name of one
-        del named["tokenizer"]
-    found: dict[str, Any] = {name: _absolute(value) for name, value in named.items()}
-    cleaning = config.cleaning
-    if cleaning.stop_words is not None:
-        cleaning = dataclasses.replace(cleaning, stop_words=_absolute(cleaning.stop_words))
-    return dataclasses.replace(config, **found, cleaning=cleaning)
-
-
-def _absolute(name: str) -> str:
-    """The absolute path of a file or folder, with a query behind it such as "?source=KEY"; other names as they are."""
-    path, mark, query = name.partition("?")
-    path, mark, query = (name, "", "") if Path(name).exists() else (path, mark, query)
-    return f"{Path(path).absolute()}{mark}{query}" if path and Path(path).exists() else name
 
 
 def env_config_of(values: dict[str, Any]) -> EnvConfig:

@@ -15,7 +15,14 @@ _KINDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command `tokenlm`; bad input ends with one line and exit code 2."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(words: list[str]) -> None:
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
         sys.exit(0 if words else 2)
@@ -31,9 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = command(words[0])
     try:
         chosen.run(words[1:])
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
     except (ValueError, OSError, ImportError) as problem:
         fail(str(problem))
     except ArithmeticError as problem:

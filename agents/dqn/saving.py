@@ -68,6 +68,10 @@ def _loaded(kind: Any, folder: Path, settings: dict[str, Any], env: Any, device:
     given = AgentConfig.long_form(settings["agent"])  # earlier versions had other parts
     config = AgentConfig(**{**given, "network": saved_network(given["network"])})
     tokenizer = load_tokenizer(folder / "tokenizer")
+    if tokenizer.vocabulary.digest != settings["vocabulary"]:
+        raise ValueError(
+            f"{folder / 'tokenizer'} has another vocabulary than the agent was trained with; restore it from a copy"
+        )
     phrases: dict[str, Any] = {**own}
     if settings.get("phrases"):
         ids = tuple(tuple(phrase) for phrase in settings["phrases"])

@@ -23,7 +23,6 @@ class Board:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"events.out.tfevents.{time.time_ns():019d}.{os.getpid()}"
         self._write([Event(wall_time=time.time(), file_version="brain.Event:2")])
 
@@ -33,6 +32,7 @@ class Board:
         self._write([Event(wall_time=time.time(), step=step, summary=Summary(value=found))])
 
     def _write(self, events: list[Event]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)  # it may have been removed meanwhile
         with self._path.open("ab") as file:
             records = RecordWriter(file)
             for event in events:

@@ -48,42 +48,62 @@ class RunFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder for this process; ValueError where another one has it. Its left-over files are removed."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / _LOCK)
+        self._take()
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise ValueError(
-                f"{self.path} belongs to a running process ({self._owner()}); wait for it, or choose another --name"
-            ) from None
-        try:
-            if _choose(self.config)[0] != self.path:
-                raise ValueError(f"another process has used {self.path} meanwhile; give the command again")
-            (self.path / _OWNER).write_text(str(os.getpid()), encoding="ascii")
             for path in self.path.rglob(".*"):
                 if path.is_file() and _LEFT_OVER.fullmatch(path.name):  # of a process that was killed
                     path.unlink(missing_ok=True)
             yield
         finally:
-            with contextlib.suppress(OSError):  # the lock counts, not its owner's name
-                (self.path / _OWNER).unlink(missing_ok=True)
-            lock.release()  # its file stays: another process may be waiting for it
+            if self._held.is_locked:
+                with contextlib.suppress(OSError):  # the lock counts, not its owner's name
+                    (self.path / _OWNER).unlink(missing_ok=True)
+            self._held.release()  # its file stays: another process may be waiting for it
 
     def write_config(self) -> None:
         """Write config.yaml, and its digest."""
         write_text_atomically(self.path / CONFIG, dump_yaml(plain(self.config)))
         write_digests(self.path, [self.path / CONFIG])
 
-    def keep_config(self) -> None:
-        """Write config.yaml if it was removed: without it the checkpoints belong to nobody."""
+    def keep(self) -> None:
+        """Make the folder and its config.yaml again where they were removed: without it checkpoints belong to nobody.
+
+        ValueError where another process has taken the folder since.
+        """
+        if _number(self.path / _LOCK) != self._number:
+            self._held.release()
+            self._take()
         if not (self.path / CONFIG).exists():
             self.write_config()
+
+    def _take(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._held = FileLock(self.path / _LOCK)
+        try:
+            self._held.acquire(timeout=0)
+        except Timeout:
+            raise ValueError(
+                f"{self.path} belongs to a running process ({self._owner()}); wait for it, or choose another --name"
+            ) from None
+        self._number = _number(self.path / _LOCK)
+        if _choose(self.config)[0] != self.path:
+            self._held.release()
+            raise ValueError(f"another process has used {self.path} meanwhile; give the command again")
+        (self.path / _OWNER).write_text(str(os.getpid()), encoding="ascii")
 
     def _owner(self) -> str:
         try:
             return (self.path / _OWNER).read_text(encoding="ascii", errors="replace")[:20] or "unknown"
         except OSError:
             return "unknown"
+
+
+def _number(path: Path) -> int | None:
+    """The file system's number of a file, which a file made anew does not share; None where there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _choose(config: RunConfig) -> tuple[Path, bool]:

@@ -17,11 +17,13 @@ class Interrupted(BaseException):
     Args:
         number: of the signal; the exit code is 128 + number.
         message: what to do now.
+        at_once: whether it was the second one, which waits for nothing.
     """
 
-    def __init__(self, number: int, message: str) -> None:
+    def __init__(self, number: int, message: str, at_once: bool = False) -> None:
         super().__init__(message)
         self.exit_code = 128 + number
+        self.at_once = at_once
 
 
 class Interruption:
@@ -35,7 +37,7 @@ class Interruption:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
-            raise Interrupted(number, "stopped at once; the same command goes on from the last checkpoint")
+            raise Interrupted(number, "stopped at once; the same command goes on from the last checkpoint", True)
         self.number = number
 
 

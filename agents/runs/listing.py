@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...envs.text.digests import FIGURES, check_figures
 from ...envs.text.files import read_json
 from ...envs.text.opening import parse_json
 from ...envs.text.reading import read_lines
@@ -75,6 +76,9 @@ def read_run(folder: str | Path) -> FoundRun:
         raise FileNotFoundError(f"{folder} is no run folder (no {CONFIG}); give one that `tokenlm train` wrote")
     try:
         settings = flat(read_mapping(folder / CONFIG))
+        for name in FIGURES:
+            if (folder / name).is_file():
+                check_figures(folder / name)
         rows = _rows(folder / RESULTS) if (folder / RESULTS).exists() else []
         summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
         if not isinstance(summary, dict):

@@ -72,6 +72,13 @@ def say(text: str, end: str = "\n") -> None:
     out.flush()
 
 
+def note(text: str) -> None:
+    """Print a line on the standard error, beside what a program may read."""
+    out = _Quiet(sys.stderr)
+    out.write(text + "\n")
+    out.flush()
+
+
 def progress_line(quiet: bool, **settings: Any) -> tqdm[Any]:
     """A progress line on the standard error, with rate and estimate."""
     settings = {"unit_scale": True, **settings}

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...envs import EnvConfig, UnknownWords, Vocabulary, World, notices
+from ...envs import EnvConfig, UnknownWords, Vocabulary, World, named_files, notices
 from ...envs.text import write_json, write_text_atomically
-from ...envs.text.digests import check_digests, write_digests
+from ...envs.text.digests import FIGURES, check_digests, write_digests
 from ...envs.text.files import finite, read_json
 from ...envs.text.yaml_files import read_mapping
 from ..devices import is_out_of_memory
@@ -35,7 +35,7 @@ from .interruption import Interrupted, Interruption, watched
 from .likelihood import FOLDER as LIKELIHOOD
 from .likelihood import baseline_figures, train_baseline, wants_baseline
 from .listing import flat
-from .output import fill_standard_streams, progress_line, say
+from .output import fill_standard_streams, note, progress_line, say
 from .ranks import Word, begin_where_it_ended, follow, joined, leading, of_this_rank, tell
 from .selection import best_row
 from .share.trackers import tracked
@@ -94,7 +94,7 @@ class Run:
         with self.place.held(), watched() as self._interruption, contextlib.ExitStack() as parts:
             if self.place.finished:  # it was killed between its summary and the end
                 summary: dict[str, Any] = read_json(self.folder / SUMMARY)
-                self.place.checkpoints.remove()
+                self._close()
                 self._say(f"{self.folder} was finished already")
                 if self.ranks is not None:
                     self.ranks.told(None)
@@ -110,9 +110,18 @@ class Run:
                     self._learn(resumed)
                 self.ranks = None  # the others have ended
             except NotFinite as problem:
-                if problem.batch is not None:
-                    write_tensors(self.folder / "not_finite.pt", problem.batch)
-                raise
+                if problem.batch is None:
+                    raise
+                place = self.folder / "not_finite.pt"
+                write_tensors(place, problem.batch)
+                raise NotFinite(f"{problem}; its batch is in {place}", problem.batch) from None
+            except FileNotFoundError as problem:
+                if not str(problem.filename).startswith(str(self.folder)):
+                    raise
+                raise OSError(
+                    f"{problem.filename} was removed while the run was writing; the same command goes on from the last "
+                    "checkpoint that is there, or begins anew"
+                ) from None
             except (MemoryError, RuntimeError) as problem:
                 if not is_out_of_memory(problem):
                     raise
@@ -121,8 +130,13 @@ class Run:
                     "agent.replay_capacity a new run needs less; the same command goes on from the last checkpoint"
                 ) from None
             summary = self._summarise(self._train_baseline())
-            self.place.checkpoints.remove()
+            self._close()
         return summary
+
+    def _close(self) -> None:
+        """What comes after the summary: whatever happens here, the run is finished."""
+        write_digests(self.folder, [path for name in FIGURES if (path := self.folder / name).is_file()])
+        self.place.checkpoints.remove()
 
     def _say(self, text: str) -> None:
         if not self.quiet:
@@ -213,6 +227,7 @@ class Run:
     def _evaluate(self, board: Board) -> dict[str, Any]:
         row = finite(self._figures())
         self.rows.append(row)
+        self.place.keep()
         self._write_rows()
         if self._best_row == len(self.rows) - 1:
             self.agent.save(self.folder / BEST)
@@ -251,7 +266,7 @@ class Run:
         return {**figures, **self.agent.figures()}
 
     def _checkpoint(self) -> None:
-        self.place.keep_config()
+        self.place.keep()
         if self.agent.resumable:
             tell(self.ranks, Word.SAVE)
             # With the best weights, so that a run that goes on need not trust the folder that has them too.
@@ -290,7 +305,7 @@ class Run:
             bar.update()
             summary |= {**best, "baseline": baseline_figures(baseline, config)}
             bar.update()
-        self.place.keep_config()
+        self.place.keep()
         agent.save(self.folder)
         write_digests(self.folder, [self.folder / CONFIG])
         samples = {"before training": self.before}
@@ -353,6 +368,9 @@ def load_run(
     config = run_config_of(values, str(path), trust)
     ours = config.algorithm == "dqn"
     env = config.env if with_env or not ours else None
+    if env is not None:
+        for name, value in named_files(env).items():  # a stranger's run may name any file
+            note(f"reading {value}, which {path} names as env.{name}")
     return load(config.algorithm, folder, env, device, config.agent if ours else None, trust), config
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .reading import read_lines
 
-_BUILT_IN = ("zh", "en")
+STOP_WORDS = ("zh", "en")
 _SPACES = re.compile(r"\s+")
 
 
@@ -59,7 +59,7 @@ class Cleaning:
         if self.stop_words is None:
             return frozenset()
         names = self.stop_words.split("+")
-        if all(name in _BUILT_IN for name in names):
+        if all(name in STOP_WORDS for name in names):
             words = [word for name in names for word in _built_in_stop_words(name)]
         else:
             try:

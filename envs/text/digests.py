@@ -12,6 +12,8 @@ from .files import read_json, write_json
 from .opening import MOST_JSON_BYTES, check_file
 
 DIGESTS = "digests.json"
+# What a run tells of itself: checked by whoever reads it. Who only wants the agent may remove or edit it.
+FIGURES = ("summary.json", "results.jsonl")
 _BLOCK = 1 << 20
 _DIGEST = re.compile("[0-9a-f]{64}")
 _LONGEST = 200  # characters of a path in the folder
@@ -39,7 +41,7 @@ def write_digests(folder: Path, paths: Iterable[Path]) -> None:
 
 
 def check_digests(folder: Path, needed: Iterable[str] = ()) -> None:
-    """Compare the files of `folder` with the digests that were written for them.
+    """Compare the files of `folder` with the digests that were written for them, all but `FIGURES`.
 
     Args:
         folder: of the files.
@@ -58,12 +60,26 @@ def check_digests(folder: Path, needed: Iterable[str] = ()) -> None:
         if name not in known:
             raise ValueError(f"{place} is damaged: it has no digest of {name}; restore it from a copy")
     for name, digest in entries:
+        if name in FIGURES:
+            continue
         path = folder / name
         if path.suffix == ".json" and path.is_file():  # nothing longer would be read, so it need not be hashed
             check_file(path, most_bytes=MOST_JSON_BYTES)
         if not path.is_file() or file_digest(path) != digest:
             what = "was changed since it was saved" if path.is_file() else "is missing"
             raise ValueError(f"{path} {what}; restore it from a copy, or pass --trust (trust=True) to read it as it is")
+
+
+def check_figures(path: Path) -> None:
+    """Compare one of `FIGURES` with its digest, if there is one; ValueError where it differs."""
+    try:
+        known = dict(_entries(read_json(path.parent / DIGESTS)))
+    except FileNotFoundError:
+        return
+    if path.name in known and file_digest(path) != known[path.name]:
+        raise ValueError(
+            f"{path} was changed since it was saved, so its figures are not those of the run; restore it from a copy"
+        )
 
 
 def _entries(known: Any) -> list[tuple[str, str]]:

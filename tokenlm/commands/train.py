@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tokenlm.commands.command import Command, fail
+import os
+
+from tokenlm.commands.command import Command, fail, note
 from tokenlm.help_pages import field_names
 from tokenlm.parsing import parse_run
 
@@ -15,6 +17,9 @@ def _run(words: list[str]) -> None:
     try:
         train(config)
     except Interrupted as ending:
+        if ending.at_once:
+            note(str(ending))
+            os._exit(ending.exit_code)  # the interpreter's own end takes seconds
         fail(str(ending), ending.exit_code)
 
 

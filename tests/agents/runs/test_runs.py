@@ -1,5 +1,6 @@
 """A run loses nothing: not by kills, signals, damage, other terminals, numbers that are none; and lets nobody in."""
 
+import contextlib
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import yaml
 
 from tokenlm.agents.runs.checkpoints import Checkpoints
 from tokenlm.agents.runs.folder import RunFolder
+from tokenlm.agents.runs.interruption import Interrupted
 from tokenlm.agents.runs.training import Run, load_run
 from tokenlm.cli import main
 from tokenlm.envs.text.digests import write_digests
@@ -346,7 +348,7 @@ def test_a_checkpoint_of_another_kind_of_run_is_refused(config, tmp_path, monkey
     assert "is of another kind of run or of another version (KeyError)" in line
 
 
-@pytest.mark.parametrize("lost", ["config.yaml", "results.jsonl"])
+@pytest.mark.parametrize("lost", ["config.yaml", "results.jsonl", "tensorboard", "."])
 def test_a_file_removed_under_the_run_is_written_again(lost, config, whole, tmp_path, monkeypatch):
     evaluate, done = Run._evaluate, []
 
@@ -354,13 +356,46 @@ def test_a_file_removed_under_the_run_is_written_again(lost, config, whole, tmp_
         row = evaluate(self, board)
         done.append(row)
         if len(done) == 1:
-            (self.folder / lost).unlink()
+            path = self.folder / lost
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         return row
 
     monkeypatch.setattr(Run, "_evaluate", removing)
     run = killed(config, tmp_path, monkeypatch, 4)
     main(["train", config, f"--output={tmp_path}"])
     assert outcome(run) == outcome(whole)
+
+
+def test_a_folder_that_another_process_has_taken_is_left_to_it(config, tmp_path, monkeypatch, capsys):
+    """The folder is removed under a run; a second process makes it anew before the first one writes again."""
+    evaluate, words, others = Run._evaluate, ["train", config, f"--output={tmp_path}"], contextlib.ExitStack()
+
+    def taken(self, board):
+        row = evaluate(self, board)
+        if len(self.rows) == 1:
+            shutil.rmtree(self.folder)
+            others.enter_context(RunFolder(self.config).held())
+        return row
+
+    with others, monkeypatch.context() as patch:
+        patch.setattr(Run, "_evaluate", taken)
+        code, line = failing(words, capsys)
+        assert code == 2
+        assert "belongs to a running process" in line
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", ".owner"]
+
+
+def test_a_file_that_is_removed_while_it_is_written_is_named(config, whole, tmp_path, monkeypatch, capsys):
+    def removed(self):
+        (self.folder / "gone").read_text(encoding="utf-8")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_checkpoint", removed)
+        code, line = failing(["train", config, f"--output={tmp_path}"], capsys)
+    assert code == 2
+    assert f"{tmp_path / 'run' / 'gone'} was removed while the run was writing; the same command goes on" in line
+    main(["train", config, f"--output={tmp_path}"])
+    assert outcome(tmp_path / "run") == outcome(whole)
 
 
 def test_one_process_at_a_time(config, tmp_path, capsys):
@@ -383,7 +418,7 @@ def test_a_run_finished_by_another_process_meanwhile_is_left_alone(config, whole
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_signal_ends_a_run_with_a_checkpoint(number, code, times, config, whole, tmp_path, monkeypatch, capsys):
+def test_a_signal_ends_a_run_with_a_checkpoint(number, code, times, config, whole, tmp_path, monkeypatch):
     evaluate = Run._evaluate
 
     def signalled(self, board):
@@ -396,14 +431,51 @@ def test_a_signal_ends_a_run_with_a_checkpoint(number, code, times, config, whol
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_evaluate", signalled)
-        found, line = failing(["train", config, f"--output={tmp_path}"], capsys)
-    assert found == code
+        with pytest.raises(Interrupted) as ending:
+            Run(parse_run([config, f"--output={tmp_path}"]), quiet=True).train()
+    assert (ending.value.exit_code, ending.value.at_once) == (code, times == 2)
     said = "interrupted; the same command goes on from here" if times == 1 else "stopped at once; the same command goes"
-    assert said in line
+    assert said in str(ending.value)
     assert list((tmp_path / "run").glob("state-*.pt"))
     assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
     main(["train", config, f"--output={tmp_path}"])
     assert outcome(tmp_path / "run") == outcome(whole)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_ends_the_command(number, code, times, config, whole, tmp_path):
+    words = [config, f"--output={tmp_path}"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SIGNALLED, str(int(number)), str(times), *words], stderr=subprocess.PIPE, text=True
+    )
+    err = process.communicate()[1]
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    assert ("interrupted; the same" if times == 1 else "stopped at once; the same") in err.splitlines()[-1]
+    main(["train", *words])
+    assert outcome(tmp_path / "run") == outcome(whole)
+
+
+# A command that sends itself signals after its second evaluation.
+SIGNALLED = """
+import os, sys, time
+from tokenlm.agents.runs.training import Run
+from tokenlm.cli import main
+
+evaluate = Run._evaluate
+
+def signalled(self, board):
+    row = evaluate(self, board)
+    if len(self.rows) == 2:
+        for _ in range(int(sys.argv[2])):
+            os.kill(os.getpid(), int(sys.argv[1]))
+            time.sleep(0.01)
+    return row
+
+Run._evaluate = signalled
+main(["train", *sys.argv[3:]])
+"""
 
 
 @pytest.mark.slow
@@ -455,6 +527,7 @@ def test_what_is_not_a_number_stops_a_run_and_leaves_a_good_checkpoint(kind, con
     assert messages == []
     assert all(bool(t.isfinite().all()) for t in state["agent"]["learner"]["network"].values())
     if kind != "reward":
+        assert f"its batch is in {run / 'not_finite.pt'}" in line
         batch = torch.load(run / "not_finite.pt", weights_only=True)
         assert set(batch) == {"tokens", "actions", "rewards", "at"}
         assert bool(batch["rewards"].isnan().any()) == (kind == "target")
@@ -609,6 +682,35 @@ def test_swapped_tokens_speak(sentences, tmp_path):
     swap_tokens(tmp_path / "tokenizer" / "vocabulary.json")
     with pytest.raises(ValueError, match=r"vocabulary\.json was changed since it was saved; restore it from a copy"):
         DQN.load(tmp_path)
+    write_digests(tmp_path, [tmp_path / "tokenizer" / "vocabulary.json"])  # which now say that nothing was changed
+    with pytest.raises(ValueError, match="tokenizer has another vocabulary than the agent was trained with"):
+        DQN.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["summary.json", "results.jsonl"])
+def test_figures_that_were_changed_are_not_shown_and_stop_no_policy(name, finished, capsys):
+    text = (finished / name).read_text(encoding="utf-8")
+    (finished / name).write_text(text.replace('"sampled_return": -', '"sampled_return": -1'), encoding="utf-8")
+    assert (finished / name).read_text(encoding="utf-8") != text
+    code, line = failing(["report", finished], capsys)
+    assert code == 2
+    assert f"{finished / name} was changed since it was saved, so its figures are not those of the run" in line
+    main(["generate", str(finished)])
+    (finished / name).unlink()
+    main(["generate", str(finished)])
+
+
+def test_a_run_names_the_files_that_it_has_read(sentences, tmp_path, capsys):
+    (tmp_path / "corpus.txt").write_text("\n".join(sentences), encoding="utf-8")
+    settings = {**SETTINGS, "env": {"corpus": str(tmp_path / "corpus.txt"), "tokenizer": "word"}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    main(["train", str(tmp_path / "run.yaml"), f"--output={tmp_path}"])
+    line = f"reading {tmp_path / 'corpus.txt'}, which {tmp_path / 'run' / 'config.yaml'} names as env.corpus"
+    capsys.readouterr()
+    main(["generate", str(tmp_path / "run")])  # which reads none of them
+    assert line not in capsys.readouterr().err
+    main(["evaluate", str(tmp_path / "run"), "--episodes=2", "--documents=2"])
+    assert line in capsys.readouterr().err.splitlines()
 
 
 @pytest.mark.parametrize(
