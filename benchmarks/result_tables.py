@@ -383,6 +383,16 @@ def faults_table() -> str:
     return "\n".join(lines) + f"\n\n(`{result['command']}`)"
 
 
+def side_by_side_table() -> str:
+    """Trainings side by side, by how idle threads wait."""
+    result = load("side_by_side.json")
+    before = result["settings"]["load_before"]
+    return (
+        _all_rows(result)
+        + f"\n\nTransitions a second of each training. Load of the machine before: {before:.2f}. (`{result['command']}`)"
+    )
+
+
 def kneser_ney_table() -> str:
     """The n-gram target on WikiText-2."""
     result = load("kneser_ney.json")
@@ -626,6 +636,7 @@ RESULTS: dict[str, Callable[[], str]] = {
     "why": why_lines,
     "equal_time": equal_time_table,
     "faults": faults_table,
+    "side_by_side": side_by_side_table,
     "kneser_ney": kneser_ney_table,
     "worlds": worlds_table,
     "factored": factored_table,
