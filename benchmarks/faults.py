@@ -66,6 +66,8 @@ RUN = {
     "total_steps": 12, "evaluations": 1, "evaluation_documents": 2, "evaluation_episodes": 2, "samples": 1,
     "baseline_seconds": 0.0, "checkpoint_seconds": 0.0, "device": "cpu", "threads": 1,
 }  # fmt: skip
+# As RUN, but with a corpus, so that its folder has a vocabulary and a tokenizer too.
+TEXT = {**RUN, "env": {"corpus": "en", "tokenizer": "char", "order": 2, "max_new_tokens": 4, "context_length": 5}}
 
 Fault = float | tuple[int, int]  # seconds after which to kill, or the number of a call and what happens there
 
@@ -240,6 +242,27 @@ class Ending:
         return "Traceback" not in self.err and (self.code == 0 or (self.code == 2 and last.startswith("tokenlm: ")))
 
 
+@dataclasses.dataclass(frozen=True)
+class ToDamage:
+    """A run whose files are to be damaged.
+
+    Args:
+        config: of the run.
+        unfinished: the folder of its output, with a checkpoint.
+        finished: the folder of the run.
+        commands: what to do with it, by name; RUN stands for its folder.
+        said: what each of them prints as long as nothing is damaged.
+        outcome: of the finished run.
+    """
+
+    config: Path
+    unfinished: Path
+    finished: Path
+    commands: dict[str, list[str]]
+    said: dict[str, str]
+    outcome: dict[str, Any]
+
+
 class Faults:
     """The runs and their faults.
 
@@ -255,18 +278,21 @@ class Faults:
         self.place, self.until = place, float("inf")
         self.seed, self.random = seed, random.Random(seed)
         self.shim = ctypes.CDLL(os.environ["LD_PRELOAD"]) if "LD_PRELOAD" in os.environ else None
-        self.config = place / "config.yaml"
-        self.config.write_text(yaml.safe_dump(RUN), encoding="utf-8")
+        self.config, self.text = place / "config.yaml", place / "text.yaml"
+        for path, settings in ((self.config, RUN), (self.text, TEXT)):
+            path.write_text(yaml.safe_dump(settings), encoding="utf-8")
         self.tried: Counter[str] = Counter()
         self.survived: Counter[str] = Counter()
         self.failures: list[str] = []
         self._number = 0
         with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
-            tokenlm(self._train(place / "warm"))  # so that every child has what is made once
+            for config in (self.text, self.config):  # so that every child has what is made once
+                tokenlm(self._train(place / "warm", config))
         # Drawing and parsing take longer than everything else; what matters here is that the picture is written.
-        picture, parsed = (place / "warm" / "run" / "curves.png").read_bytes(), train.parse_run(self._train(place)[1:])
+        picture = (place / "warm" / "run" / "curves.png").read_bytes()
+        parsed = {str(path): train.parse_run(self._train(place, path)[1:]) for path in (self.config, self.text)}
         report.plot_curves = lambda *parts: write_atomically(parts[-1], lambda path: path.write_bytes(picture))
-        train.parse_run = lambda words, *_: dataclasses.replace(parsed, output=words[-1].partition("=")[2])
+        train.parse_run = lambda words, *_: dataclasses.replace(parsed[words[0]], output=words[-1].partition("=")[2])
         self.whole = place / "whole"
         first = self.child(self._train(self.whole))
         if first.code:
@@ -319,32 +345,45 @@ class Faults:
             done += self._disturbed("killed at a random moment", f"after {times} s", times)
 
     def mutations(self, number: int) -> None:
-        """Random damage of one file in a run folder, then `generate`, `evaluate` or the same training again."""
-        unfinished = self.place / "unfinished"
-        self.child(self._train(unfinished), lambda: self.arm(unfinished, int(0.6 * len(self.calls)), KILL))
-        finished = self.whole / "run"
+        """Random damage of one file in a run folder, then `generate`, `evaluate` or the same training again.
+
+        Half of the folders are of a run with a corpus.
+        """
+        runs = [self._to_damage(config) for config in (self.config, self.text)]
+        for turn in range(number):
+            if time.monotonic() > self.until:
+                return
+            self._mutation(runs[turn % 2])
+
+    def _to_damage(self, config: Path) -> ToDamage:
+        unfinished, whole = self.place / f"unfinished-{config.stem}", self.place / f"whole-{config.stem}"
+        self.child(self._train(unfinished, config), lambda: self.arm(unfinished, int(0.6 * len(self.calls)), KILL))
+        if not list(unfinished.glob("run/state-*")):
+            raise RuntimeError("the run that is to be damaged was killed before its first checkpoint")
+        self.child(self._train(whole, config))
+        finished = whole / "run"
         commands = {
             "generate": ["generate", "RUN", "--count", "2", "--device", "cpu"],
             "evaluate": ["evaluate", "RUN", "--json", "--episodes", "2", "--documents", "2", "--device", "cpu"],
         }
-        expected = {name: self.child(_in(words, finished)).out for name, words in commands.items()}
-        for _ in range(number):
-            if time.monotonic() > self.until:
-                return
-            command = self.random.choice(["generate", "evaluate", "train"])
-            place = self.place / "mutated"
-            shutil.copytree(unfinished if command == "train" else finished, place)
-            if command == "train":
-                what = mutate(place / "run", self.random)
-                ending = self.child(self._train(place))
-                made = [outcome(path) for path in place.iterdir() if _finished(path)]
-                fine = ending.one_sentence or (ending.code == 0 and ending.orderly and self.expected in made)
-            else:
-                what = mutate(place, self.random)
-                ending = self.child(_in(commands[command], place))
-                fine = ending.one_sentence or (ending.code == 0 and ending.out == expected[command])
-            shutil.rmtree(place)
-            self._count(f"damaged file, {command}", fine, what, ending)
+        said = {name: self.child(_in(words, finished)).out for name, words in commands.items()}
+        return ToDamage(config, unfinished, finished, commands, said, outcome(finished))
+
+    def _mutation(self, run: ToDamage) -> None:
+        command = self.random.choice(["generate", "evaluate", "train"])
+        place = self.place / "mutated"
+        shutil.copytree(run.unfinished if command == "train" else run.finished, place)
+        if command == "train":
+            what = mutate(place / "run", self.random)
+            ending = self.child(self._train(place, run.config))
+            made = [outcome(path) for path in place.iterdir() if _finished(path)]
+            fine = ending.one_sentence or (ending.code == 0 and ending.orderly and run.outcome in made)
+        else:
+            what = mutate(place, self.random)
+            ending = self.child(_in(run.commands[command], place))
+            fine = ending.one_sentence or (ending.code == 0 and ending.out == run.said[command])
+        shutil.rmtree(place)
+        self._count(f"damaged file, {command}", fine, f"{run.config.stem}: {what}", ending)
 
     def child(
         self, words: list[str], before: Callable[[], None] | None = None, kill_after: float | None = None
@@ -438,8 +477,8 @@ class Faults:
             self.failures.append(f"{kind}, {what}: {said}")
             print(self.failures[-1], file=sys.stderr, flush=True)
 
-    def _train(self, output: Path) -> list[str]:
-        return ["train", str(self.config), f"--output={output}"]
+    def _train(self, output: Path, config: Path | None = None) -> list[str]:
+        return ["train", str(config or self.config), f"--output={output}"]
 
 
 def outcome(folder: Path) -> dict[str, Any]:

@@ -386,11 +386,8 @@ def faults_table() -> str:
 def side_by_side_table() -> str:
     """Trainings side by side, by how idle threads wait."""
     result = load("side_by_side.json")
-    before = result["settings"]["load_before"]
-    return (
-        _all_rows(result)
-        + f"\n\nTransitions a second of each training. Load of the machine before: {before:.2f}. (`{result['command']}`)"
-    )
+    told = f"Transitions a second of each training. Load of the machine before: {result['settings']['load_before']:.2f}"
+    return f"{_all_rows(result)}\n\n{told}. (`{result['command']}`)"
 
 
 def kneser_ney_table() -> str:
