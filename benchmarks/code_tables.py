@@ -18,6 +18,7 @@ import tokenlm
 from tokenlm.envs import EnvConfig, TokenLMEnv
 from tokenlm.envs.registration import UNMASKED
 from tokenlm.envs.targets.registry import SAMPLES_DOCUMENTS
+from tokenlm.envs.text.limits import Limits
 
 from result_tables import worlds_table
 
@@ -252,6 +253,13 @@ def run_table() -> str:
     return "\n".join(lines)
 
 
+def limits_table() -> str:
+    """Every limit of files with its default and meaning."""
+    lines = ["| limit | default | the most |", "|---|---|---|"]
+    lines += [f"| `{each.name}` | {each.default:,} | {each.metadata['of']} |" for each in dataclasses.fields(Limits)]
+    return "\n".join(lines)
+
+
 def _default(field: dataclasses.Field[Any]) -> str:
     value = field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
     if dataclasses.is_dataclass(value) and hasattr(value, "start"):
@@ -315,6 +323,7 @@ CODE: dict[str, Callable[[], str]] = {
     "networks": networks_list,
     "agent_settings": agent_table,
     "run_settings": run_table,
+    "limits": limits_table,
     "configurations": configurations,
     "references": references,
     "digests": digests,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from tokenlm.commands import NAMES, command
 from tokenlm.commands.command import Command, fail
 from tokenlm.envs import nearest
+from tokenlm.envs.text.limits import set_limits
 
 _KINDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
 
@@ -16,13 +17,17 @@ _KINDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command `tokenlm`; bad input ends with one line and exit code 2."""
     try:
-        _run(list(sys.argv[1:] if arguments is None else arguments))
+        _run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
 
 
-def _run(words: list[str]) -> None:
+def _run(given: Sequence[str]) -> None:
+    try:
+        words = _take_limits(given)
+    except ValueError as problem:
+        fail(str(problem))
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())
         sys.exit(0 if words else 2)
@@ -52,6 +57,24 @@ def _run(words: list[str]) -> None:
         fail(_readable(str(problem), words[0], chosen))
 
 
+def _take_limits(words: Sequence[str]) -> list[str]:
+    """The words without `--limits.NAME N`, whose limits are set: they belong to every command, and to no file."""
+    rest: list[str] = []
+    queue = list(words)
+    while queue:
+        option, equals, value = (word := queue.pop(0)).partition("=")
+        if not option.startswith("--limits."):
+            rest.append(word)
+            continue
+        if not equals and not queue:
+            raise ValueError(f"{option} needs a value")
+        value = value if equals else queue.pop(0)
+        if not re.fullmatch("[0-9][0-9_]{0,24}", value):
+            raise ValueError(f"{option} must be a whole number from 1 on, not {value!r}")
+        set_limits(**{option.removeprefix("--limits."): int(value.replace("_", ""))})
+    return rest
+
+
 def usage() -> str:
     """The help of `tokenlm` alone."""
     commands = [command(name) for name in NAMES]
@@ -64,6 +87,7 @@ def usage() -> str:
             "",
             "CONFIG is a name from configs/ or a YAML file, FILE a corpus, RUN the folder of a run.",
             "`tokenlm COMMAND --help` explains what a command takes.",
+            "Every command takes --limits.NAME N, which lets a file be larger: docs/runs.md lists them.",
         ]
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...envs.arguments import check_settings, number
+from ...envs.text.limits import limited, limits_here
 from ..networks import QNetwork
 from ..replay.episodes import EpisodeReplay
 from .collector import Collector
@@ -163,7 +165,8 @@ class RemoteCollector:
             own: dict[str, Any] = {"include_dashboard": False} if config.address is None else {}
             ray.init(address=config.address or "local", log_to_driver=False, **own)
         self.ray = ray
-        self.config, self.make, self.network, self.replay = config, make, network, replay
+        self.config, self.network, self.replay = config, network, replay
+        self.make = partial(limited, limits_here(), make)
         self.updates, self.num_envs, self.seed = updates, num_envs, seed
         self.steps = self.episodes = self.dropped = self.replaced = 0
         self.recent_returns: list[float] = []

@@ -14,7 +14,6 @@ from ...envs.text import write_atomically
 from ...envs.text.opening import check_file
 
 FILE = "weights.safetensors"
-_MOST_BYTES = 1 << 40
 
 
 def write_weights(folder: Path, weights: Mapping[str, Tensor]) -> None:
@@ -30,7 +29,7 @@ def write_weights(folder: Path, weights: Mapping[str, Tensor]) -> None:
 def read_weights(folder: Path, device: str) -> dict[str, Tensor]:
     """The weights saved in `folder`, by name; ValueError where they cannot be read."""
     path = folder / FILE
-    check_file(path, "file of weights", _MOST_BYTES)  # a pipe would be waited for
+    check_file(path, "file of weights", "weights_bytes")  # a pipe would be waited for
     try:
         return load_file(path, device=device)
     except (SafetensorError, RuntimeError) as problem:  # torch maps the file, and has errors of its own

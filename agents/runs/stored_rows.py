@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.text.files import read_json
-from ...envs.text.opening import MOST_JSON_BYTES, check_file
+from ...envs.text.opening import check_file
 from ...envs.text.yaml_files import parse_yaml
 from .share.card import figure_rows
 
@@ -35,7 +35,7 @@ def read_row(path: Path, world: int) -> dict[str, Any]:
 
 def _figures_of_card(path: Path) -> dict[str, Any]:
     """Figures by name in the metadata of a model card; ValueError where its table tells others."""
-    check_file(path, "model card", MOST_JSON_BYTES)
+    check_file(path, "model card", "json_bytes")
     text = path.read_text(encoding="utf-8")
     header = _HEADER.match(text)
     try:

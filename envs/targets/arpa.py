@@ -19,7 +19,6 @@ from ..arrays import Floats, Ints
 from ..text.files import write_text_atomically
 from ..text.opening import shown, text_lines
 
-MOST_BYTES = 1 << 30
 LOG_ZERO = -99.0  # log10 of 0 in the format
 _LN10 = float(np.log(10.0))
 _COUNT = re.compile(r"ngram +([0-9]{1,4}) *= *([0-9]{1,15})")
@@ -64,10 +63,10 @@ class ArpaFile:
 def read_arpa(path: str | Path) -> ArpaFile:
     """Read a UTF-8 file; FileNotFoundError if it is missing, ValueError with the line of a mistake.
 
-    A compressed file, and one of more than `MOST_BYTES`, are refused.
+    A compressed file, and one of more than `arpa_bytes` (see `Limits`) are refused.
     """
     path = Path(path)
-    handle = text_lines(path, kind="ARPA file", newline="\n", most_bytes=MOST_BYTES)
+    handle = text_lines(path, kind="ARPA file", newline="\n", limit="arpa_bytes")
     try:
         lines = ((number, line.strip(" \t\r\n")) for number, line in enumerate(handle, 1))
         return _parse(path, iter((n, line) for n, line in lines if line))

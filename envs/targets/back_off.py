@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import Floats, Ints
+from ..text.limits import LIMITS, raised_by
 from ..text.vocabulary import Vocabulary
 from .arpa import ArpaFile, Ngrams, read_arpa, write_arpa
 from .automaton import Automaton
@@ -25,7 +26,6 @@ SPECIAL = {
     "<sep>": Vocabulary.SEP,
 }
 _TOLERANCE = 0.01  # largest deviation from 1 of the sum of a context's probabilities
-_MOST_SHARES = 20_000_000  # n-grams added for words that the file lacks
 
 
 def read_model(path: str | Path, vocabulary: Vocabulary, make: Callable[[Trie, int], Model]) -> Model:
@@ -172,10 +172,11 @@ def _within(trie: Trie, levels: list[Ngrams], model: Automaton, size: int, wide:
         explicit = nodes >= 0
         unknown = _ngrams(unknown_words, log_all, np.where(explicit, trie.log_backoff[nodes], 0.0))
         count = np.count_nonzero(explicit)
-        if len(missing) * count > _MOST_SHARES:
+        if len(missing) * count > LIMITS.arpa_added:
             raise ValueError(
                 f"{len(missing)} words of the vocabulary are not in the ARPA file and need {len(missing) * count:,} "
-                f"more n-grams, above the limit of {_MOST_SHARES:,}; use a vocabulary closer to the file's"
+                f"more n-grams, above the limit of {LIMITS.arpa_added:,}; use a vocabulary closer to the file's, "
+                f"or {raised_by('arpa_added')}"
             )
         repeated = np.repeat(before[explicit], len(missing), axis=0)
         words = np.append(repeated, np.tile(missing, count)[:, None], axis=1)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .files import read_json, write_json
-from .opening import MOST_JSON_BYTES, check_file
+from .opening import check_regular
 
 DIGESTS = "digests.json"
 # What a run tells of itself: checked by whoever reads it. Who only wants the agent may remove or edit it.
@@ -47,7 +47,8 @@ def check_digests(folder: Path, needed: Iterable[str] = ()) -> None:
         folder: of the files.
         needed: names of files that must have one.
 
-    Raises ValueError for a file that is missing, differs or is too large, and where there are no digests.
+    Raises ValueError for a file that is missing, no ordinary file, too large or another one, and where there are no
+    digests.
     """
     place = folder / DIGESTS
     if not place.exists():
@@ -63,10 +64,12 @@ def check_digests(folder: Path, needed: Iterable[str] = ()) -> None:
         if name in FIGURES:
             continue
         path = folder / name
-        if path.suffix == ".json" and path.is_file():  # nothing longer would be read, so it need not be hashed
-            check_file(path, most_bytes=MOST_JSON_BYTES)
-        if not path.is_file() or file_digest(path) != digest:
-            what = "was changed since it was saved" if path.is_file() else "is missing"
+        try:  # nothing longer would be read, so it need not be hashed; a pipe would be waited for
+            check_regular(path, limit="json_bytes" if path.suffix == ".json" else "weights_bytes")
+            what = "" if file_digest(path) == digest else "was changed since it was saved"
+        except FileNotFoundError:
+            what = "is missing"
+        if what:
             raise ValueError(f"{path} {what}; restore it from a copy, or pass --trust (trust=True) to read it as it is")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .opening import MOST_JSON_BYTES, check_file, parse_json
+from .opening import check_file, parse_json
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -58,7 +58,7 @@ def read_json(path: Path) -> Any:
 
 def read_json_text(path: Path) -> str:
     """The text of a file that should be JSON; see `read_json`."""
-    check_file(path, most_bytes=MOST_JSON_BYTES)
+    check_file(path, limit="json_bytes")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as problem:

@@ -9,7 +9,7 @@ from typing import Any
 from ..arguments import nearest
 from .files import read_json
 from .jieba_words import OwnWords, read_own_words
-from .opening import MOST_TOKENS
+from .limits import LIMITS, raised_by
 from .pair_tokenizers import LabelTokenizer, PairTokenizer
 from .protocol import Tokenizer
 from .subwords import SubwordTokenizer
@@ -88,8 +88,11 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
 def _vocab_size(value: Any, path: Path) -> int:
     least = Vocabulary.FIRST_WORD + 1
-    if not isinstance(value, int) or not least <= value <= MOST_TOKENS:
-        raise ValueError(f"{path}: vocab_size must be a whole number from {least} to {MOST_TOKENS:,}, not {value!r}")
+    if not isinstance(value, int) or not least <= value <= LIMITS.tokens:
+        raise ValueError(
+            f"{path}: vocab_size must be a whole number from {least} to {LIMITS.tokens:,}, not {value!r}; "
+            f"{raised_by('tokens')}"
+        )
     return value
 
 

@@ -6,17 +6,15 @@ before it takes memory.
 
 from __future__ import annotations
 
+import errno
 import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-MOST_TEXT_BYTES = 8 << 30  # of a file that is read line by line
-MOST_LINE = 10_000_000  # characters of a line
-MOST_JSON_BYTES = 64 << 20  # the largest tokenizer.json in common use has half of it
-MOST_JSON_VALUES = 4_000_000
-MOST_TOKENS = 2_000_000  # of a vocabulary
+from .limits import LIMITS, raised_by
+
 _SHOWN = 100  # characters of a line in a message
 
 _COMPRESSED = {
@@ -28,27 +26,41 @@ _COMPRESSED = {
 }
 
 
-def check_file(path: Path, kind: str = "file", most_bytes: int = MOST_TEXT_BYTES) -> None:
-    """Check that `path` is an ordinary file of at most `most_bytes` that is not compressed.
+def check_regular(path: Path, kind: str = "file", limit: str = "text_bytes") -> None:
+    """Check that `path` is an ordinary file within the size that `limit` of `Limits` allows.
 
     Args:
         path: the file.
         kind: what it should be, for messages.
-        most_bytes: the largest size.
+        limit: name of the limit of its bytes.
 
-    Raises: FileNotFoundError for a missing file; ValueError for a folder, a pipe or device, or a file too large or
-        compressed.
+    Raises: FileNotFoundError for a missing file; ValueError for a folder, a pipe or device, a link that leads to
+        itself, or a file too large.
     """
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"there is no {kind} {str(path)!r}") from None
+    except OSError as problem:
+        if problem.errno != errno.ELOOP:
+            raise
+        raise ValueError(
+            f"{str(path)!r} is a link that leads to itself, not a {kind}; put the file in its place"
+        ) from None
     if stat.S_ISDIR(found.st_mode):
         raise ValueError(f"{str(path)!r} is a folder; name a file in it")
     if not stat.S_ISREG(found.st_mode):
         raise ValueError(f"{str(path)!r} is a pipe or a device, not a file; save its content as a file first")
-    if found.st_size > most_bytes:
-        raise ValueError(f"{path} has {found.st_size:,} bytes, but a {kind} may have at most {most_bytes:,}")
+    most = getattr(LIMITS, limit)
+    if found.st_size > most:
+        raise ValueError(
+            f"{path} has {found.st_size:,} bytes, but a {kind} may have at most {most:,}; {raised_by(limit)}"
+        )
+
+
+def check_file(path: Path, kind: str = "file", limit: str = "text_bytes") -> None:
+    """As `check_regular`; ValueError for a compressed file too."""
+    check_regular(path, kind, limit)
     with path.open("rb") as file:
         beginning = file.read(max(map(len, _COMPRESSED)))
     for magic, name in _COMPRESSED.items():
@@ -57,7 +69,7 @@ def check_file(path: Path, kind: str = "file", most_bytes: int = MOST_TEXT_BYTES
 
 
 def text_lines(
-    path: Path, *, kind: str = "file", newline: str | None = None, errors: str = "strict", most_bytes: int | None = None
+    path: Path, *, kind: str = "file", newline: str | None = None, errors: str = "strict", limit: str = "text_bytes"
 ) -> Iterator[str]:
     """Lines of a UTF-8 file without their line feeds; a byte-order mark at its beginning is left out.
 
@@ -66,25 +78,25 @@ def text_lines(
         kind: what it should be, for messages.
         newline: as in `open`; None for line feed, carriage return or both.
         errors: as in `open`.
-        most_bytes: the largest size; None for `MOST_TEXT_BYTES`.
+        limit: name of the limit of its bytes, see `Limits`.
 
-    Raises: as `check_file`; ValueError for a line of more than `MOST_LINE` characters; UnicodeDecodeError.
+    Raises: as `check_file`; ValueError for a line of more than `text_line` characters; UnicodeDecodeError.
     """
-    check_file(path, kind, MOST_TEXT_BYTES if most_bytes is None else most_bytes)
-    number = 0
+    check_file(path, kind, limit)
+    number, most = 0, LIMITS.text_line
     with path.open(encoding="utf-8-sig", newline=newline, errors=errors) as file:
-        while line := file.readline(MOST_LINE + 1):
+        while line := file.readline(most + 1):
             number += 1
-            if len(line) > MOST_LINE:
-                raise ValueError(f"line {number} of {path} has more than {MOST_LINE:,} characters")
+            if len(line) > most:
+                raise ValueError(f"line {number} of {path} has more than {most:,} characters; {raised_by('text_line')}")
             yield line.rstrip("\n")
 
 
 def parse_json(text: str, source: str) -> Any:
     """The value of a JSON text; ValueError, naming the `source`, for what is not JSON, too large or too deep."""
     values = text.count(",") + text.count("[") + text.count("{")
-    if values > MOST_JSON_VALUES:
-        raise ValueError(f"{source} has more than {MOST_JSON_VALUES:,} values")
+    if values > LIMITS.json_values:
+        raise ValueError(f"{source} has more than {LIMITS.json_values:,} values; {raised_by('json_values')}")
     try:
         return json.loads(text)
     except RecursionError:

@@ -11,7 +11,7 @@ from typing import Any
 
 from .files import read_json_text, write_text_atomically
 from .joining import close_up
-from .opening import MOST_JSON_BYTES, check_file, parse_json
+from .opening import check_file, parse_json
 from .vocabulary import Vocabulary
 
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
@@ -80,7 +80,7 @@ class SubwordTokenizer:
     @classmethod
     def from_file(cls, path: str | Path, name: str | None = None) -> SubwordTokenizer:
         """Load a tokenizer.json; FileNotFoundError if it is missing, ValueError if it is not one or too large."""
-        check_file(Path(path), "tokenizer file", MOST_JSON_BYTES)
+        check_file(Path(path), "tokenizer file", "json_bytes")
         text = read_json_text(Path(path))
         parse_json(text, str(path))
         library = library_for(str(path))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from .files import read_json, write_text_atomically
-from .opening import MOST_TOKENS
+from .limits import LIMITS, raised_by
 
 
 class Vocabulary:
@@ -117,7 +117,7 @@ class Vocabulary:
     def load(cls, path: str | Path) -> Vocabulary:
         """Load what `save` wrote; FileNotFoundError if the file is missing, ValueError if it is not a vocabulary.
 
-        A vocabulary has at most `MOST_TOKENS` tokens.
+        A vocabulary has at most `tokens` tokens, see `Limits`.
         """
         tokens = read_json(Path(path))
         if (
@@ -129,8 +129,11 @@ class Vocabulary:
                 f"{path} is not a vocabulary; it must be a list of tokens that begins with "
                 f"{' '.join(cls.SPECIAL_TOKENS)}"
             )
-        if len(tokens) > MOST_TOKENS:
-            raise ValueError(f"{path} has {len(tokens):,} tokens, but a vocabulary may have at most {MOST_TOKENS:,}")
+        if len(tokens) > LIMITS.tokens:
+            raise ValueError(
+                f"{path} has {len(tokens):,} tokens, but a vocabulary may have at most {LIMITS.tokens:,}; "
+                f"{raised_by('tokens')}"
+            )
         try:
             "".join(tokens).encode("utf-8")
         except UnicodeEncodeError:

@@ -8,12 +8,11 @@ from typing import Any
 
 import yaml
 
+from .limits import LIMITS, raised_by
 from .opening import check_file
 
 _LINE_ENDS = re.compile("[\x85\u2028\u2029]")
-MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
-MAX_NODES = 20_000  # aliases counted as what they stand for
 MAX_PLAIN = 1_000  # characters of a value without quotes: 1:1:1:… is a number in YAML 1.1, and takes long to compute
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -76,7 +75,7 @@ def dump_yaml(value: Any) -> str:
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; ValueError where it is none, OSError where it cannot be read."""
-    check_file(path, "configuration", MAX_BYTES)
+    check_file(path, "configuration", "yaml_bytes")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -107,11 +106,12 @@ def _not_yaml(source: str, problem: Exception) -> str:
 def _check_size(text: str, source: str) -> None:
     sizes: dict[str, int] = {}
     above: list[tuple[str | None, int]] = []  # anchor and size of every open collection
-    total = 0
+    total = 0  # of what has been begun
     for event in yaml.parse(text, _Safe):
         size = 0
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             above.append((event.anchor, 1))
+            total += 1
             if len(above) > MAX_DEPTH:
                 raise ValueError(f"{source} is nested more than {MAX_DEPTH} deep; a configuration is not")
         elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
@@ -122,8 +122,10 @@ def _check_size(text: str, source: str) -> None:
             if event.anchor not in sizes:
                 raise ValueError(f"{source} is not YAML: *{event.anchor} stands for nothing that comes before it")
             size = sizes[event.anchor]
+            total += size
         elif isinstance(event, yaml.ScalarEvent):
             size = 1
+            total += 1
             if event.anchor:
                 sizes[event.anchor] = 1
             if not event.style and len(event.value) > MAX_PLAIN:
@@ -132,8 +134,8 @@ def _check_size(text: str, source: str) -> None:
                 )
         if above and size:
             above[-1] = (above[-1][0], above[-1][1] + size)
-        total = max(total, size, above[0][1] if above else 0)
-        if total > MAX_NODES:
+        if total > LIMITS.yaml_values:
             raise ValueError(
-                f"{source} has more than {MAX_NODES:,} values, counting aliases; a configuration has fewer"
+                f"{source} has more than {LIMITS.yaml_values:,} values, counting aliases; a configuration has fewer; "
+                f"{raised_by('yaml_values')}"
             )

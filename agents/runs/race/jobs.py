@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from ....envs import EnvConfig, Split, World
 from ....envs.text import write_json
 from ....envs.text.files import read_json
+from ....envs.text.limits import limited, limits_here
 from ...evaluation.evaluate import score_text
 from ...evaluation.playing import play, short_of_optimum, started
 from ...evaluation.scores import Scale
@@ -140,7 +141,7 @@ def run_all(jobs: Iterable[Job], processes: int, title: str, quiet: bool = False
         try:
             while waiting or running:
                 while waiting and len(running) < processes:
-                    process: BaseProcess = context.Process(target=waiting[0].run)
+                    process: BaseProcess = context.Process(target=limited, args=(limits_here(), waiting[0].run))
                     process.start()
                     running.append((waiting.pop(0), process, time.perf_counter()))
                 time.sleep(0.1)

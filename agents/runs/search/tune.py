@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from ....envs.text.limits import limited, limits_here
 from ..config import plain
 from ..output import progress_line, say
 from .config import TuneConfig, settings_of
@@ -100,7 +101,9 @@ class Tune:
         left = max(0, self.config.trials - finished(study))
         tickets = context.Value("i", left)
         workers: list[BaseProcess] = [
-            context.Process(target=_work, args=(self.config, self.folder, tickets, number), daemon=True)
+            context.Process(
+                target=limited, args=(limits_here(), _work, self.config, self.folder, tickets, number), daemon=True
+            )
             for number in range(min(self.config.workers, left))
         ]
         try:

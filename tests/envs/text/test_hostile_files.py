@@ -17,9 +17,10 @@ from torch import nn
 from tokenlm.agents.networks.word_vectors import use_word_vectors
 from tokenlm.envs import TokenLMEnv, Vocabulary
 from tokenlm.envs.targets import NGramTarget
-from tokenlm.envs.text import Cleaning, load_tokenizer, make_tokenizer, read_documents, read_pair_corpus, vocabulary
+from tokenlm.envs.text import Cleaning, load_tokenizer, make_tokenizer, read_documents, read_pair_corpus
 from tokenlm.envs.text.files import read_json
-from tokenlm.envs.text.opening import MOST_LINE, parse_json, text_lines
+from tokenlm.envs.text.limits import LIMITS
+from tokenlm.envs.text.opening import parse_json, text_lines
 
 SPECIAL = list(Vocabulary.SPECIAL_TOKENS)
 TOKENIZER = make_tokenizer("word", ("the cat sees the dog",))
@@ -115,7 +116,7 @@ def test_a_vocabulary_of_ten_million(tmp_path, monkeypatch):
     with path.open("ab") as file:
         file.truncate(110 << 20)  # the size of ten million different words
     assert "bytes, but a file may have at most" in refusal(Vocabulary.load, path)
-    monkeypatch.setattr(vocabulary, "MOST_TOKENS", 7)
+    monkeypatch.setattr(LIMITS, "tokens", 7)
     for count in (2, 3):
         path.write_text(json.dumps([*SPECIAL, *map(str, range(count))]), encoding="utf-8")
         if count == 2:
@@ -213,8 +214,8 @@ def test_a_compressed_arpa_file(tmp_path):
 
 
 def test_a_line_of_a_long_document_is_read(tmp_path):
-    (tmp_path / "a.txt").write_text("a" * (MOST_LINE - 1) + "\nb\n", encoding="utf-8")
-    assert [len(line) for line in text_lines(tmp_path / "a.txt")] == [MOST_LINE - 1, 1]
+    (tmp_path / "a.txt").write_text("a" * (LIMITS.text_line - 1) + "\nb\n", encoding="utf-8")
+    assert [len(line) for line in text_lines(tmp_path / "a.txt")] == [LIMITS.text_line - 1, 1]
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.tsv"])
