@@ -153,9 +153,13 @@ class Positioned(BaseAgent):
 
     @classmethod
     def load(cls: type[Self], path: str | Path, env: Any, device: str = "auto", trust: bool = False) -> Self:
-        """The agent that `save` wrote, in the environment `env`."""
-        saved = read_json(Path(path) / "agent.json")
-        return cls(env, device=device, **saved["settings"])
+        """The agent that `save` wrote, in the environment `env`; ValueError for a damaged file."""
+        place = Path(path) / "agent.json"
+        saved = read_json(place)
+        settings = saved.get("settings") if isinstance(saved, dict) else None
+        if not isinstance(settings, dict):
+            raise ValueError(f"{place} is damaged: it holds no settings of an agent; restore it from a copy")
+        return cls(env, device=device, **settings)
 
 
 class _PositionedReader(ByToken):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from ...envs import EnvConfig, TokenLMVectorEnv, Vocabulary
 from ...envs.arrays import Floats, Ints
 from ...envs.text import write_atomically
+from ...envs.text.opening import check_regular
 from ..acting.choosing import checked_temperature
 from ..protocol import Callback
 from .references import Positioned, check_paid_by_token
@@ -18,6 +21,9 @@ from .references import Positioned, check_paid_by_token
 MAX_ENTRIES = 60_000_000  # (context, token) pairs, 8 bytes each in two tables
 _LEAST_MASS = 1e-12
 _WANDER = 1.0  # nats
+_FILE = "table.npz"
+_MOST_ELSE = 1 << 20  # bytes of what is not a table: headers, steps
+_TYPES = {"sums": np.float64, "counts": np.int64, "starts": np.int64, "env_steps": np.int64}
 Self = TypeVar("Self", bound="Table")
 
 
@@ -167,19 +173,24 @@ class Table(Positioned):
                     opened, sums=self.sums, counts=self.counts, starts=starts, env_steps=np.array(self.env_steps)
                 )
 
-        write_atomically(Path(path) / "table.npz", write)
+        write_atomically(Path(path) / _FILE, write)
 
     @classmethod
     def load(cls: type[Self], path: str | Path, env: Any, device: str = "auto", trust: bool = False) -> Self:
         """The agent that `save` wrote, in the environment `env`; ValueError for one of another size."""
         agent = super().load(path, env, device, trust)
-        with np.load(Path(path) / "table.npz", allow_pickle=False) as saved:
-            if saved["sums"].shape != agent.sums.shape:
+        place = Path(path) / _FILE
+        saved = read_arrays(place, 3 * agent.sums.nbytes + _MOST_ELSE)
+        for name in ("sums", "counts"):
+            if saved[name].shape != agent.sums.shape:
                 raise ValueError(
-                    f"the table in {path} has the shape {saved['sums'].shape}, not {agent.sums.shape} as here"
+                    f"the table in {path} has the shape {saved[name].shape}, not {agent.sums.shape} as here"
                 )
-            agent.sums, agent.counts = saved["sums"], saved["counts"]
-            agent._starts, agent.env_steps = set(saved["starts"].tolist()), int(saved["env_steps"])
+        agent.sums, agent.counts = saved["sums"], saved["counts"]
+        starts, steps = saved["starts"], saved["env_steps"]
+        if steps.shape or starts.ndim != 1 or (starts.size and not 0 <= starts.min() <= starts.max() < agent._contexts):
+            raise ValueError(f"{place} is damaged: its starts are not contexts; restore it from a copy")
+        agent._starts, agent.env_steps = set(starts.tolist()), int(steps)
         return agent
 
     def _rewards(self, optimistic: bool) -> Floats:
@@ -234,3 +245,26 @@ class Bandit(Table):
     """
 
     plans: ClassVar[bool] = False
+
+
+def read_arrays(path: Path, most_bytes: int) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that `Table.save` wrote; ValueError for another file, and for one with more than `most_bytes` in it.
+
+    A file of a few kilobytes may unpack to gigabytes.
+    """
+    check_regular(path, "table", "weights_bytes")
+    try:
+        with zipfile.ZipFile(path) as parts:
+            size = sum(part.file_size for part in parts.infolist())
+        if size > most_bytes:
+            raise ValueError(f"it holds {size:,} bytes, at most {most_bytes:,} belong there")
+        with np.load(path, allow_pickle=False) as saved:
+            arrays = {name: saved[name] for name in _TYPES}
+        for name, dtype in _TYPES.items():
+            if arrays[name].dtype != dtype:
+                raise ValueError(f"{name} has entries of type {arrays[name].dtype}")
+    except OSError:
+        raise
+    except Exception as problem:  # whatever a file that zipfile or NumPy cannot read raises
+        raise ValueError(f"{path} is damaged ({problem}); restore it from a copy") from None
+    return arrays

@@ -50,19 +50,16 @@ class Checkpoints:
 
         Raises OSError where one cannot be read now, which does not mean that it is damaged.
         """
-        messages: list[str] = []
         known = self._known()
+        messages = [f"{path} is not a regular file, so it is no checkpoint" for path in self._irregular()]
         for place, (_, path) in reversed(list(enumerate(known))):
             then = "the checkpoint before is used" if place else "there is none before it, so the run begins anew"
             name = _NAME.fullmatch(path.name)
             if name and file_digest(path).startswith(name[2]):
                 try:
-                    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-                    return state, messages
-                except (OSError, MemoryError):
-                    raise
-                except Exception as problem:  # whatever a file that torch cannot read raises
-                    messages.append(f"{path} cannot be read ({type(problem).__name__}); {then}")
+                    return read_tensors(path), messages
+                except ValueError as problem:
+                    messages.append(f"{problem}; {then}")
             else:
                 messages.append(f"{path} is damaged; {then}")
             self._damaged.append(path)
@@ -87,6 +84,28 @@ class Checkpoints:
             if (name := _NAME.fullmatch(path.name)) and path.is_file()
         ]
         return sorted(found)
+
+    def _irregular(self) -> list[Path]:
+        """What has the name of a checkpoint and is a folder, a pipe or a device."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(path for path in self.folder.iterdir() if _NAME.fullmatch(path.name) and not path.is_file())
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """What `write_tensors` wrote of a dict; ValueError for another file.
+
+    Raises OSError and MemoryError where it cannot be read now, which does not mean that it is damaged.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, MemoryError):
+        raise
+    except Exception as problem:  # whatever a file that torch cannot read raises
+        raise ValueError(f"{path} cannot be read ({type(problem).__name__})") from None
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds no state by name")
+    return state
 
 
 def write_tensors(path: Path, value: Any) -> None:

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from ...envs.text import write_text_atomically
 from ...envs.text.digests import DIGESTS, file_digest, write_digests
 from ...envs.text.files import read_json
+from ...envs.text.opening import check_regular
 from ...envs.text.yaml_files import dump_yaml, read_mapping
 from .checkpoints import Checkpoints
 from .config import RunConfig, plain
@@ -89,12 +90,14 @@ class RunFolder:
         if _choose(self.config)[0] != self.path:
             self._held.release()
             raise ValueError(f"another process has used {self.path} meanwhile; give the command again")
+        (self.path / _OWNER).unlink(missing_ok=True)  # a pipe of that name would be waited for
         (self.path / _OWNER).write_text(str(os.getpid()), encoding="ascii")
 
     def _owner(self) -> str:
         try:
+            check_regular(self.path / _OWNER)
             return (self.path / _OWNER).read_text(encoding="ascii", errors="replace")[:20] or "unknown"
-        except OSError:
+        except (OSError, ValueError):
             return "unknown"
 
 

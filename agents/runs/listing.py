@@ -79,7 +79,7 @@ def read_run(folder: str | Path) -> FoundRun:
         for name in FIGURES:
             if (folder / name).is_file():
                 check_figures(folder / name)
-        rows = _rows(folder / RESULTS) if (folder / RESULTS).exists() else []
+        rows = read_rows(folder / RESULTS) if (folder / RESULTS).exists() else []
         summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
         if not isinstance(summary, dict):
             raise ValueError(f"{folder / SUMMARY} holds no figures by name; restore it from a copy")
@@ -88,7 +88,7 @@ def read_run(folder: str | Path) -> FoundRun:
     return FoundRun(folder, settings, rows, summary)
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     """Evaluations, a line each; ValueError, naming the line, for one that is no JSON object of numbers."""
     rows = []
     for number, line in enumerate(read_lines(path), 1):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import gymnasium as gym
 import numpy as np
@@ -157,3 +158,47 @@ def test_what_they_cannot_do_is_said(tmp_path):
     make("table", CHAIN, 0).save(tmp_path)
     with pytest.raises(ValueError, match=r"has the shape .*, not .* as here"):
         load("table", tmp_path, dataclasses.replace(CHAIN, vocab_size=8))
+
+
+def npz(path, **changed):
+    arrays = {
+        "sums": np.zeros((1, 5, 5)), "counts": np.zeros((1, 5, 5), np.int64), "starts": np.zeros(1, np.int64),
+        "env_steps": np.array(3),
+    }  # fmt: skip
+    np.savez_compressed(path, **{name: value for name, value in {**arrays, **changed}.items() if value is not None})
+
+
+DAMAGE = {
+    "no archive": (lambda path: path.write_bytes(b"x" * 99), "is damaged"),
+    "empty": (lambda path: path.write_bytes(b""), "is damaged"),
+    "a pipe": (lambda path: os.mkfifo(path), "is a pipe or a device, not a file"),
+    "a folder": (lambda path: path.mkdir(), "is a folder"),
+    "a bomb": (lambda path: npz(path, sums=np.zeros(1 << 24)), "at most 1,0[0-9]{2},[0-9]{3} belong there"),
+    "objects": (lambda path: npz(path, starts=np.array([{}], object)), "is damaged"),
+    "no counts": (lambda path: npz(path, counts=None), "is damaged"),
+    "text": (lambda path: npz(path, env_steps=np.array("3")), "env_steps has entries of type <U1"),
+    "many steps": (lambda path: npz(path, env_steps=np.zeros(2, np.int64)), "its starts are not contexts"),
+    "no context": (lambda path: npz(path, starts=np.array([-1])), "its starts are not contexts"),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes as files")
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_hostile_table_is_refused_with_one_sentence(kind, tmp_path):
+    make("table", CHAIN, 0).save(tmp_path)
+    path = tmp_path / "table.npz"
+    path.unlink()
+    write, sentence = DAMAGE[kind]
+    write(path)
+    with pytest.raises(ValueError, match=sentence) as caught:
+        load("table", tmp_path, CHAIN)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"settings": 3}'])
+def test_hostile_settings_are_refused_with_one_sentence(text, tmp_path):
+    make("table", CHAIN, 0).save(tmp_path)
+    (tmp_path / "agent.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"agent\.json is damaged: it holds no settings"):
+        load("table", tmp_path, CHAIN)
