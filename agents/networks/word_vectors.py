@@ -13,6 +13,7 @@ from ...envs.text import Tokenizer
 from ...envs.text.opening import check_file, text_lines
 
 _KIND = "file of word vectors"
+_SHOWN = 200  # characters of what NumPy says
 
 
 def use_word_vectors(embedding: nn.Embedding, path: str | Path, tokenizer: Tokenizer) -> int:
@@ -43,8 +44,8 @@ def _read_array(path: Path, embedding: nn.Embedding) -> tuple[Tensor, Tensor]:
     try:
         # Memory-mapped, so that a header with a wrong number of rows does not allocate memory.
         array = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OverflowError, MemoryError, RecursionError, OSError) as problem:
-        raise ValueError(f"{path} is not an array of numbers: {problem}") from None
+    except Exception as problem:  # a header is parsed as Python, and whatever that raises comes through
+        raise ValueError(f"{path} is not an array of numbers: {str(problem)[:_SHOWN]}") from None
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{path} has entries of type {array.dtype}, not numbers; save an array of floats")
     if array.ndim != 2 or len(array) != embedding.num_embeddings:

@@ -258,3 +258,14 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, data):
     for read in (lambda p: list(text_lines(p)), read_json, Vocabulary.load, vectors, read_documents):
         with suppress(ValueError):  # and nothing else
             read(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["{'shape': (", "{'shape': (9, 3), 'descr': [[]], 'fortran_order': 1}", "{[]: 1}", "-" * 9000, "'" * 9, "\n "],
+)
+def test_a_header_of_an_array_that_is_no_python(header, tmp_path):
+    """NumPy parses it as Python, and lets through whatever that raises."""
+    size = len(header).to_bytes(2, "little")
+    (tmp_path / "v.npy").write_bytes(b"\x93NUMPY\x01\x00" + size + header.encode())
+    assert "is not an array of numbers" in refusal(vectors, tmp_path / "v.npy")
