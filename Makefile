@@ -63,10 +63,7 @@ matrix: $(VENV)/installed-dev
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/installed-dev
 	$(INSTALL) --target build/atheris 'atheris>=3.0'
-	for parser in $$($(BIN)/python tests/attacks/fuzz.py); do \
-		PYTHONPATH=build/atheris $(BIN)/python tests/attacks/fuzz.py $$parser -max_total_time=$(FUZZ_SECONDS) \
-			-rss_limit_mb=4096 -timeout=10 -print_final_stats=1 || exit 1; \
-	done
+	PYTHONPATH=build/atheris $(BIN)/python benchmarks/fuzz.py --seconds $(FUZZ_SECONDS)
 
 # A warning is an error: a broken link or a docstring that cannot be read.
 docs: $(VENV)/installed-docs

@@ -390,6 +390,17 @@ def side_by_side_table() -> str:
     return f"{_all_rows(result)}\n\n{told}. (`{result['command']}`)"
 
 
+def fuzz_table() -> str:
+    """Inputs tried on every parser of files, and crashes."""
+    result = load("fuzz.json")
+    lines = ["| parser | seconds | inputs | crashes |", "|---|---|---|---|"]
+    names = ("seconds", "inputs", "crashes")
+    lines += [f"| {row['parser']} | " + " | ".join(f"{row[n]:,}" for n in names) + " |" for row in result["rows"]]
+    total = (sum(row[name] for row in result["rows"]) for name in names)
+    lines.append("| all | " + " | ".join(f"{value:,}" for value in total) + " |")
+    return "\n".join(lines) + f"\n\n(`{result['command']}`)"
+
+
 def kneser_ney_table() -> str:
     """The n-gram target on WikiText-2."""
     result = load("kneser_ney.json")
@@ -634,6 +645,7 @@ RESULTS: dict[str, Callable[[], str]] = {
     "equal_time": equal_time_table,
     "faults": faults_table,
     "side_by_side": side_by_side_table,
+    "fuzz": fuzz_table,
     "kneser_ney": kneser_ney_table,
     "worlds": worlds_table,
     "factored": factored_table,

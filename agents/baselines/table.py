@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -258,7 +259,8 @@ def read_arrays(path: Path, most_bytes: int) -> dict[str, npt.NDArray[Any]]:
             size = sum(part.file_size for part in parts.infolist())
         if size > most_bytes:
             raise ValueError(f"it holds {size:,} bytes, at most {most_bytes:,} belong there")
-        with np.load(path, allow_pickle=False) as saved:
+        with warnings.catch_warnings(), np.load(path, allow_pickle=False) as saved:
+            warnings.simplefilter("error")  # no array of ours has a header that NumPy warns of
             arrays = {name: saved[name] for name in _TYPES}
         for name, dtype in _TYPES.items():
             if arrays[name].dtype != dtype:

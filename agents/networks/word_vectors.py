@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,9 @@ def use_word_vectors(embedding: nn.Embedding, path: str | Path, tokenizer: Token
 def _read_array(path: Path, embedding: nn.Embedding) -> tuple[Tensor, Tensor]:
     try:
         # Memory-mapped, so that a header with a wrong number of rows does not allocate memory.
-        array = np.lib.format.open_memmap(path, mode="r")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # arrays that Python 2 wrote are read too
+            array = np.lib.format.open_memmap(path, mode="r")
     except Exception as problem:  # a header is parsed as Python, and whatever that raises comes through
         raise ValueError(f"{path} is not an array of numbers: {str(problem)[:_SHOWN]}") from None
     if array.dtype.kind not in "fiu":

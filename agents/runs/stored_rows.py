@@ -36,7 +36,10 @@ def read_row(path: Path, world: int) -> dict[str, Any]:
 def _figures_of_card(path: Path) -> dict[str, Any]:
     """Figures by name in the metadata of a model card; ValueError where its table tells others."""
     check_file(path, "model card", "json_bytes")
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8; export the run again") from None
     header = _HEADER.match(text)
     try:
         (model,) = parse_yaml(header[1] if header else "", str(path))["model-index"]

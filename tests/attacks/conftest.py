@@ -63,7 +63,7 @@ def refused(command):
         lines = ending["said"].splitlines()
         assert len(lines) == 1, lines
         assert lines[0].startswith("tokenlm: ")
-        assert ending["seconds"] < 5, ending
+        assert ending["seconds"] < 1, ending
         return lines[0]
 
     return line

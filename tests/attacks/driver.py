@@ -44,6 +44,7 @@ def run(words, out):
 
 if __name__ == "__main__":
     import torch
+    import torch._dynamo  # what any network's optimizer brings along: two seconds, of honest files too
 
     from tokenlm.agents.evaluation import evaluate  # noqa: F401
     from tokenlm.agents.runs import training  # noqa: F401

@@ -105,14 +105,10 @@ def loop(path):
     path.symlink_to(path)
 
 
-PLACES = {
-    "config.yaml": ["generate", "RUN"],
-    "agent.json": ["generate", "RUN"],
-    "digests.json": ["evaluate", "RUN"],
-    "weights.safetensors": ["generate", "RUN", "--trust"],
-    "tokenizer/settings.json": ["generate", "RUN", "--trust"],
-    "tokenizer/vocabulary.json": ["generate", "RUN", "--trust"],
-}
+PLACES = [
+    "config.yaml", "agent.json", "digests.json", "weights.safetensors", "tokenizer/settings.json",
+    "tokenizer/vocabulary.json",
+]  # fmt: skip
 THINGS = {
     "pipe": lambda path: os.mkfifo(path),
     "folder": lambda path: path.mkdir(),
@@ -122,12 +118,22 @@ THINGS = {
 }
 
 
+SAID = {"pipe": "is a pipe or a device, not a file", "folder": "is a folder", "device": "is a pipe or a device"}
+
+
 @pytest.mark.parametrize("thing", list(THINGS))
-@pytest.mark.parametrize("place", list(PLACES))
-def test_what_is_no_file_in_a_run_folder(place, thing, refused, run):
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("trust", [[], ["--trust"]], ids=["checked", "trusted"])
+def test_what_is_no_file_in_a_run_folder(trust, place, thing, refused, run):
+    if trust and place == "digests.json":
+        pytest.skip("with trust it is not read")
+    if not trust and place == "weights.safetensors" and thing == "gigabyte":
+        pytest.skip("a gigabyte of weights may be honest: its digest takes what the digest of honest ones takes")
     (run / place).unlink()
     THINGS[thing](run / place)
-    refused(*(run if word == "RUN" else word for word in PLACES[place]))
+    line = refused("evaluate" if place == "digests.json" else "generate", run, *trust)
+    assert str(run / place) in line or thing in ("loop", "gigabyte")
+    assert SAID.get(thing, "") in line
 
 
 @pytest.mark.parametrize("thing", list(THINGS))
