@@ -240,9 +240,23 @@ class Oracle:
     def most_likely_text(self, prompt: str = "") -> Text:
         """The most likely text after `prompt` that ends within the episode (Viterbi algorithm).
 
-        Its log-probability is `optimal_return` unless a text that `max_new_tokens` truncates earns more.
+        Its log-probability is `optimal_return` unless a text that `max_new_tokens` truncates earns more: `best_text`.
         """
-        return self._write(prompt, 0.0, 1, None)[0]
+        return self._write([self._prompted(prompt)], 0.0, None, "complete")[0]
+
+    def best_text(self, prompt: str = "") -> Text:
+        """The text of the highest return after `prompt`, of the environment as it is: `optimal_return` is its return.
+
+        With the ending "eos" it may be one that `max_new_tokens` truncates, unlike `most_likely_text`: it has no
+        `<eos>` then.
+        """
+        return self._write([self._prompted(prompt)], 0.0, None, "episode")[0]
+
+    def best_texts(self, prefixes: npt.ArrayLike) -> list[Text]:
+        """`best_text` after each of the first observations (B, L)."""
+        windows = np.atleast_2d(np.asarray(prefixes, np.int64)).tolist()
+        shown = [[t for t in row if t not in (Vocabulary.PAD, Vocabulary.BOS)] for row in windows]
+        return self._write(shown, 0.0, None, "episode", windows)
 
     def sample_power(self, prompt: str = "", temperature: float = 0.5, count: int = 1, seed: int = 0) -> list[Text]:
         """Exact samples from p*(text | prompt)^{1/τ}, normalised over all texts that end within the episode.
@@ -259,7 +273,7 @@ class Oracle:
             )
         if count < 1:
             raise ValueError(f"count must be at least 1, not {count}")
-        return self._write(prompt, temperature, count, np.random.default_rng(seed))
+        return self._write([self._prompted(prompt)] * count, temperature, np.random.default_rng(seed), "complete")
 
     def bounds(self, prefixes: npt.ArrayLike, width: int = 64) -> Bounds:
         """Bounds of `optimal_return` for targets too large for it: beam search below, a relaxation above.
@@ -440,18 +454,33 @@ class Oracle:
     def _shaped(array: Floats, prefixes: npt.ArrayLike) -> Floats:
         return array if np.ndim(prefixes) > 1 else array[0]
 
-    def _write(self, prompt: str, temperature: float, count: int, rng: np.random.Generator | None) -> list[Text]:
-        """Texts of the optimal policy: greedy if `rng` is None, else sampled."""
+    def _prompted(self, prompt: str) -> list[int]:
+        """Ids of a prompt."""
         self._refuse(1.0)
-        ids = checked_prompt(prompt, self.world, self.config)
-        prefix = [Vocabulary.BOS, *ids][-self.config.context_length :]
-        window = np.array([[Vocabulary.PAD] * (self.config.context_length - len(prefix)) + prefix])
-        states = np.repeat(self.track(window), count)
+        return checked_prompt(prompt, self.world, self.config)
+
+    def _write(
+        self,
+        prompts: list[list[int]],
+        temperature: float,
+        rng: np.random.Generator | None,
+        horizon: Horizon,
+        windows: list[list[int]] | None = None,
+    ) -> list[Text]:
+        """Texts of the optimal policy after prompts: greedy if `rng` is None, else sampled.
+
+        The first observations `windows` show less of a prompt where it is longer than they are; None to make them.
+        """
+        self._refuse(1.0)
+        length = self.config.context_length
+        first_seen = windows or [([Vocabulary.PAD] * length + [Vocabulary.BOS, *ids])[-length:] for ids in prompts]
+        decode, states, count = self.world.tokenizer.decode, self.track(first_seen), len(prompts)
         first = self._rows(states)
-        solution = self._solve(temperature, 1.0, "complete")
-        if not np.isfinite(solution[0][first[0]]):
+        solution = self._solve(temperature, 1.0, horizon)
+        if len(lost := np.flatnonzero(~np.isfinite(solution[0][first]))):
             raise NotExact(
-                f"no text after {prompt!r} ends within max_new_tokens={self.config.max_new_tokens}; raise it"
+                f"no text after {decode(prompts[lost[0]])!r} ends within max_new_tokens={self.config.max_new_tokens}; "
+                "raise it"
             )
         tokens = np.zeros((count, self.config.max_new_tokens), np.int64)
         log_probs, active = np.zeros(count), np.ones(count, np.bool_)
@@ -471,8 +500,9 @@ class Oracle:
             if not active.any():
                 break
         rows = [[int(t) for t in row if t != Vocabulary.PAD] for row in tokens]
-        decode = self.world.tokenizer.decode
-        return [Text(decode(ids + row), row, float(p)) for row, p in zip(rows, log_probs, strict=True)]
+        return [
+            Text(decode(prompt + row), row, float(p)) for prompt, row, p in zip(prompts, rows, log_probs, strict=True)
+        ]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Oracle:
         return self

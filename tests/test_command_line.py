@@ -72,7 +72,10 @@ def test_evaluate_prints_one_json_object(run, capsys):
     )
     assert result["random_return"] < result["greedy_return"] <= result["optimal_return"] + 1e-9
     main(["evaluate", str(run), "--episodes=8"])
-    assert "perplexity" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "perplexity" in said
+    assert f"  the best text, {result['texts'][0]['best_return']:.3f} nats" in said
+    assert result["texts"][0]["best_return"] >= result["texts"][0]["greedy_return"] - 1e-9
 
 
 def test_generate(run, capsys):

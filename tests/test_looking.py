@@ -66,7 +66,15 @@ def test_a_report_is_one_page_that_needs_nothing_else(runs, tmp_path, capsys):
     assert text.count("<img ") == text.count('src="data:image/png;base64,') == 3  # curves, calibration, credit
     assert "http" not in text
     assert "<script" not in text
-    for heading in ("Figures", "Curves", "Calibration", "Credit of every token", "All settings", "Commands"):
+    for heading in (
+        "Figures",
+        "Curves",
+        "Calibration",
+        "Credit of every token",
+        "The best texts",
+        "All settings",
+        "Commands",
+    ):
         assert f"<h2>{heading}</h2>" in text
     assert command("report", runs / "animals", "--documents=0") == 2
     assert "documents must be at least 1, not 0" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from ...envs import EnvConfig, Oracle, Split, Vocabulary, World, force
 from ...envs.arguments import whole_number
 from ..acting.choosing import checked_temperature
 from ..protocol import Agent, BaseAgent, complete
+from .best_texts import texts_beside
 from .claims import supported_claims
 from .exact import MAX_TEXTS, exact_score
 from .playing import Play, play, short_of_optimum, started
@@ -138,7 +139,8 @@ def evaluate(
     optimal_return_bounds (lower and upper, with `bounds`) and greedy_score_bounds (the score within these), env_steps,
     transitions_trained, wall_seconds, decisions and tokens_written (means of the greedy episodes), supports (which
     claims this setting supports). Estimates from sampled texts have a 95 % confidence interval under the key …_ci.
-    `exact` is an `ExactScore` if all texts can be enumerated, else null.
+    `exact` is an `ExactScore` if all texts can be enumerated, else null. `texts` has the best text after the first few
+    prompts, the agent's greedy one and its most frequent one, see `texts_beside`; null where the best is unknown.
 
     The metrics of the task are those of `task_figures`: distinct_1, distinct_2, distinct_3, self_bleu and repetition of
     sampled texts; or of greedy texts with the targets of `split` as references exact_match and token_f1 (answers), bleu
@@ -184,6 +186,7 @@ def evaluate(
         "transitions_trained": agent.transitions_trained,
         "wall_seconds": agent.learning_seconds or None,
         "supports": supported_claims(config, tau, agent.gamma),
+        "texts": texts_beside(world, config, greedy, sampled),
     }
     if bounds and best is None:
         lower, upper = (float(bound.mean()) for bound in Oracle.of(world, config).bounds(greedy.prefixes))

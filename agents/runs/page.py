@@ -26,6 +26,7 @@ from .comparing import (
 from .folder import CONFIG
 from .listing import FoundRun, setting
 from .plotting import STYLE, line_of
+from .report import shown
 from .training import load_run
 
 _CSS = """
@@ -76,6 +77,7 @@ def write_page(runs: Sequence[FoundRun], path: Path, documents: int, device: str
         ("Calibration", _calibrations(measured, names, labels, font)),
         ("Credit of every token", _credits(measured, names, labels, font)),
         ("Where the time went", _table(_times(runs, names))),
+        ("The best texts", _best_texts(runs, names)),
         *((title.capitalize(), _columns(columns)) for title, columns in texts_of(runs, names)),
         ("All settings", "".join(_all_settings(run, name) for run, name in zip(runs, names, strict=True))),
         ("Commands", _commands(runs)),
@@ -177,6 +179,18 @@ def _intervals(runs: Sequence[FoundRun], names: Sequence[str]) -> str:
         for key in ends
     ]
     return f"<h3>95 % intervals</h3>{_table([['', *names], *rows])}" if rows else ""
+
+
+def _best_texts(runs: Sequence[FoundRun], names: Sequence[str]) -> str:
+    """After a few prompts the best text, beside the greedy and the most frequent one of every run."""
+    shown_of = ("prompt", "best", "best_return", "greedy", "greedy_return", "sampled", "sampled_share")
+    rows = [["", "prompt", "best text", "nats", "greedy text", "nats", "most frequent text", "share of those sampled"]]
+    for run, name in zip(runs, names, strict=True):
+        texts = run.summary.get("texts")
+        found = [row for row in texts if isinstance(row, dict)] if isinstance(texts, list) else []
+        rows += [[name, *(shown(row.get(key)) for key in shown_of)] for row in found]
+    text = "<p>The best text has the highest return there is at τ = 0; its score is 1.</p>"
+    return text + _table(rows) if len(rows) > 1 else ""
 
 
 def _times(runs: Sequence[FoundRun], names: Sequence[str]) -> list[list[str]]:

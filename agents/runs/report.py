@@ -127,6 +127,7 @@ def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder:
     table = figures_of(summary)
     width = max(len(name) for name, _ in table)
     lines = [f"{name:<{width}}  {shown(value):>14}" for name, value in table]
+    beside = text_lines(summary.get("texts"))
     texts = [line for title, group in samples.items() for line in (f"{title}:", *(f"  {t}" for t in group), "")]
     return "\n".join(
         [
@@ -136,10 +137,25 @@ def summary_text(summary: dict[str, Any], samples: dict[str, list[str]], folder:
             *_of_the_weights(summary),
             f"what this setting supports: {summary['supports']}",
             "",
+            *([*beside, ""] if beside else []),
             *texts,
             f"plots, samples, weights and log: {folder}",
         ]
     )
+
+
+def text_lines(texts: list[dict[str, Any]] | None) -> list[str]:
+    """Lines for the `texts` of an evaluation: after each prompt the best text, the greedy and the most frequent one."""
+    lines = []
+    for row in texts or ():
+        cut = ", cut by max_new_tokens" if row["best_truncated"] else ""
+        lines += [
+            f"after {row['prompt']!r}:" if row["prompt"] else "without a prompt:",
+            f"  the best text, {shown(row['best_return'])} nats{cut}: {row['best']}",
+            f"  the agent's greedy text, {shown(row['greedy_return'])} nats: {row['greedy']}",
+            f"  its most frequent text, {100 * row['sampled_share']:.0f} % of those sampled: {row['sampled']}",
+        ]
+    return lines
 
 
 def _of_the_weights(summary: dict[str, Any]) -> list[str]:

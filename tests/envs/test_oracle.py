@@ -205,6 +205,38 @@ def test_the_most_likely_text(config):
     assert best.log_prob == pytest.approx(max(texts.values()), abs=1e-12)
 
 
+@pytest.mark.parametrize("config", CASES, ids=range(len(CASES)))
+def test_the_best_text_by_enumeration(config):
+    """Truncated texts count: the text that attains J*, whether it ends or not."""
+    texts = {tokens: sum(log_probs) for tokens, log_probs in every_text(config).items()}
+    oracle = oracle_of(config)
+    best = oracle.best_text()
+    assert tuple(best.tokens) == max(texts, key=texts.get)
+    assert best.log_prob == pytest.approx(max(texts.values()), abs=1e-12)
+    assert best.log_prob == pytest.approx(oracle.optimal_return(START[None])[0], abs=1e-12)
+    assert oracle.best_texts(np.array([START, START])) == [best, best]
+
+
+def test_the_best_text_after_every_prompt_is_what_the_environment_pays_most_for():
+    """After prompts of several lengths, some cut by the window: no other text earns more."""
+    config = small(order=2, prompt_length=(0, 6), target_seed=2, log_prob_weight=0.5)
+    oracle, words = oracle_of(config), [int(w) for w in World.of(config).words]
+    texts = [list(text) for n in range(5) for text in itertools.product(words, repeat=n)]
+    texts = [text if len(text) == config.max_new_tokens else [*text, EOS] for text in texts]
+    for prompt in ([], [7], [5, 6, 7, 5, 6, 7]):
+        episodes = Episodes(oracle.world, config, len(texts))
+        episodes.start_from_prompts(np.arange(len(texts)), [prompt] * len(texts), None)
+        first, returns, running = episodes.observe()[:1], np.zeros(len(texts)), np.ones(len(texts), bool)
+        for step in range(config.max_new_tokens):
+            actions = np.array([text[step] if step < len(text) else words[0] for text in texts])
+            rewards, terminated, truncated, _ = episodes.step(actions, running)
+            returns += rewards
+            running &= ~(terminated | truncated)
+        [best] = oracle.best_texts(first)
+        assert returns[texts.index(best.tokens)] == pytest.approx(returns.max(), abs=1e-12)
+        assert 0.5 * best.log_prob == pytest.approx(returns.max(), abs=1e-12)
+
+
 @pytest.mark.parametrize("config", [small(ending="fixed"), small()], ids=["fixed", "eos"])
 def test_power_samples_have_the_right_distribution_over_whole_texts(config):
     texts = complete(every_text(config), config)
@@ -379,6 +411,7 @@ def test_a_truncated_text_can_be_the_best():
     best = env.oracle.optimal_return(observation[None])[0]
     assert best == pytest.approx(earned, abs=1e-9)
     assert env.oracle.most_likely_text().log_prob < best - 0.1
+    assert env.oracle.best_text().tokens == [210, 139, 176, 6]
     assert env.oracle.bounds(observation[None]).lower[0] == pytest.approx(best, abs=1e-9)
 
 

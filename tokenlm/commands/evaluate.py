@@ -38,7 +38,7 @@ def _run(words: list[str]) -> None:
     chosen = _parser().parse_args(words)
     from tokenlm.agents.evaluation.evaluate import evaluate
     from tokenlm.agents.runs.output import say
-    from tokenlm.agents.runs.report import plot_labels, shown
+    from tokenlm.agents.runs.report import plot_labels, shown, text_lines
     from tokenlm.agents.runs.training import load_run
 
     agent, _ = load_run(chosen.run, chosen.device, trust=chosen.trust)
@@ -48,8 +48,11 @@ def _run(words: list[str]) -> None:
     if chosen.json:
         say(json.dumps(finite(result)))
         return
+    texts = text_lines(result.pop("texts"))
     for name, value in result.items():
         say(f"{name:28} {shown(value) if name != 'confusion' else picture}")
+    for line in texts:
+        say(line)
 
 
 COMMAND = Command(

@@ -75,6 +75,41 @@ def test_the_soft_regret_of_a_greedy_policy_is_that_of_its_text(env):
     np.testing.assert_allclose(played.regret, best - played.returns, atol=1e-9)
 
 
+@pytest.mark.parametrize("env", [CHAIN, ENDS, dataclasses.replace(ENDS, log_prob_weight=0.5)])
+def test_the_best_text_stands_beside_the_agents(env):
+    """By enumeration: the best of all texts, the agent's greedy one, and the one it writes most often."""
+    agent, world = untrained(env), World.of(env)
+    result, texts = evaluate(agent, env=env, episodes=2_000), every_text(world, env)
+    ids = [tokens[tokens != 0].tolist() for tokens in texts.tokens]
+    own, greedy = (np.exp(log_policy(agent, texts, t, env)) for t in (1.0, 0.0))
+    [row] = result["texts"]
+    best = int(texts.log_target.argmax())
+    assert row["best"] == world.tokenizer.decode(ids[best])
+    assert row["best_return"] == pytest.approx(env.log_prob_weight * texts.log_target[best], abs=1e-9)
+    assert row["best_return"] == pytest.approx(result["optimal_return"], abs=1e-9)
+    assert row["best_truncated"] == (env.ending == "eos" and ids[best][-1] != 3)
+    assert row["greedy"] == world.tokenizer.decode(ids[int(greedy.argmax())])
+    assert row["greedy_return"] == pytest.approx(result["greedy_return"], abs=1e-9)
+    assert row["sampled"] == world.tokenizer.decode(ids[int(own.argmax())])
+    assert row["sampled_share"] == pytest.approx(own.max(), abs=0.06)
+    assert row["prompt"] == ""
+
+
+def test_texts_stand_beside_each_other_by_prompt():
+    env = dataclasses.replace(CHAIN, order=2, prompt_length=(0, 2), context_length=7)
+    oracle, rows = Oracle.of(World.of(env), env), evaluate(untrained(env), env=env, episodes=64)["texts"]
+    assert len({row["prompt"] for row in rows}) == len(rows) == 3
+    for row in rows:
+        assert row["best"] == oracle.best_text(row["prompt"]).text
+        assert all(row[kind].startswith(row["prompt"]) for kind in ("best", "greedy", "sampled"))
+        assert row["greedy_return"] <= row["best_return"] + 1e-9
+
+
+def test_no_best_text_is_shown_where_it_is_unknown():
+    env = EnvConfig(corpus=("a b", "b a", "a a", "b b"), tokenizer="word", target="reference", context_length=4)
+    assert evaluate(Unigram(env), env=env, episodes=4)["texts"] is None
+
+
 class Optimal(BaseAgent):
     """π* of an environment, as an agent of three methods."""
 
