@@ -37,12 +37,8 @@ def sampled_policy_returns(oracle: Oracle, starts: Starts, temperature: float = 
 
     Raises NotExact where the reward of a text is not its log-likelihood after the prompt.
     """
-    config = oracle.config
-    if config.transition != "free" or config.sequence_reward or config.target == "reference" or config.form:
-        raise NotExact(oracle.why_not_followed or "returns of trivial policies need rewards that are log-likelihoods")
-    prefixes, place = np.unique(starts.prefixes, axis=0, return_inverse=True)
-    weights = np.bincount(place.reshape(-1), starts.weights, len(prefixes))
-    found = _returns(oracle.world, config, prefixes.tobytes(), weights.tobytes())
+    prefixes, weights = distinct_starts(oracle, starts)
+    found = _returns(oracle.world, oracle.config, prefixes.tobytes(), weights.tobytes())
     return {name: returns + temperature * entropies for name, (returns, entropies) in found.items()}
 
 
@@ -56,14 +52,41 @@ def _returns(world: World, config: EnvConfig, prefixes: bytes, weights: bytes) -
         "random": _sampled(world, config, drawn, np.ones(world.vocab_size)),
         "unigram_sampled": _sampled(world, config, drawn, frequencies),
     }
-    for name, texts in constant_texts(Oracle.of(world, config)).items():
-        order = np.argsort(-frequencies[texts[:, 0]], kind="stable")[: max(1, _CONSTANTS // len(begins))]
-        pairs = np.repeat(texts[order], len(begins), axis=0), np.tile(begins, (len(order), 1))
-        returns = _given(world, config, *pairs).reshape(len(order), -1) @ chances
+    for name, (returns, _) in _constants(world, config, begins, chances).items():
         found[name] = returns.max(keepdims=True), np.zeros(1)
     greedy = [_greedy(world, config, some, frequencies) for some in _blocks(begins)]
     found["unigram_greedy"] = np.array([np.concatenate(greedy) @ chances]), np.zeros(1)
     return {name: both for name, both in found.items() if both[0].max() > -np.inf}
+
+
+def read_constant(oracle: Oracle, starts: Starts) -> Ints:
+    """`best_constant` where p* has no states: the best of the constant texts whose returns are computed here."""
+    prefixes, weights = distinct_starts(oracle, starts)
+    found = _constants(oracle.world, oracle.config, prefixes, weights)
+    returns, texts = (np.concatenate(parts) for parts in zip(*found.values(), strict=True))
+    if returns.max() == -np.inf:
+        raise NotExact("no constant text is allowed in this environment, because no_repeat forbids it")
+    best: Ints = texts[returns.argmax()]
+    return best
+
+
+def distinct_starts(oracle: Oracle, starts: Starts) -> tuple[Ints, Floats]:
+    """Distinct first observations and their weights; NotExact where a text's return is not its log-likelihood."""
+    config = oracle.config
+    if config.transition != "free" or config.sequence_reward or config.target == "reference" or config.form:
+        raise NotExact(oracle.why_not_followed or "returns of trivial policies need rewards that are log-likelihoods")
+    prefixes, place = np.unique(starts.prefixes, axis=0, return_inverse=True)
+    return prefixes, np.bincount(place.reshape(-1), starts.weights, len(prefixes))
+
+
+def _constants(world: World, config: EnvConfig, begins: Ints, chances: Floats) -> dict[str, tuple[Floats, Ints]]:
+    """By name, the mean returns (N,) of constant texts after the prompts, and these texts (N, T)."""
+    found, frequencies = {}, unigram_weights(world)
+    for name, texts in constant_texts(Oracle.of(world, config)).items():
+        order = np.argsort(-frequencies[texts[:, 0]], kind="stable")[: max(1, _CONSTANTS // len(begins))]
+        pairs = np.repeat(texts[order], len(begins), axis=0), np.tile(begins, (len(order), 1))
+        found[name] = _given(world, config, *pairs).reshape(len(order), -1) @ chances, texts[order]
+    return found
 
 
 def _blocks(rows: Ints) -> list[Ints]:

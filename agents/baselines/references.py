@@ -15,12 +15,15 @@ from ...envs import EnvConfig, NotExact, Oracle, Vocabulary, World, env_config_f
 from ...envs.arrays import Floats, Ints
 from ...envs.bounds import beam_search
 from ...envs.forms import form_in
+from ...envs.read_texts import search_texts, why_not_read
+from ...envs.sampled_trivial import distinct_starts, read_constant
 from ...envs.text import write_json
 from ...envs.text.files import read_json
-from ...envs.trivial import best_constant, single_text, start_distribution
+from ...envs.trivial import Starts, best_constant, single_text, start_distribution
 from ..acting.choosing import checked_temperature
 from ..decoding import Prefixes, Reader
 from ..decoding.readers import ByToken, masks_after
+from ..evaluation.scores import is_p_star, why_unknown
 from ..networks.prefixes import windows_at, windows_of
 from ..protocol import BaseAgent, Callback
 
@@ -218,12 +221,16 @@ class _OneText(Recited):
 
 
 class Constant(_OneText):
-    """Writes the best single token, over and over or before `<eos>`, whichever earns more; see `trivial_returns`."""
+    """Writes the best single token, over and over or before `<eos>`, whichever earns more; see `trivial_returns`.
+
+    Where p* has no states the most frequent words are tried, 1,024 texts after all prompts together.
+    """
 
     def __init__(self, env: Any = "TokenLM-v0", *, seed: int = 0, device: str = "auto") -> None:
         super().__init__(env, seed=seed, device=device)
         oracle = _oracle(self)
-        self._text = best_constant(oracle, start_distribution(oracle, self.env_config.split))
+        best = best_constant if oracle.why_not_followed is None else read_constant
+        self._text = best(oracle, start_distribution(oracle, self.env_config.split))
 
 
 class SameText(_OneText):
@@ -239,7 +246,12 @@ class SameText(_OneText):
     def __init__(self, env: Any = "TokenLM-v0", beams: int = 16, *, seed: int = 0, device: str = "auto") -> None:
         super().__init__(env, seed=seed, device=device, beams=beams)
         oracle = _oracle(self)
-        _, text = single_text(oracle, start_distribution(oracle, self.env_config.split), beams)
+        starts = start_distribution(oracle, self.env_config.split)
+        if oracle.why_not_followed is None:
+            _, text = single_text(oracle, starts, beams)
+        else:
+            prefixes, weights = distinct_starts(oracle, starts)
+            _, text = search_texts(self.world, self.env_config, Starts(prefixes, weights), beams)
         self._text = self._padded([text])[0]
 
 
@@ -264,13 +276,18 @@ class Beam(Recited):
         new = {key: place for place, key in enumerate(keys) if key not in self._found}
         if new:
             rows = first[list(new.values())]
-            found = beam_search(self.world, self.env_config, rows, self.settings["beams"])
-            self._found.update(zip(new, found.tokens, strict=True))
+            self._found.update(zip(new, self._search(rows), strict=True))
         return self._padded([self._found[key] for key in keys])
+
+    def _search(self, first: Ints) -> list[list[int]]:
+        world, config, beams = self.world, self.env_config, self.settings["beams"]
+        if self._oracle.why_not_followed is None:
+            return beam_search(world, config, first, beams).tokens
+        return [search_texts(world, config, Starts(row[None], np.ones(1)), beams)[1] for row in first]
 
 
 class OptimalPolicy(Positioned):
-    """The optimal policy at a temperature, from the oracle.
+    """The optimal policy at a temperature, from the oracle; where p* itself is optimal, p* whatever it is.
 
     Args:
         env: see `Positioned`.
@@ -285,9 +302,14 @@ class OptimalPolicy(Positioned):
         self, env: Any = "TokenLM-v0", temperature: float = 0.0, *, seed: int = 0, device: str = "auto"
     ) -> None:
         super().__init__(env, seed=seed, device=device, temperature=checked_temperature(temperature))
-        self._oracle = _oracle(self)
-        if (reason := self._oracle.why_not) is not None:
-            raise NotExact(reason)
+        self._oracle = Oracle.of(self.world, self.env_config)
+        self._writes_p_star = False
+        if (reason := self._oracle.why_not_followed or self._oracle.why_not) is not None:
+            self._writes_p_star = is_p_star(self.env_config, temperature)
+            if not self._writes_p_star:
+                raise NotExact(why_unknown(self.world, self.env_config, temperature) or reason)
+            if (blind := self._why_blind) is not None:
+                raise NotExact(blind)
 
     @property
     def temperature(self) -> float:
@@ -300,12 +322,30 @@ class OptimalPolicy(Positioned):
 
     def state_values(self, first: Ints, windows: Ints, written: Ints) -> Floats:
         """Q* of the environment as it is."""
+        if self._writes_p_star:
+            target, count = self.world.target, len(windows)
+            rows: Floats = target.log_probs(target.track(windows), np.full(count, self.env_config.ending == "eos"))
+            return self.env_config.log_prob_weight * rows
         return self._oracle.optimal_q(windows, written, temperature=self.temperature, horizon="episode")
+
+    @property
+    def _why_blind(self) -> str | None:
+        """Why p* cannot be read from the observations, None if it can."""
+        config = self.env_config
+        if config.target == "reference":
+            return why_not_read(config)
+        longest = self.world.longest_text(config)
+        if self.world.target.context_size is None and longest > config.context_length:
+            return (
+                f"p* of {config.target!r} depends on the whole text, of which an observation shows the last "
+                f"{config.context_length} tokens; to write p* the oracle needs context_length {longest}"
+            )
+        return None
 
 
 def _oracle(agent: Positioned) -> Oracle:
-    """The oracle of an agent's environment; NotExact where its texts cannot be followed."""
+    """The oracle of an agent's environment; NotExact where the returns of given texts are unknown."""
     oracle = Oracle.of(agent.world, agent.env_config)
-    if (reason := oracle.why_not_followed) is not None:
+    if (reason := oracle.why_not_followed) is not None and why_not_read(agent.env_config) is not None:
         raise NotExact(reason)
     return oracle

@@ -63,7 +63,11 @@ class Table(Positioned):
         super().__init__(env, seed=seed, device=device, context=context, temperature=temperature, num_envs=num_envs)
         config, words = self.env_config, self.world.words
         if config.form:
-            raise ValueError(f"a table of rewards after the last tokens knows no form, and this is {config.form!r}")
+            raise ValueError(
+                f"a table of rewards after the last tokens cannot tell which tokens the form {config.form!r} allows "
+                "where, nor what it pays at the end; the algorithm reward-model with replay_ratio 0 is a table that "
+                "reads the form"
+            )
         check_paid_by_token(config, "a table of rewards")
         checked_temperature(temperature)
         if context < 0 or num_envs < 1:
