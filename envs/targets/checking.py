@@ -9,8 +9,7 @@ import numpy as np
 from ..text.vocabulary import Vocabulary
 from .protocol import FiniteStateTarget, RecurrentTarget, Target
 from .stated import as_automaton
-
-_ROWS, _WIDTH = 8, 7
+from .sums import ROWS, random_prefixes
 
 
 def check_target(
@@ -33,39 +32,36 @@ def check_target(
     Raises ValueError for the first failure.
     """
     rng, size = np.random.default_rng(seed), target.vocab_size
-    prefixes = np.zeros((_ROWS, _WIDTH), np.int64)
-    for row in range(_ROWS):  # of different lengths
-        words = rng.integers(Vocabulary.FIRST_WORD, size, row % _WIDTH)
-        prefixes[row, _WIDTH - len(words) - 1 :] = [Vocabulary.BOS, *words]
-    expected = rng.integers(Vocabulary.FIRST_WORD, size, _ROWS)
+    prefixes = random_prefixes(rng, size)
+    expected = rng.integers(Vocabulary.FIRST_WORD, size, ROWS)
     rows = target.log_probs(prefixes, expected)
-    if rows.shape != (_ROWS, size) or rows.dtype != np.float64:
-        raise ValueError(f"log_probs must return {(_ROWS, size)} float64, not {rows.shape} {rows.dtype}")
+    if rows.shape != (ROWS, size) or rows.dtype != np.float64:
+        raise ValueError(f"log_probs must return {(ROWS, size)} float64, not {rows.shape} {rows.dtype}")
     if np.isnan(rows).any() or rows.max() > atol:
         raise ValueError(f"log-probabilities must be numbers of at most 0, but the largest is {rows.max()}")
     sums = np.exp(rows).sum(1)
     worst = int(np.abs(sums - 1.0).argmax())
     if abs(sums[worst] - 1.0) > atol:
         raise ValueError(f"probabilities must sum to 1, but after {prefixes[worst].tolist()} they sum to {sums[worst]}")
-    tokens = rng.integers(0, size, _ROWS)
+    tokens = rng.integers(0, size, ROWS)
     single = target.log_prob(prefixes, tokens, expected)
-    _same("log_prob", single, "the entry of log_probs", rows[np.arange(_ROWS), tokens], atol)
-    alone = np.concatenate([target.log_probs(prefixes[i : i + 1], expected[i : i + 1]) for i in range(_ROWS)])
+    _same("log_prob", single, "the entry of log_probs", rows[np.arange(ROWS), tokens], atol)
+    alone = np.concatenate([target.log_probs(prefixes[i : i + 1], expected[i : i + 1]) for i in range(ROWS)])
     _same("log_probs of one prefix", alone, "its row in a batch", rows, atol)
-    padded = np.concatenate([np.zeros((_ROWS, 3), np.int64), prefixes], axis=1)
+    padded = np.concatenate([np.zeros((ROWS, 3), np.int64), prefixes], axis=1)
     _same("log_probs with more padding", target.log_probs(padded, expected), "log_probs with less", rows, atol)
     if isinstance(target, RecurrentTarget):
         _check_memory(target, rng, longest, atol)
     automaton = as_automaton(target)
     if isinstance(automaton, FiniteStateTarget):
         states = automaton.state_of(prefixes)
-        words = rng.integers(Vocabulary.FIRST_WORD, size, _ROWS)
+        words = rng.integers(Vocabulary.FIRST_WORD, size, ROWS)
         _same("state_log_probs", automaton.state_log_probs(states), "log_probs", rows, atol)
         gained, after = automaton.advance(states, words)
-        _same("the log-probability of advance", gained, "the entry of log_probs", rows[np.arange(_ROWS), words], atol)
+        _same("the log-probability of advance", gained, "the entry of log_probs", rows[np.arange(ROWS), words], atol)
         longer = target.log_probs(np.append(prefixes, words[:, None], axis=1), expected)
         _same("state_log_probs after advance", automaton.state_log_probs(after), "log_probs", longer, atol)
-        every = automaton.next_states(states)[np.arange(_ROWS), words]
+        every = automaton.next_states(states)[np.arange(ROWS), words]
         _same("next_states", every, "the states after advance", after, 0.0)
     if torch_too:
         import torch

@@ -13,6 +13,7 @@ from .ngram import NGramTarget
 from .protocol import Target
 from .reference import ReferenceTarget
 from .registry import check_target_name, factories
+from .sums import check_sums
 
 _model_loaders: dict[str, str] = {}
 
@@ -86,4 +87,5 @@ def _custom(name: str, tokenizer: Tokenizer) -> Target:
         raise ValueError(
             f"target {name!r} is over {target.vocab_size} tokens, but the vocabulary has {len(tokenizer.vocabulary)}"
         )
+    check_sums(target, name)
     return target

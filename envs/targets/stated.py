@@ -10,6 +10,7 @@ from ..arrays import Floats, Ints, namespace
 from ..text.vocabulary import Vocabulary
 from .automaton import Automaton
 from .protocol import FiniteStateTarget, StatedTarget, Target
+from .sums import refuse_sums
 from .tables import Tables
 
 MAX_ENTRIES = 130_000_000  # (state, token) pairs of the tables, 12 bytes each
@@ -103,7 +104,9 @@ class StatedAutomaton(Automaton):
             step = max(1, _ROWS // self.vocab_size)
             for first in range(0, len(states), step):
                 some = slice(first, first + step)
-                rows[states[some]] = target.log_probs(prefixes[some])
+                found = target.log_probs(prefixes[some])
+                refuse_sums(found, self.vocab_size, type(target).__name__, states[some])
+                rows[states[some]] = found
             after = self._following[states]
             after[:, [Vocabulary.PAD, Vocabulary.BOS]] = states[:, None]  # texts have them at their beginning alone
             found, place = np.unique(after, return_index=True)

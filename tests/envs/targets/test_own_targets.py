@@ -198,6 +198,65 @@ def test_check_target_names_what_is_wrong(wrong, message):
         check_target(Broken(**wrong))
 
 
+class Sums(ScoringTarget):
+    """Of a user who forgot to normalise: rows sum to V."""
+
+    def log_probs(self, prefixes, expected=None):
+        return self.scores(prefixes)
+
+    def scores(self, prefixes):
+        return np.zeros((len(prefixes), self.vocab_size))
+
+
+class Late(Sums):
+    """The same in one of its states alone, which short texts do not reach; it states its states."""
+
+    @property
+    def num_states(self):
+        return 12
+
+    def state_of(self, prefixes):
+        return np.minimum((prefixes >= 5).sum(1), 11)
+
+    def next_states(self, states):
+        after = np.minimum(states + 1, 11)[:, None]
+        return np.where(np.arange(self.vocab_size) >= 5, after, states[:, None])
+
+    def scores(self, prefixes):
+        late = (self.state_of(prefixes) == 11)[:, None]
+        return np.zeros((len(prefixes), self.vocab_size)) - np.log(self.vocab_size) * np.where(late, 0.5, 1.0)
+
+
+class Sure(Sums):
+    """Log-probabilities above 0, as of a probability above 1."""
+
+    def scores(self, prefixes):
+        return np.full((len(prefixes), self.vocab_size), 800.0)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (Sums, r"'Sums#\d+' must sum to 1, but after the tokens \[2\] they sum to 16; subtract the log-sum-exp"),
+        (Sure, r"'Sure#\d+' must sum to 1, but after the tokens \[2\] they sum to inf"),
+        (Late, "'Late' must sum to 1, but in the state 11 they sum to 4"),
+    ],
+)
+def test_probabilities_that_are_none_are_refused_where_a_target_enters(tiny, target, words):
+    """Rewards would be above 0 or infinite, and scores above 1."""
+    with pytest.raises(ValueError, match=words):
+        TokenLMEnv(tiny, target=target)
+
+
+def test_an_automaton_of_a_users_own_is_asked_in_all_its_states(tiny):
+    chain = MarkovTarget(16, order=2, seed=1)
+    TokenLMEnv(tiny, target=chain)
+    wrong = MarkovTarget(16, order=2, seed=2)
+    wrong._tables["log_prob"][5] += 1.0
+    with pytest.raises(ValueError, match=r"must sum to 1, but in the state 5 they sum to 2\.718"):
+        TokenLMEnv(tiny, target=wrong)
+
+
 def test_scores_of_the_wrong_shape(tiny):
     class One(ScoringTarget):
         def scores(self, prefixes):
