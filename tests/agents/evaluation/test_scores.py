@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tokenlm.agents import DQN, evaluate, play
@@ -165,39 +165,61 @@ def test_a_unigram_policy_scores_at_most_nothing():
 DOCUMENTS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=8, max_size=14, unique_by=tuple)
 
 
-@settings(max_examples=30)
+@st.composite
+def worlds(draw) -> EnvConfig:
+    """Of every kind that has an exact optimum: small, with prompts, truncation, repeats forbidden and rewards late."""
+    kind, ending = draw(st.sampled_from(["ngram", "markov", "factored", "lines", "couplet"])), "eos"
+    if kind not in ("lines", "couplet"):
+        ending = draw(st.sampled_from(["eos", "fixed"]))
+    longest = draw(st.integers(0, 2))
+    values = {
+        "ending": ending, "max_new_tokens": 3, "min_new_tokens": draw(st.integers(0, 2)) if ending == "eos" else 0,
+        "reward_every": draw(st.sampled_from([1, 2, 0])), "log_prob_weight": draw(st.sampled_from([1.0, 0.5])),
+        "no_repeat": draw(st.integers(0, 1)), "context_length": 6, "prompt_length": (draw(st.integers(0, longest)), longest),
+        "order": draw(st.integers(1, 3)), "target_seed": draw(st.integers(0, 50)), "vocab_size": draw(st.integers(8, 10)),
+    }  # fmt: skip
+    if kind in ("markov", "factored"):
+        return EnvConfig(target=kind, **values)
+    words = {"corpus": tuple(" ".join("abcd"[i] for i in text) for text in draw(DOCUMENTS)), "tokenizer": "word"}
+    if kind == "lines":
+        values |= {"form": "lines?length=2", "prompt_length": (1, 1), "max_new_tokens": 4, "min_new_tokens": 0}
+        values["form_bonus"] = draw(st.sampled_from([0.5, 4.0]))
+    elif kind == "couplet":
+        words = {"corpus": ("风月，水山", "山水，月风", "水山，风月", "月天，天水", "天水，月山"), "tokenizer": "char"}
+        values |= {"form": "couplet", "prompt_length": (3, 3), "max_new_tokens": 4, "min_new_tokens": 0, "no_repeat": 0}
+        values |= {"form_bonus": draw(st.sampled_from([0.5, 4.0])), "context_length": 8}
+    return EnvConfig(**words, **values)
+
+
+@settings(max_examples=60)
 @given(
-    documents=DOCUMENTS,
-    order=st.integers(1, 3),
-    ending=st.sampled_from(["eos", "fixed"]),
-    least=st.integers(0, 2),
-    every=st.sampled_from([1, 2, 0]),
-    weight=st.sampled_from([1.0, 0.5]),
-    longest=st.integers(0, 2),
+    config=worlds(),
     power=st.sampled_from([0.0, 1.0, 3.0]),
+    whim=st.sampled_from([0.0, 1.0, 5.0]),
     seed=st.integers(0, 1000),
 )
-def test_no_policy_scores_above_one(documents, order, ending, least, every, weight, longest, power, seed):
-    """Random worlds; policies from even to one that almost always takes the best token under p*."""
-    config = EnvConfig(
-        corpus=tuple(" ".join("abcd"[i] for i in text) for text in documents), tokenizer="word", order=order,
-        ending=ending, max_new_tokens=3, min_new_tokens=0 if ending == "fixed" else least, reward_every=every,
-        log_prob_weight=weight, context_length=5, prompt_length=(0, longest),
-    )  # fmt: skip
+def test_no_policy_scores_above_one(config, power, whim, seed):
+    """Random worlds; policies from even to one that almost always takes the best token under p*, or ones of a whim."""
     world, rng = World.of(config), np.random.default_rng(seed)
     episodes = Episodes(world, config, 64)
     episodes.seed_all([int(s) for s in rng.integers(0, 1 << 30, 64)])
     episodes.start(np.arange(64))
     starts = episodes.observe()
     returns, running = np.zeros(64), np.ones(64, bool)
+    liked = whim * rng.normal(size=world.vocab_size)  # the same in every state
     while running.any():
-        log_probs = np.maximum(episodes.target_log_probs(), -1e3)
-        chosen = np.where(episodes.action_masks(), power * log_probs + rng.gumbel(size=log_probs.shape), -np.inf)
+        values = power * np.maximum(episodes.target_log_probs(), -1e3) + liked
+        chosen = np.where(episodes.action_masks(), values + rng.gumbel(size=values.shape), -np.inf)
         rewards, terminated, truncated, _ = episodes.step(chosen.argmax(1), running)
         returns += rewards
         running &= ~(terminated | truncated)
-    scale = Scale.of(world, config, starts)
-    assert (Oracle(world, config).optimal_return(starts) >= returns - 1e-9).all()
+    event(config.form or config.target)
+    scale, oracle = Scale.of(world, config, starts), Oracle(world, config)
+    best = oracle.optimal_return(starts)
+    assert (best >= returns - 1e-9).all()
+    if not config.form:  # the text that has it; a form pays beside its log-probability
+        earned = [config.log_prob_weight * text.log_prob for text in oracle.best_texts(starts)]
+        np.testing.assert_allclose(earned, best, atol=1e-9)
     assert scale.optimal >= scale.trivial_return - 1e-9
     score = scale.score(scale.regret(float(returns.mean())))
     assert score is None or score <= 1.0 + 1e-9
