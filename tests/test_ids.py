@@ -1,15 +1,21 @@
 """Registered ids mean what papers say they mean."""
 
 import dataclasses
+import hashlib
+from pathlib import Path
 
 import gymnasium as gym
 import pytest
 
 import tokenlm  # noqa: F401
+from tokenlm import envs
 from tokenlm.agents import DQN, AgentConfig
 from tokenlm.agents.dqn.rules import RULES
-from tokenlm.envs import EnvConfig
+from tokenlm.agents.evaluation.playing import started
+from tokenlm.agents.evaluation.scores import Scale
+from tokenlm.envs import EnvConfig, Oracle, World, env_config_from
 from tokenlm.envs.arguments import names_of
+from tokenlm.envs.bounds import beam_search
 from tokenlm.parsing import parse_run
 
 SETTINGS = {
@@ -92,6 +98,47 @@ def test_the_optimum_of_factored():
     observation, _ = env.reset(seed=0)
     assert (observation[:17] == [0] * 16 + [2]).all()  # prompts are two words
     assert parse_run(["reward-model"]).env == env.config
+
+
+CORPORA = {
+    "jueju.txt": "ee6cfd3adbbe7735c3ab808d620ec1d7c1cb4c69b784dd48c5beb330d4c4f302",
+    "zh.txt": "085ecee93378f5d28b0dc97ee4b1c8d60f0c8a8673d0e0ae86c6ef67dc041800",
+}
+# Of the first four test prompts: optimum, best trivial policy and p* sampled, nats a text; scores of a search of width 1
+# and 10; the best text after the first. Digests are those of the tokens of each split.
+FROZEN = {
+    "TokenLM-Form-v0": (
+        (-4.42110075322338, -11.140427514372272, -34.672250058501085), (0.12887809052609, 0.8671824494175326),
+        "冷月开山色，春风入户频。山僧挑菜去，骤雨后苔痕。", "523355bba491e22c ef7da04ca033ab44 6aa8e6c273429c6a",
+    ),
+    "TokenLM-Text-v0": (
+        (-10.183927724582022, -19.249748601790337, -42.501257997375305), (0.17666255429787403, 0.8290608975244403),
+        "你晚上有空吗？我们一起去游泳吧。今天下午要开一个重要的会。",
+        "f580bc206a36b1a7 adde9e40b74a8023 14c277a72a9ca0ad",
+    ),
+}  # fmt: skip
+
+
+def test_the_corpora_of_the_ids_are_frozen():
+    folder = Path(envs.__file__).parent / "text" / "data"
+    assert {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in CORPORA} == CORPORA
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_the_numbers_of_form_and_text_are_frozen(name):
+    config = dataclasses.replace(env_config_from(name), split="test")
+    world, (returns, scores, text, digests) = World.of(config), FROZEN[name]
+    tokens = [documents.tokens.astype("<i8").tobytes() for documents in world.documents.values()]
+    assert " ".join(hashlib.sha256(data).hexdigest()[:16] for data in tokens) == digests
+    oracle, first = Oracle.of(world, config), started(world, config, 4, 0).observe()
+    scale = Scale.of(world, config, first)
+    found = (scale.optimal, scale.trivial_return, oracle.expected_return("target", first).mean())
+    assert found == pytest.approx(returns, abs=1e-9)
+    assert scale.best == "same_text"
+    for width, score in zip((1, 10), scores, strict=True):
+        reached = float(beam_search(world, config, first, width).log_probs.mean())
+        assert scale.score(scale.regret(reached)) == pytest.approx(score, abs=1e-9)
+    assert oracle.best_texts(first)[0].text == text
 
 
 @pytest.mark.parametrize("name", ["markov", "form"])
