@@ -15,6 +15,8 @@ from typing import Any
 from tokenlm.agents.runs.race.statistics import is_ahead, paired
 from tokenlm.agents.runs.submission import RACED
 
+from result_tables import best_text
+
 ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).parent / "results" / "board"
 FEWEST_WORLDS = 5
@@ -36,6 +38,7 @@ class Words:
         names: of rows; others keep theirs.
         to: between two ends.
         no_score: which {worlds} have no score.
+        best: what the best {text} after a {prompt} looks like, with its {nats}.
     """
 
     head: tuple[str, ...]
@@ -45,6 +48,7 @@ class Words:
     names: dict[str, str]
     to: str
     no_score: str
+    best: str
 
 
 ENGLISH = Words(
@@ -55,6 +59,7 @@ ENGLISH = Words(
     {},
     " to ",
     "No score in world {worlds}, where the best trivial policy is optimal; the regret counts there.",
+    "What the score 1 looks like: after `{prompt}` in world 0 the best text is `{text}`, {nats} nats.",
 )
 CHINESE = Words(
     ("策略", "从什么学", "步数", "得分", "后悔值（nat）", "KL（nat）", "秒", "世界", "纪录", "怎样重算"),
@@ -76,6 +81,7 @@ CHINESE = Words(
     },
     " 至 ",
     "世界 {worlds} 没有得分：那里最好的平凡策略就是最优的，只看后悔值。",
+    "1 分的文本是什么样子：在世界 0 里，`{prompt}` 之后的最优文本是 `{text}`，{nats} nat。",
 )
 
 
@@ -156,6 +162,8 @@ def board_table(words: Words, shown: Sequence[Row] | None = None) -> str:
         lines += ["| " + " | ".join(_cells(shown[p], held.get(p), words)) + " |" for p in places]
         if without := _without_score([shown[p] for p in places]):
             lines += ["", words.no_score.format(worlds=", ".join(map(str, without)))]
+        if temperature == 0.0 and (best := best_text(name, words.best)):
+            lines += ["", best]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from result_tables import load, source
+from result_tables import best_text, load, source
 
 RACES = {
     "factored": "race_factored",
@@ -15,6 +15,7 @@ RACES = {
     "markov": "race",
     "markov-soft": "race_markov_soft",
 }
+_BEST = "What the score 1 looks like: after `{prompt}` in world 0 the best text is `{text}`, {nats} nats."
 _TEMPERATURES = {0.0: "0", 0.5: "½", 1.0: "1"}
 _REWARDS = "From rewards alone"
 _PLANNER = "reward model with planning"
@@ -23,7 +24,11 @@ _PLANNER = "reward model with planning"
 def race_table(name: str) -> str:
     """The tables of a race's own report."""
     result = load(f"race-{name}.json")
-    return result["settings"]["table"].rstrip() + source(result, "Settings, trials and spread are in the JSON beside")
+    world = "TokenLM-Markov-v0" if name.startswith("markov") else "TokenLM-Factored-v0"
+    parts = [result["settings"]["table"].rstrip()]
+    if result["settings"]["temperature"] == 0.0 and (best := best_text(world, _BEST)):
+        parts.append(best)
+    return "\n\n".join(parts) + source(result, "Settings, trials and spread are in the JSON beside")
 
 
 def cells_table() -> str:

@@ -412,21 +412,55 @@ def kneser_ney_table() -> str:
     return "\n".join(lines) + source(result, f"WikiText-2, {result['settings']['vocabulary']:,} words")
 
 
+_SHOWN_IN_ALL = re.compile(r"table|beam")  # policies that the table of all ids leaves out
+
+
 def worlds_table(name: str = "") -> str:
-    """Exact returns of reference policies in every environment with an id, or in one."""
+    """Returns of reference policies in every environment with an id, or in one, there with scores and texts."""
     result = load("worlds.json")
     rows = [row for row in result["rows"] if not name or row["id"] == name]
     if not rows:
         raise FileNotFoundError(f"{name} was not measured")
     policies = list(dict.fromkeys(policy for row in rows for policy in row["returns"]))
     if name:
-        lines = ["| policy | return of an episode, nats |", "|---|---|"]
-        lines += [f"| {policy} | {_nats(rows[0]['returns'][policy])} |" for policy in policies]
-        return "\n".join(lines) + f"\n\n{rows[0]['note']} (`{result['command']}`)"
+        [row], scores = rows, rows[0].get("scores") or {}
+        head = ["policy", "return of an episode, nats", *(["score"] if scores else [])]
+        lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+        for policy in policies:
+            cells = [policy, _nats(row["returns"][policy]), *([_nats(scores[policy])] if scores else [])]
+            lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join(lines) + f"\n\n{row['note']} (`{result['command']}`){_beside_best(row)}"
+    policies = [policy for policy in policies if not _SHOWN_IN_ALL.search(policy)]
     lines = ["| id | " + " | ".join(policies) + " |", "|---" * (len(policies) + 1) + "|"]
     for row in rows:
         lines.append(f"| `{row['id']}` | " + " | ".join(_nats(row["returns"].get(p)) for p in policies) + " |")
     return "\n".join(lines) + f"\n\nReturns of an episode, nats (`{result['command']}`)."
+
+
+def _beside_best(row: dict[str, Any]) -> str:
+    """What the best text looks like, beside the greedy one."""
+    if not (texts := row.get("texts")):
+        return ""
+    after = f"After `{texts['prompt']}` the" if texts["prompt"] else "The"
+    best, greedy = texts["best"], texts["greedy"]
+    return (
+        f"\n\n{after} best text is `{best['text']}` ({_nats(best['return'])} nats), the likeliest next token again and "
+        f"again gives `{greedy['text']}` ({_nats(greedy['return'])} nats)."
+    )
+
+
+def best_text(name: str, words: str) -> str:
+    """A sentence with the best text after a prompt in the environment `name`, to stand below a table of scores.
+
+    Args:
+        name: an id.
+        words: with {prompt}, {text} and {nats}.
+    """
+    row = _find(load("worlds.json"), id=name)
+    if not row or not (texts := row.get("texts")):
+        return ""
+    best = texts["best"]
+    return words.format(prompt=texts["prompt"] or "<bos>", text=best["text"], nats=_nats(best["return"]))
 
 
 _TRIVIAL = {

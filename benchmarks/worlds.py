@@ -1,9 +1,10 @@
-"""What every environment with an id pays: exact returns of reference policies, and a picture of their texts.
+"""What every environment with an id pays: returns and scores of reference policies, their texts, and a picture of them.
 
     python benchmarks/worlds.py [--json FILE] [--pictures FOLDER] [--only ID]
 
-Returns are exact where the optimum is, averaged over all prompts that an episode may start from, else means of 256
-sampled episodes. The pictures are SVG: text stays text, in the reader's own font.
+Returns are exact where the optimum is, over 256 prompts, else means of 256 sampled episodes. The score is 0 for the
+best trivial policy and 1 for the optimum. A table of token pairs learns from 20,000 steps where every token is paid and
+there is no form. The pictures are SVG: text stays text, in the reader's own font.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ import numpy as np
 
 from tokenlm.agents.evaluation import play, trivial_returns
 from tokenlm.agents.evaluation.playing import started
-from tokenlm.envs import EnvConfig, NotExact, World
+from tokenlm.agents.evaluation.scores import Scale
+from tokenlm.agents.runs.algorithms import make
+from tokenlm.envs import EnvConfig, NotExact, Vocabulary, World
+from tokenlm.envs.bounds import beam_search
 from tokenlm.envs.rendering import colour, pieces
 from tokenlm.envs.text import write_text_atomically
 
@@ -29,6 +33,10 @@ from record import print_table, write_result
 
 HERE = Path(__file__).parent
 EPISODES = 256
+STEPS = 20_000  # of the table
+TABLE = "a table of token pairs, with optimism and planning"
+GREEDY = "greedy under p\\*"
+_SEARCHED = {GREEDY: 1, "beam 10 under p\\*": 10}
 _TITLES = {
     "random": "uniform random",
     "constant": "the best single token, always",
@@ -41,25 +49,44 @@ POLICIES = ("random", "p* sampled", "best")
 
 
 def returns(name: str) -> dict[str, Any]:
-    """Returns of the reference policies in the environment `name`, nats."""
+    """Returns, nats, and scores of the reference policies in the environment `name`, and texts after a prompt."""
     env: Any = gym.make(name).unwrapped
-    found: dict[str, float] = {}
-    if env.oracle.is_exact:
-        prefixes = np.stack([env.reset(seed=seed)[0] for seed in range(EPISODES)])
-        found |= {_TITLES[policy]: value for policy, value in trivial_returns(name).items()}
-        found["p\\* sampled"] = float(env.oracle.expected_return("target", prefixes).mean())
-        found["optimum"] = float(env.oracle.optimal_return(prefixes).mean())
-        note = "Exact: the trivial policies over all prompts, p\\* and the optimum over 256 of them."
-    else:
-        world = World.of(env.config)
+    config: EnvConfig = env.config
+    world, found = World.of(config), {}
+    if not env.oracle.is_exact:
         try:
             found |= {_TITLES[policy]: value for policy, value in trivial_returns(name).items()}
         except NotExact:
-            found["uniform random"] = float(play("random", world, env.config, EPISODES, 0).returns.mean())
-        found["p\\* sampled"] = float(play("target", world, env.config, EPISODES, 0).returns.mean())
-        found["best token under p\\*"] = _greedy(world, env.config)
+            found["uniform random"] = float(play("random", world, config, EPISODES, 0).returns.mean())
+        found["p\\* sampled"] = float(play("target", world, config, EPISODES, 0).returns.mean())
+        found["best token under p\\*"] = _greedy(world, config)
         note = "Means of 256 sampled episodes: with this target the optimum has no exact programme."
-    return {"id": name, "returns": found, "note": note}
+        return {"id": name, "returns": found, "scores": {}, "texts": None, "note": note}
+    prefixes = np.stack([env.reset(seed=seed)[0] for seed in range(EPISODES)])
+    scale = Scale.of(world, config, prefixes)
+    found |= {_TITLES[policy]: value for policy, value in scale.trivial.items()}
+    if config.reward_every == 1 and not config.form:
+        agent = make("table", config, 0, num_envs=64).learn(STEPS)
+        found[TABLE] = float(play(agent, world, config, EPISODES, 0, 0.0).returns.mean())
+    found["p\\* sampled"] = float(env.oracle.expected_return("target", prefixes).mean())
+    searched = {title: beam_search(world, config, prefixes, width) for title, width in _SEARCHED.items()}
+    found |= {title: config.log_prob_weight * float(texts.log_probs.mean()) for title, texts in searched.items()}
+    found["optimum"] = float(env.oracle.optimal_return(prefixes).mean())
+    prompt = [int(t) for t in prefixes[0] if t not in (Vocabulary.PAD, Vocabulary.BOS)]
+    [best], decode = env.oracle.best_texts(prefixes[:1]), world.tokenizer.decode
+    greedy, own = searched[GREEDY], float(env.oracle.optimal_return(prefixes[:1])[0])
+    texts = {
+        "prompt": decode(prompt),
+        "best": {"text": best.text, "return": own},
+        "greedy": {"text": decode(prompt + greedy.tokens[0]), "return": float(greedy.log_probs[0])},
+    }
+    scores = {policy: scale.score(scale.regret(value)) for policy, value in found.items()}
+    note = f"Exact, over 256 prompts; the score is 0 for the best trivial policy, 1 for the optimum. {_of_table(found)}"
+    return {"id": name, "returns": found, "scores": scores, "texts": texts, "note": note.strip()}
+
+
+def _of_table(found: dict[str, float]) -> str:
+    return f"The table learned from {STEPS:,} steps." if TABLE in found else ""
 
 
 def _greedy(world: World, config: EnvConfig) -> float:
