@@ -38,6 +38,7 @@ HERE = Path(__file__).parent
 PROMPT = TEXT = 12  # tokens
 SHOWN = 6  # texts kept of every policy
 SAMPLES = 64
+SHARPENED, _BLOCK = 16, 8  # texts after each prompt of the sharpened policies, and at once
 WIDTH = 200  # of the search for the same text
 TABLE = "a table of the last character, with optimism and planning"
 CLONED = 30_000  # transitions of the corpus that GRPO begins with, as ours does
@@ -118,14 +119,49 @@ def references(prompts: Prompts) -> list[dict[str, Any]]:
     ]
 
 
+def sharpened(prompts: Prompts, tau: float, with_bonus: bool) -> tuple[float, float]:
+    """Soft return of p*^(1/τ) normalised token by token, and its standard error, nats.
+
+    Of sampled texts, in which every step counts with its mean over the actions. `with_bonus`: the last character is
+    drawn in proportion to exp((log p* + bonus)/τ); no other is paid one.
+    """
+    config, world, form = prompts.config, prompts.world, form_in(prompts.world, prompts.config)
+    assert form is not None
+    every, rng, found = np.arange(world.vocab_size)[None, :], np.random.default_rng(0), []
+    given = [ids[:PROMPT].tolist() for ids in prompts.documents for _ in range(_BLOCK)]
+    for _ in range(SHARPENED // _BLOCK):
+        episodes, total = Episodes(world, config, len(given)), np.zeros(len(given))
+        episodes.start_from_prompts(np.arange(len(given)), given, None)
+        states = form.start(episodes.observe())
+        for _ in range(TEXT):
+            log_p, bonus = episodes.target_log_probs(), config.form_bonus * form.bonus(states, every)
+            scaled = (log_p + (bonus if with_bonus else 0.0)) / tau
+            top = scaled.max(1, keepdims=True)
+            pi = np.exp(scaled - top)
+            normal = pi.sum(1, keepdims=True)
+            log_pi = scaled - top - np.log(normal)
+            pi /= normal
+            possible = pi > 0.0
+            total += (pi * np.where(possible, log_p + bonus - tau * np.where(possible, log_pi, 0.0), 0.0)).sum(1)
+            tokens = (pi.cumsum(1) <= rng.random((len(pi), 1))).sum(1)
+            tokens = np.where(pi[np.arange(len(pi)), np.minimum(tokens, pi.shape[1] - 1)] > 0.0, tokens, pi.argmax(1))
+            states = form.next(states, tokens)
+            episodes.step(tokens)
+        found.append(total)
+    values = np.concatenate(found)
+    return float(values.mean()), float(values.std() / np.sqrt(len(values)))
+
+
 def soft(prompts: Prompts) -> list[dict[str, Any]]:
-    """Rows of soft returns at τ = ½ and 1: the optimum, and p* sampled."""
+    """Rows of soft returns at τ = ½ and 1: the optimum, p* sampled, and p* sharpened; see `sharpened`."""
     first, oracle = prompts.started().observe(), prompts.oracle
     return [
         {
             "temperature": tau,
             "optimum": float(oracle.optimal_value(first, temperature=tau, horizon="episode").mean()),
             "p* sampled": float(oracle.expected_return("target", first, tau).mean()),
+            "p* sharpened token by token": sharpened(prompts, tau, False),
+            "the same, the last character chosen with the bonus": sharpened(prompts, tau, True),
             "best there is": [t.text[PROMPT:] for t in _drawn(prompts, tau)],
         }
         for tau in (0.5, 1.0)

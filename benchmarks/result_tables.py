@@ -506,6 +506,11 @@ def _nats(value: float | None) -> str:
 
 _FORM_WORLDS = {"built in": "the built-in corpus", "Tang": "the Tang (五言绝句 of chinese-poetry, MIT)"}
 _FORM_SHOWN = 2  # prompts
+_SAME_TEXT = "the same text for all prompts"
+
+
+def _soft_cell(value: Any) -> str:
+    return f"{value[0]:.2f} ± {value[1]:.2f}" if isinstance(value, list) else f"{value:.2f}"
 
 
 _FACTORED = {
@@ -556,30 +561,37 @@ def form_table() -> str:
     for row in result["rows"]:
         given, half = [text[:12] for text in row["given"][:_FORM_SHOWN]], row["soft"][0]
         count = row["policies"][0]["prompts"]
+        trivial, best = (_found({"rows": row["policies"]}, policy=name)["return"] for name in (_SAME_TEXT, "optimum"))
         lines += [
             f"After the first two lines of {count} held-out quatrains of {_FORM_WORLDS[row['world']]}, "
             f"{row['tokens']:,} tokens:",
             "",
-            "| policy | return | rhymes | soft regret at τ = ½ | " + " | ".join(given) + " |",
-            "|---" * (4 + len(given)) + "|",
+            "| policy | return | score | rhymes | soft regret at τ = ½ | " + " | ".join(given) + " |",
+            "|---" * (5 + len(given)) + "|",
         ]
         for policy in row["policies"]:
             regret = "" if policy["soft_regret"] is None else f"{policy['soft_regret']:.2f}"
             name, single = policy["policy"].replace("*", "\\*"), policy.get("return of seeds", [policy["return"]])
             reached = _mean_and_range(single, 2)
-            cells = [name, reached, f"{policy['rhymes']:.2f}", regret, *policy["texts"][:_FORM_SHOWN]]
+            score = _mean_and_range([(value - trivial) / (best - trivial) for value in single], 2)
+            cells = [name, reached, score, f"{policy['rhymes']:.2f}", regret, *policy["texts"][:_FORM_SHOWN]]
             lines.append(f"| {' | '.join(cells)} |")
-        drawn = ["best there is at τ = ½, drawn", "", "", "0", *half["best there is"][:_FORM_SHOWN]]
+        drawn = ["best there is at τ = ½, drawn", "", "", "", "0", *half["best there is"][:_FORM_SHOWN]]
         lines += [f"| {' | '.join(drawn)} |", ""]
-        soft = [
-            f"at τ = {soft['temperature']:g} {soft['optimum']:.2f} and {soft['p* sampled']:.2f}" for soft in row["soft"]
-        ]
-        lines += [f"Soft returns of the optimum and of p\\* sampled: {', '.join(soft)}.", ""]
+        lines += ["| soft return, nats | " + " | ".join(f"τ = {soft['temperature']:g}" for soft in row["soft"]) + " |"]
+        lines.append("|---" * (1 + len(row["soft"])) + "|")
+        for name in (name for name in row["soft"][0] if name not in ("temperature", "best there is")):
+            lines.append(f"| {_escaped(name)} | " + " | ".join(_soft_cell(soft[name]) for soft in row["soft"]) + " |")
+        lines.append("")
     steps = result["settings"]["steps"]
     most = max(len(policy.get("return of seeds", ())) for row in result["rows"] for policy in row["policies"])
     several = f"Means of {most} runs, the lowest and highest in brackets; one run where there are none"
     runs = "One run each" if most == 1 else several
-    note = f"Returns in nats a text, exact. Learners have {steps:,} steps and write their greedy text. {runs}."
+    note = (
+        "Returns in nats a text, exact; the score is 0 for the same text for all prompts, the best trivial policy, and "
+        "1 for the optimum. Sharpened policies are sampled, ± their standard error. "
+        f"Learners have {steps:,} steps and write their greedy text. {runs}."
+    )
     return "\n".join([*lines, f"{note} (`{result['command']}`)"])
 
 
