@@ -44,10 +44,14 @@ _QUICKSTART_ROWS = {
     "seconds of learning": "学习的秒数",
     "return of an episode, sampled (nats)": "一个回合的回报，按策略抽样（nat）",
     "return of an episode, greedy (nats)": "一个回合的回报，贪心（nat）",
+    "regret at temperature 1 (nats)": "τ = 1 的后悔值（nat）",
+    "score at temperature 1": "τ = 1 的得分",
+    "score, greedy": "得分，贪心",
 }
 _QUICKSTART_NOTE = (
     "困惑度是 p\\* 的 {0} 倍，KL(π ‖ p\\*) 每句 {1} nat，{2} 个环境步，{3} 核 {cpu}（`{command}`，种子 {4}）。"
     "最好的常量句子只比最优句差 {5} nat：句子短，扣分的地方就少。所以先看困惑度和 KL。"
+    "{6} 分是最好的平凡策略，它在 τ = {7} 的后悔值是 {8} nat。"
 )
 
 

@@ -39,6 +39,9 @@ def quickstart_table() -> str:
         "| | | |",
         f"| return of an episode, greedy (nats) | {summary['greedy_return']:.2f} "
         f"| | | {constant:.2f} | {summary['optimal_return']:.2f} |",
+        f"| regret at temperature 1 (nats) | {summary['regret']:.2f} | 0 | | | |",
+        f"| score at temperature 1 | {summary['normalized_score']:.2f} | 1 | | | |",
+        f"| score, greedy | {summary['greedy_score']:.2f} | | | | 1 |",
     ]
     share = summary["perplexity"] / summary["target_perplexity"]
     return "\n".join(lines) + (
@@ -46,7 +49,8 @@ def quickstart_table() -> str:
         f"{summary['env_steps']:,} environment steps on {hardware['cores']} cores of {hardware['processor']} "
         f"(`{result['command']}`, seed {result['settings']['seed']}). The best constant text is only "
         f"{summary['optimal_return'] - constant:.1f} nats short of the best text, for short texts have few factors: "
-        "look at perplexity and KL first."
+        "look at perplexity and KL first. A score of 0 is that of the best trivial policy, whose regret at temperature "
+        f"1 is {summary['trivial_regret']:.2f} nats."
     )
 
 

@@ -36,22 +36,25 @@ def plot_curves(
     references: dict[str, float | None],
     path: Path,
 ) -> None:
-    """Plot returns and perplexity over wall-clock seconds, with reference lines.
+    """Plot returns, regret and perplexity over wall-clock seconds, with reference lines.
 
     Args:
         rows: evaluations of the run.
         baseline: evaluations of the maximum-likelihood baseline; may be empty.
-        references: constant_return, target_return and optimal_return, nats.
+        references: constant_return, target_return, optimal_return and trivial_regret, nats.
         path: the PNG file to write.
     """
     seconds = [row["wall_seconds"] for row in rows]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(11, 4.2), layout="constrained")
-        returns, perplexity = figure.subplots(1, 2)
-        greedy, sampled = (
-            np.array([row[name] for row in rows], float)  # None, which is what JSON has for nan, as nan
-            for name in ("greedy_return", "sampled_return")
+        known = any(row.get("regret") is not None for row in rows)
+        figure = Figure(figsize=(16 if known else 11, 4.2), layout="constrained")
+        returns, *middle, perplexity = figure.subplots(1, 3 if known else 2)
+        greedy, sampled, regret = (
+            np.array([row.get(name) for row in rows], float)  # None, which is what JSON has for nan, as nan
+            for name in ("greedy_return", "sampled_return", "regret")
         )
+        if middle:
+            _draw_regret(middle[0], seconds, regret, references.get("trivial_regret"))
         returns.plot(seconds, greedy, "C0", label="agent, greedy")
         returns.plot(seconds, sampled, "C2", label="agent, sampled")
         lines = (
@@ -89,6 +92,19 @@ def plot_curves(
         perplexity.set(xlabel="seconds of training", ylabel="perplexity", title="Held-out perplexity")
         perplexity.legend(frameon=False)
         write_atomically(path, lambda p: figure.savefig(p, dpi=130, format="png"))
+
+
+def _draw_regret(axes: Any, seconds: list[float], regret: Any, trivial: float | None) -> None:
+    """Regret over seconds; the best trivial policy has the score 0, a regret of 0 the score 1."""
+    axes.plot(seconds, regret, "C0", label="agent")
+    if trivial is not None:
+        axes.axhline(trivial, color="0.5", linestyle="--", linewidth=1, label="best trivial policy: score 0")
+    axes.axhline(0.0, color="C3", linestyle="--", linewidth=1, label="optimum: score 1")
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(bottom=min(0.0, *regret[np.isfinite(regret)]))
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.set(xlabel="seconds of training", ylabel="regret of an episode (nats)", title="Regret on held-out prompts")
+    axes.legend(frameon=False)
 
 
 def figures_of(summary: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -319,7 +319,8 @@ class Run:
             samples["maximum likelihood on the same network (temperature 1)"] = self._samples(agent=baseline)
         text = "\n\n".join("\n".join([title, *texts]) for title, texts in samples.items()) + "\n"
         write_text_atomically(self.folder / "samples.txt", text)
-        reports.plot_curves(self.rows, self.baseline, self.references, self.folder / "curves.png")
+        references = {**self.references, "trivial_regret": summary["trivial_regret"]}
+        reports.plot_curves(self.rows, self.baseline, references, self.folder / "curves.png")
         reports.plot_labels(summary, self.folder)
         self._track({f"test/{name}": value for name, value in summary.items()}, self.rows[-1]["num_steps"])
         write_json(self.folder / SUMMARY, summary)
