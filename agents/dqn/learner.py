@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from contextlib import nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -83,12 +84,17 @@ class Learner:
         self.target_update_rate, self.target_update_interval = config.target_update_rate, config.target_update_interval
         self.redistributes, self.decision_cost = config.rewards.redistribute, config.phrases.decision_cost
         self.stopwatch = stopwatch or Stopwatch(valid_actions.device)
-        reads_all_actions = rule.dueling or rule.reads_all_actions
-        self.optimizer = Optimizer(self.trained, config.optimizer, self.learning_rate(0.0), reads_all_actions)
+        self._optimizer_config = config.optimizer
         self.errors = torch.empty(0)
         self._finite: Tensor | None = None
         self.updates = 0
         self.transitions_trained = 0
+
+    @cached_property
+    def optimizer(self) -> Optimizer:
+        """Made when it is needed: torch imports for seconds then, which an agent that only writes need not wait for."""
+        reads_all_actions = self.rule.dueling or self.rule.reads_all_actions
+        return Optimizer(self.trained, self._optimizer_config, self.learning_rate(0.0), reads_all_actions)
 
     def update(self, batch: EpisodeBatch, progress: float) -> dict[str, Tensor]:
         """Train on every action of `batch`.
@@ -102,10 +108,10 @@ class Learner:
         """
         self.trained.train()
         self.trained.resample_noise()
+        self.optimizer.zero_grad()  # before the pass: it says which weights have sparse gradients
         with self._answered(), self.stopwatch.time("forward"):
             update, metrics = self._forward(batch, progress)
         with self._answered(), self.stopwatch.time("backward"):
-            self.optimizer.zero_grad()
             count = self._backward(metrics["loss"], batch, len(update.index))
         with self._answered(), self.stopwatch.time("optimizer"):
             norm = self.optimizer.step(self.learning_rate(progress))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -37,12 +38,16 @@ class RewardFit:
         self.model, self._rate = model, learning_rate
         self.averaged = copy.deepcopy(model).requires_grad_(False)
         self._means, self._latest = list(self.averaged.parameters()), list(model.parameters())
-        self.optimizer = torch.optim.AdamW(
-            self._latest, learning_rate, weight_decay=weight_decay, fused=fuses(self._latest[0].device)
-        )
+        self._weight_decay = weight_decay
         # Not AveragedModel, which walks the tree of modules: a small network has many small updates.
         self._average = get_ema_multi_avg_fn(_AVERAGING)
         self.error = self.spread = 0.0  # running means over new texts, nats²
+
+    @cached_property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Made when it is needed: torch imports for seconds then, which a model that only plans need not wait for."""
+        fused = fuses(self._latest[0].device)
+        return torch.optim.AdamW(self._latest, self._rate, weight_decay=self._weight_decay, fused=fused)
 
     @property
     def explained(self) -> float:
