@@ -427,13 +427,15 @@ def worlds_table(name: str = "") -> str:
         raise FileNotFoundError(f"{name} was not measured")
     policies = list(dict.fromkeys(policy for row in rows for policy in row["returns"]))
     if name:
-        [row], scores = rows, rows[0].get("scores") or {}
+        [row], known = rows, rows[0].get("scores") or {}
+        scores = {policy: score for policy, score in known.items() if score is not None}
+        why = " No score is shown: the best trivial policy is the optimum here." if known and not scores else ""
         head = ["policy", "return of an episode, nats", *(["score"] if scores else [])]
         lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
         for policy in policies:
             cells = [policy, _nats(row["returns"][policy]), *([_nats(scores[policy])] if scores else [])]
             lines.append("| " + " | ".join(cells) + " |")
-        return "\n".join(lines) + f"\n\n{row['note']} (`{result['command']}`){_beside_best(row)}"
+        return "\n".join(lines) + f"\n\n{row['note']}{why} (`{result['command']}`){_beside_best(row)}"
     policies = [policy for policy in policies if not _SHOWN_IN_ALL.search(policy)]
     lines = ["| id | " + " | ".join(policies) + " |", "|---" * (len(policies) + 1) + "|"]
     for row in rows:
@@ -505,7 +507,7 @@ def _half(row: dict[str, Any]) -> float:
 
 
 def _nats(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.2f}"
+    return "-" if value is None else f"{round(value, 2) + 0.0:,.2f}"  # no -0.00
 
 
 _FORM_WORLDS = {"built in": "the built-in corpus", "Tang": "the Tang (五言绝句 of chinese-poetry, MIT)"}
@@ -548,6 +550,40 @@ def factored_table() -> str:
         f"the same text for all prompts. Best texts have {sum(words) / len(words):.1f} distinct tokens of 16"
     )
     return "\n".join(lines) + source(result, text)
+
+
+def factored_soft_table() -> str:
+    """What references and entries reach in `TokenLM-Factored-v0` at τ = ½, from the race at that temperature."""
+    result = load("race-factored-soft.json")
+    settings = result["settings"]
+    lines = ["| policy | score | soft regret, nats |", "|---|---|---|"]
+    for name, row in settings["references"].items():
+        if row.get("score") is not None:
+            lines.append(f"| {_escaped(name)} | {row['score']:.2f} | {row['regret']:.1f} |")
+    for row in result["rows"]:
+        score, regret = (row[settings["legs"][0]].get(figure) or [None] for figure in ("score", "regret"))
+        if score[0] is not None and regret[0] is not None:
+            spread = f" ({score[1]:.2f} to {score[2]:.2f})" if len(score) > 2 else ""
+            lines.append(f"| {_escaped(row['entry'])} | {score[0]:.2f}{spread} | {regret[0]:.1f} |")
+    worlds, steps = len(settings["worlds"]), settings["total_steps"]
+    text = (
+        f"At τ = ½, where no single text is optimal: E[return] + ½·entropy. Means over {worlds} racing worlds, of entries "
+        f"interquartile with their 95 % interval, after {steps:,} environment steps"
+    )
+    return "\n".join(lines) + source(result, text)
+
+
+def factored_same_text() -> str:
+    """How far one text for all prompts comes in the ten racing worlds, with constants at 0."""
+    result = load("factored_ten.json")
+    rows = {row["world"]: row["constants"] for row in result["rows"] if row["policy"] == "same_text"}
+    above, mean = [str(world) for world, score in rows.items() if score > 0.5], sum(rows.values()) / len(rows)
+    half = f"above one half in the worlds {', '.join(above)}" if above else "nowhere above one half"
+    return (
+        "The second score, with the best constant or unigram policy at 0, shows how far one text for all prompts comes: "
+        f"{mean:.2f} ({min(rows.values()):.2f} to {max(rows.values()):.2f}) over the {len(rows)} racing worlds, {half} "
+        f"(`{result['command']}`)."
+    )
 
 
 _FACTORED_FIGURES = {"return": 1, "score": 2, "constants": 2}
@@ -699,6 +735,8 @@ RESULTS: dict[str, Callable[[], str]] = {
     "kneser_ney": kneser_ney_table,
     "worlds": worlds_table,
     "factored": factored_table,
+    "factored_soft": factored_soft_table,
+    "factored_same_text": factored_same_text,
     "form": form_table,
     "teacher": teacher_table,
     "tuning": tuning_table,
