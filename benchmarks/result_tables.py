@@ -559,7 +559,7 @@ def factored_soft_table() -> str:
     lines = ["| policy | score | soft regret, nats |", "|---|---|---|"]
     for name, row in settings["references"].items():
         if row.get("score") is not None:
-            lines.append(f"| {_escaped(name)} | {row['score']:.2f} | {row['regret']:.1f} |")
+            lines.append(f"| {_escaped(name)} | {_nats(row['score'])} | {row['regret']:.1f} |")
     for row in result["rows"]:
         score, regret = (row[settings["legs"][0]].get(figure) or [None] for figure in ("score", "regret"))
         if score[0] is not None and regret[0] is not None:
@@ -567,8 +567,8 @@ def factored_soft_table() -> str:
             lines.append(f"| {_escaped(row['entry'])} | {score[0]:.2f}{spread} | {regret[0]:.1f} |")
     worlds, steps = len(settings["worlds"]), settings["total_steps"]
     text = (
-        f"At τ = ½, where no single text is optimal: E[return] + ½·entropy. Means over {worlds} racing worlds, of entries "
-        f"interquartile with their 95 % interval, after {steps:,} environment steps"
+        f"At τ = ½, where no single text is optimal: E[return] + ½·entropy. Means over {worlds} racing worlds, of "
+        f"entries interquartile with their 95 % interval, after {steps:,} environment steps"
     )
     return "\n".join(lines) + source(result, text)
 
@@ -580,9 +580,9 @@ def factored_same_text() -> str:
     above, mean = [str(world) for world, score in rows.items() if score > 0.5], sum(rows.values()) / len(rows)
     half = f"above one half in the worlds {', '.join(above)}" if above else "nowhere above one half"
     return (
-        "The second score, with the best constant or unigram policy at 0, shows how far one text for all prompts comes: "
-        f"{mean:.2f} ({min(rows.values()):.2f} to {max(rows.values()):.2f}) over the {len(rows)} racing worlds, {half} "
-        f"(`{result['command']}`)."
+        "The second score, with the best constant or unigram policy at 0, shows how far one text for all prompts "
+        f"comes: {mean:.2f} ({min(rows.values()):.2f} to {max(rows.values()):.2f}) over the {len(rows)} racing worlds, "
+        f"{half} (`{result['command']}`)."
     )
 
 
