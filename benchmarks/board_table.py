@@ -160,10 +160,10 @@ def board_table(words: Words, shown: Sequence[Row] | None = None) -> str:
         lines = [words.title.format(id=name, temperature=temperature), ""]
         lines += ["| " + " | ".join(words.head) + " |", "|---" * len(words.head) + "|"]
         lines += ["| " + " | ".join(_cells(shown[p], held.get(p), words)) + " |" for p in places]
-        if without := _without_score([shown[p] for p in places]):
-            lines += ["", words.no_score.format(worlds=", ".join(map(str, without)))]
         if temperature == 0.0 and (best := best_text(name, words.best)):
             lines += ["", best]
+        if without := _without_score([shown[p] for p in places]):
+            lines += ["", words.no_score.format(worlds=", ".join(map(str, without)))]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 

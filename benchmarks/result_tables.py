@@ -586,6 +586,21 @@ def factored_same_text() -> str:
     )
 
 
+def outside_table() -> str:
+    """Scores of the scripts in agents/examples/outside."""
+    result = load("outside.json")
+    ids = list(dict.fromkeys(row["id"] for row in result["rows"]))
+    lines = ["| script | version | " + " | ".join(f"`{name}`" for name in ids) + " |", "|---" * (len(ids) + 2) + "|"]
+    for library in dict.fromkeys(row["library"] for row in result["rows"]):
+        rows = [_find(result, library=library, id=name) for name in ids]
+        version = next(row["version"] for row in rows if row)
+        cells = [_nats(row and row["score"]) for row in rows]
+        lines.append(f"| `{library}_dqn.py` | {version} | {' | '.join(cells)} |")
+    steps = result["rows"][0]["steps"]
+    text = f"Normalised score of the greedy text after {steps:,} steps, one run in world 0; settings hardly tuned"
+    return "\n".join(lines) + source(result, text)
+
+
 _FACTORED_FIGURES = {"return": 1, "score": 2, "constants": 2}
 
 
@@ -736,6 +751,7 @@ RESULTS: dict[str, Callable[[], str]] = {
     "worlds": worlds_table,
     "factored": factored_table,
     "factored_soft": factored_soft_table,
+    "outside": outside_table,
     "factored_same_text": factored_same_text,
     "form": form_table,
     "teacher": teacher_table,

@@ -1,4 +1,4 @@
-"""DQN of skrl, which has no action masks. Score after 64,000 steps: Markov 0.26, Factored -0.75."""
+"""DQN of skrl, which has no action masks. Score after 64,000 steps: Markov -0.43, Factored -0.74."""
 
 import gymnasium as gym
 from jsonargparse import auto_cli
