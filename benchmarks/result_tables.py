@@ -17,6 +17,8 @@ HERE = Path(__file__).parent
 def load(name: str) -> dict[str, Any]:
     """A committed result."""
     result: dict[str, Any] = json.loads((HERE / "results" / name).read_text(encoding="utf-8"))
+    if "command" in result:  # the shell's way to write an apostrophe inside apostrophes cannot be read
+        result["command"] = result["command"].replace("'\"'\"'", '"')
     return result
 
 
