@@ -218,3 +218,11 @@ def _readable(hint: Any) -> str:
         return f"a list of {_readable(parts[0])}"
     names = {int: "a whole number", float: "a number", str: "text", bool: "True or False", type(None): "None"}
     return names.get(hint, "text" if origin is typing.Literal else f"a {getattr(hint, '__name__', hint)}")
+
+
+def refuse_own_code(model: str, problem: Exception) -> None:
+    """Raise ValueError where transformers refused `model` because it needs code of its own; else nothing."""
+    if "trust_remote_code" in str(problem):
+        raise ValueError(
+            f"the model {model!r} brings code of its own, which is never run; use a model that transformers knows"
+        ) from None

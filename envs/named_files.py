@@ -19,14 +19,14 @@ def named_files(config: EnvConfig) -> dict[str, str]:
     """
     fields = ("corpus", "tokenizer", "user_dictionary", "arpa", "target_model")
     named = {name: value for name in fields if isinstance(value := getattr(config, name), str)}
+    if config.corpus in BUILT_IN_CORPORA or config.target in SAMPLES_DOCUMENTS:  # which ignore the corpus
+        named.pop("corpus", None)
     if not config.tokenizer.endswith(".json"):  # the name of one
         del named["tokenizer"]
-    if config.target in SAMPLES_DOCUMENTS:  # which ignore the corpus
-        named.pop("corpus", None)
     words = config.cleaning.stop_words
     if words is not None and not set(words.split("+")) <= set(STOP_WORDS):
         named["cleaning.stop_words"] = words
-    return {name: value for name, value in named.items() if value not in BUILT_IN_CORPORA}
+    return named
 
 
 def absolute_paths(config: EnvConfig) -> EnvConfig:

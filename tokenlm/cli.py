@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from tokenlm.commands import NAMES, command
-from tokenlm.commands.command import Command, fail
+from tokenlm.commands.command import Command, answer, fail
 from tokenlm.envs import nearest
 from tokenlm.envs.text.limits import set_limits
 
@@ -19,8 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
+        fail("interrupted", 130)
 
 
 def _run(given: Sequence[str]) -> None:
@@ -28,14 +28,14 @@ def _run(given: Sequence[str]) -> None:
         words = _take_limits(given)
     except ValueError as problem:
         fail(str(problem))
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(usage())
-        sys.exit(0 if words else 2)
-    if words[0] == "--version":
+    if not words or words[0] in ("-h", "--help", "help", "--version"):
         from tokenlm import __version__
 
-        print(__version__)
-        return
+        try:
+            answer(__version__ if words and words[0] == "--version" else usage())
+        except OSError as problem:
+            fail(str(problem))
+        sys.exit(0 if words else 2)
     if words[0] not in NAMES:
         fail(f"unknown command {words[0]!r}{nearest(words[0], NAMES)}; use one of {', '.join(NAMES)}")
     from jsonargparse import ArgumentError
@@ -69,9 +69,8 @@ def _take_limits(words: Sequence[str]) -> list[str]:
         if not equals and not queue:
             raise ValueError(f"{option} needs a value")
         value = value if equals else queue.pop(0)
-        if not re.fullmatch("[0-9][0-9_]{0,24}", value):
-            raise ValueError(f"{option} must be a whole number from 1 on, not {value!r}")
-        set_limits(**{option.removeprefix("--limits."): int(value.replace("_", ""))})
+        number: Any = int(value.replace("_", "")) if re.fullmatch("[0-9][0-9_]{0,24}", value) else value
+        set_limits(**{option.removeprefix("--limits."): number})
     return rest
 
 

@@ -14,9 +14,9 @@ _PHRASES = {"phrases": "count", "phrase_length": "length", "decision_cost": "dec
 _GONE = ("compile",)
 
 
-def is_format_1(settings: Mapping[str, Any]) -> bool:
+def is_format_1(settings: Any) -> bool:
     """Whether these settings of an agent are of format 1."""
-    return "compile" in settings
+    return isinstance(settings, Mapping) and "compile" in settings
 
 
 def agent_settings(old: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..protocol import NotFinite
 from ..replay.episodes import EpisodeBatch
 from . import losses
 from .config import AgentConfig
-from .optimizer import Optimizer
+from .optimizer import Optimizer, sparse_weights
 from .ranks import Ranks
 from .shards import sharded_networks
 from .stopwatch import Stopwatch
@@ -85,6 +85,8 @@ class Learner:
         self.redistributes, self.decision_cost = config.rewards.redistribute, config.phrases.decision_cost
         self.stopwatch = stopwatch or Stopwatch(valid_actions.device)
         self._optimizer_config = config.optimizer
+        self._reads_all_actions = rule.dueling or rule.reads_all_actions
+        sparse_weights(self.trained, config.optimizer, self._reads_all_actions)  # before the first pass
         self.errors = torch.empty(0)
         self._finite: Tensor | None = None
         self.updates = 0
@@ -93,8 +95,7 @@ class Learner:
     @cached_property
     def optimizer(self) -> Optimizer:
         """Made when it is needed: torch imports for seconds then, which an agent that only writes need not wait for."""
-        reads_all_actions = self.rule.dueling or self.rule.reads_all_actions
-        return Optimizer(self.trained, self._optimizer_config, self.learning_rate(0.0), reads_all_actions)
+        return Optimizer(self.trained, self._optimizer_config, self.learning_rate(0.0), self._reads_all_actions)
 
     def update(self, batch: EpisodeBatch, progress: float) -> dict[str, Tensor]:
         """Train on every action of `batch`.
@@ -108,10 +109,10 @@ class Learner:
         """
         self.trained.train()
         self.trained.resample_noise()
-        self.optimizer.zero_grad()  # before the pass: it says which weights have sparse gradients
         with self._answered(), self.stopwatch.time("forward"):
             update, metrics = self._forward(batch, progress)
         with self._answered(), self.stopwatch.time("backward"):
+            self.optimizer.zero_grad()
             count = self._backward(metrics["loss"], batch, len(update.index))
         with self._answered(), self.stopwatch.time("optimizer"):
             norm = self.optimizer.step(self.learning_rate(progress))

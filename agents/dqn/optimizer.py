@@ -63,9 +63,7 @@ class Optimizer:
     def __init__(
         self, network: QNetwork, config: OptimizerConfig, learning_rate: float, reads_all_actions: bool = True
     ) -> None:
-        sparse: list[Tensor] = []
-        if config.name == "sparse_adam":
-            sparse = network.use_sparse_gradients(with_head=not reads_all_actions)
+        sparse = sparse_weights(network, config, reads_all_actions)
         rows = {id(p) for p in sparse}
         self.parameters = list(network.parameters())
         self.max_grad_norm = config.max_grad_norm
@@ -130,6 +128,11 @@ class Optimizer:
         self.dense.load_state_dict(split_optimizer_state(state["dense"], parameters))
         if self.sparse is not None:
             self.sparse.load_state_dict(state["sparse"])
+
+
+def sparse_weights(network: QNetwork, config: OptimizerConfig, reads_all_actions: bool) -> list[Tensor]:
+    """Let the weights of `network` that "sparse_adam" moves row by row have sparse gradients; which ones."""
+    return network.use_sparse_gradients(with_head=not reads_all_actions) if config.name == "sparse_adam" else []
 
 
 def _dense(groups: list[dict[str, Any]], config: OptimizerConfig, rate: float) -> torch.optim.Optimizer:

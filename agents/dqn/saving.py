@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from ...envs import Phrases, env_config_of
-from ...envs.arguments import refuse_code
+from ...envs.arguments import refuse_code, whole_number
 from ...envs.text import Tokenizer, load_tokenizer, write_json
 from ...envs.text.digests import check_digests, write_digests
 from ...envs.text.files import read_json
 from ..networks import QNetwork, saved_network
-from ..networks.weights import FILE, read_weights, write_weights
+from ..networks.weights import FILE, read_weights, refuse_larger, write_weights
 from .config import AgentConfig
 from .format_1 import agent_settings
 
 FORMAT = 2
+_SHOWN = 160  # characters of an error
 # What settings of wrong types and weights of wrong shapes raise, memory for a network that cannot be among them.
 _DAMAGE = (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 
@@ -61,12 +63,19 @@ def load_agent(
     try:
         return _loaded(kind, folder, settings, env, device, {} if network is None else {"network": network})
     except _DAMAGE as problem:
-        raise ValueError(f"the agent in {folder} is damaged ({problem!r}); restore it from a copy") from None
+        raise ValueError(f"the agent in {folder} is damaged ({_told(problem)}); restore it from a copy") from None
+
+
+def _told(problem: Exception) -> str:
+    """An error in a line that is short enough to be read."""
+    line = (str(problem).strip().splitlines() or [""])[-1].strip()
+    return f"{type(problem).__name__}: {line[:_SHOWN]}{'…' if len(line) > _SHOWN else ''}"
 
 
 def _loaded(kind: Any, folder: Path, settings: dict[str, Any], env: Any, device: str, own: dict[str, nn.Module]) -> Any:
     given = AgentConfig.long_form(settings["agent"])  # earlier versions had other parts
     config = AgentConfig(**{**given, "network": saved_network(given["network"])})
+    refuse_larger(folder, config.network)
     tokenizer = load_tokenizer(folder / "tokenizer")
     if tokenizer.vocabulary.digest != settings["vocabulary"]:
         raise ValueError(
@@ -96,17 +105,20 @@ def restore(agent: Any, folder: Path) -> None:
     """
     check_digests(folder, ["agent.json", FILE])
     settings = _settings(folder, trust=True)  # names of code in it are not used
-    _refuse_other_vocabulary(folder, settings, agent.tokenizer)
     try:
+        _refuse_other_vocabulary(folder, settings, agent.tokenizer)
         agent.network.load_state_dict(read_weights(folder, str(agent.device)))
         _take_counts(agent, settings)
     except _DAMAGE as problem:
-        told = str(problem).splitlines()[-1].strip()
-        raise ValueError(f"the agent in {folder} has another network, or is damaged ({told})") from None
+        raise ValueError(f"the agent in {folder} has another network, or is damaged ({_told(problem)})") from None
 
 
 def _take_counts(agent: Any, settings: dict[str, Any]) -> None:
     """Make the target network equal to the network just loaded, and go on counting from the saved numbers."""
+    for name in ("num_steps", "env_steps", "updates", "transitions_trained"):
+        whole_number(name, settings[name], 0)
+    if not 0.0 <= settings["progress"] <= 1.0 or not 0.0 <= settings["learning_seconds"] < math.inf:
+        raise ArithmeticError("progress must lie between 0 and 1, and learning_seconds must be finite")
     agent.learner.take_network()
     agent.progress, agent.learning_seconds = float(settings["progress"]), float(settings["learning_seconds"])
     agent.num_steps, agent.env_steps_before = int(settings["num_steps"]), int(settings["env_steps"])
@@ -151,6 +163,8 @@ def _settings(folder: Path, trust: bool) -> dict[str, Any]:
         named = {"agent.loss": settings["agent"].get("loss")}
         of_env = {f"env.{name}": env.get(name) for name in ("target", "sequence_reward", "form")}
         refuse_code({**named, **of_env}, str(folder))
+    if not isinstance(settings.get("vocabulary"), str):
+        raise ValueError(f"{folder / 'agent.json'} is damaged: it names no vocabulary; restore it from a copy")
     if settings.get("format") == 1:
         settings = {**settings, "agent": agent_settings(settings["agent"]), "format": FORMAT}
     if settings.get("format") != FORMAT:

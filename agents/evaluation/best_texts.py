@@ -24,8 +24,8 @@ def texts_beside(world: World, config: EnvConfig, greedy: Play, sampled: Play) -
 
     Returns: a row for each of up to three prompts, texts with their prompt before them. "prompt"; "best", the text of
     the highest return at τ = 0; "best_return", nats; "best_truncated", whether `max_new_tokens` cuts it; "greedy" and
-    "greedy_return"; "sampled", the most frequent of the sampled texts; "sampled_share", the fraction of them that it
-    is. None where the best text is unknown.
+    "greedy_return"; "sampled", the most frequent of the sampled texts, which came "sampled_times" times among
+    "sampled_of". None where the best text is unknown.
     """
     oracle = Oracle.of(world, config)
     if not oracle.is_exact or config.transition != "free":
@@ -49,7 +49,8 @@ def texts_beside(world: World, config: EnvConfig, greedy: Play, sampled: Play) -
                 "greedy": greedy.texts[row],
                 "greedy_return": float(greedy.returns[row]),
                 "sampled": frequent,
-                "sampled_share": count / len(same),
+                "sampled_times": count,
+                "sampled_of": len(same),
             }
         )
     return rows

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ...envs.arguments import number
+from ...envs.arguments import number, refuse_own_code
 from ...envs.text import Tokenizer, write_text_atomically
 from .base import QNetwork
 from .config import NetworkConfig
@@ -264,8 +264,9 @@ def _config(settings: PretrainedConfig, saved: Path | None) -> Any:
     if not Path(place).is_dir() and (saved is not None or Path(place).is_absolute() or place.startswith(".")):
         raise FileNotFoundError(f"there is no folder {place!r} with a pretrained model")
     try:
-        return _library("AutoConfig").from_pretrained(place)
+        return _library("AutoConfig").from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError) as problem:
+        refuse_own_code(place, problem)
         raise ValueError(
             f"{place!r} is neither a folder nor a Hugging Face name of a model that transformers supports: "
             f"{str(problem).splitlines()[0]}"
@@ -277,18 +278,20 @@ def _load(settings: PretrainedConfig, saved: Path | None) -> Any:
     config = _config(settings, saved)
     kind = _library("AutoModelForSeq2SeqLM" if config.is_encoder_decoder else "AutoModelForCausalLM")
     if saved is not None:
-        model = kind.from_config(config, dtype=DTYPES[settings.weight_dtype])
+        model = kind.from_config(config, dtype=DTYPES[settings.weight_dtype], trust_remote_code=False)
         for weight in model.parameters():  # as large as trained ones, so that tests of the model show what it does
             if weight.ndim > 1:
                 nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
         return model
-    return kind.from_pretrained(settings.model, config=config, dtype=DTYPES[settings.weight_dtype])
+    dtype = DTYPES[settings.weight_dtype]
+    return kind.from_pretrained(settings.model, config=config, dtype=dtype, trust_remote_code=False)
 
 
 def _tokenizer(model: str) -> Any:
     try:
-        return _library("AutoTokenizer").from_pretrained(model)
+        return _library("AutoTokenizer").from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError) as problem:
+        refuse_own_code(model, problem)
         raise ValueError(
             f"the pretrained model {model!r} has no tokenizer that transformers can load: "
             f"{str(problem).splitlines()[0]}"

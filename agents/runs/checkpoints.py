@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
     Raises OSError and MemoryError where it cannot be read now, which does not mean that it is damaged.
     """
     try:
+        _check_stored(path)
         state = torch.load(path, weights_only=True, map_location="cpu")
     except (OSError, MemoryError):
         raise
@@ -108,6 +110,13 @@ def read_tensors(path: Path) -> dict[str, Any]:
     return state
 
 
+def _check_stored(path: Path) -> None:
+    """ValueError for compressed parts, which torch never writes: a small file of them could fill the memory."""
+    with zipfile.ZipFile(path) as parts:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts.infolist()):
+            raise ValueError("it is compressed")
+
+
 def write_tensors(path: Path, value: Any) -> None:
     """Write tensors, arrays, numbers, lists and dicts, atomically; OSError where they cannot be written."""
     try:
@@ -115,7 +124,7 @@ def write_tensors(path: Path, value: Any) -> None:
     except RuntimeError as problem:  # torch does not pass on why
         raise OSError(
             f"{path} could not be written ({str(problem).splitlines()[0]}); is the disk full? "
-            "Make room; the same command goes on from the checkpoint before"
+            "Make room; the same command goes on from the last checkpoint, if there is one"
         ) from None
 
 

@@ -110,6 +110,9 @@ def place_notice(config: RunConfig, folder: Path) -> str:
             f"{same[-1]} is finished, so this is a new run, {folder}; to go on with that one give --continue and more "
             "--total_steps"
         )
+    left = [path for path in _numbered(base, folder) if _whole(_saved(path)) == _whole(plain(config))]
+    if left:
+        return f"{left[-1]} has a saved agent but no {SUMMARY}; it is left as it is, and this run goes to {folder}"
     return f"{base} is a run with other settings; this one goes to {folder}"
 
 

@@ -13,14 +13,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ...envs.text import write_text_atomically
-from ...envs.text.digests import DIGESTS, file_digest, write_digests
+from ...envs.text.digests import DIGESTS, FIGURES, file_digest, write_digests
 from ...envs.text.files import read_json
 from ...envs.text.opening import check_regular
 from ...envs.text.yaml_files import dump_yaml, read_mapping
 from .checkpoints import Checkpoints
 from .config import RunConfig, plain
 
-SUMMARY, CONFIG = "summary.json", "config.yaml"
+SUMMARY, CONFIG, RESULTS, AGENT = "summary.json", "config.yaml", "results.jsonl", "agent.json"
 _LOCK, _OWNER = ".lock", ".owner"
 # Names that `write_atomically` and safetensors give for a while.
 _LEFT_OVER = re.compile(r"\.state\.pt|\..+(\.\w+)\.[a-z0-9_]{8}\1|\.tmp[A-Za-z0-9]{6}")
@@ -57,28 +57,36 @@ class RunFolder:
             yield
         finally:
             if self._held.is_locked:
-                with contextlib.suppress(OSError):  # the lock counts, not its owner's name
+                with contextlib.suppress(OSError):
                     (self.path / _OWNER).unlink(missing_ok=True)
             self._held.release()  # its file stays: another process may be waiting for it
 
+    @property
+    def config_text(self) -> str:
+        """The content of config.yaml."""
+        return dump_yaml(plain(self.config))
+
     def write_config(self) -> None:
-        """Write config.yaml, and its digest."""
-        write_text_atomically(self.path / CONFIG, dump_yaml(plain(self.config)))
-        write_digests(self.path, [self.path / CONFIG])
+        """Write config.yaml and its digest; figures of an earlier run in the folder no longer count."""
+        write_text_atomically(self.path / CONFIG, self.config_text)
+        write_digests(self.path, texts={CONFIG: self.config_text}, forget=FIGURES)
 
     def keep(self) -> None:
-        """Make the folder and its config.yaml again where they were removed: without it checkpoints belong to nobody.
+        """Make the folder and its config.yaml again where they were removed or changed: both say what is trained.
 
         ValueError where another process has taken the folder since.
         """
         if _number(self.path / _LOCK) != self._number:
             self._held.release()
             self._take()
-        if not (self.path / CONFIG).exists():
+        path = self.path / CONFIG
+        if not path.is_file() or path.read_bytes() != self.config_text.encode("utf-8"):
             self.write_config()
 
     def _take(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
+        if (self.path / _LOCK).exists():
+            check_regular(self.path / _LOCK)
         self._held = FileLock(self.path / _LOCK)
         try:
             self._held.acquire(timeout=0)
@@ -90,8 +98,9 @@ class RunFolder:
         if _choose(self.config)[0] != self.path:
             self._held.release()
             raise ValueError(f"another process has used {self.path} meanwhile; give the command again")
-        (self.path / _OWNER).unlink(missing_ok=True)  # a pipe of that name would be waited for
-        (self.path / _OWNER).write_text(str(os.getpid()), encoding="ascii")
+        with contextlib.suppress(OSError):  # the lock counts, not its owner's name
+            (self.path / _OWNER).unlink(missing_ok=True)  # a pipe of that name would be waited for
+            (self.path / _OWNER).write_text(str(os.getpid()), encoding="ascii")
 
     def _owner(self) -> str:
         try:
@@ -115,7 +124,9 @@ def _choose(config: RunConfig) -> tuple[Path, bool]:
         folder = base if number == 1 else base.with_name(f"{base.name}-{number}")
         if not folder.exists() or all(_is_passing(path.name) for path in folder.iterdir()):
             return folder, False
-        if _is_same(folder, config) and (not (folder / SUMMARY).exists() or Checkpoints(folder).exist()):
+        # A saved agent without checkpoints is a finished one, even if its summary was removed.
+        saved = (folder / SUMMARY).exists() or (folder / AGENT).exists()
+        if _is_same(folder, config) and (not saved or Checkpoints(folder).exist()):
             return folder, True
     raise ValueError(f"{base} and 10,000 numbered folders beside it are taken; choose another --name")
 

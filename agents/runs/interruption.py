@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -39,6 +41,8 @@ class Interruption:
         if self.number is not None:
             raise Interrupted(number, "stopped at once; the same command goes on from the last checkpoint", True)
         self.number = number
+        with contextlib.suppress(OSError):  # not by print: the signal may have come in the middle of one
+            os.write(2, b"\nstopping when what is under way is done; a second signal stops at once\n")
 
 
 @contextmanager

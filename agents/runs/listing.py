@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ...envs.text.digests import FIGURES, check_figures
-from ...envs.text.files import read_json
 from ...envs.text.opening import parse_json
 from ...envs.text.reading import read_lines
 from ...envs.text.yaml_files import read_mapping
-from .folder import CONFIG, SUMMARY
+from .checked import SCHEDULE, check_run_settings, read_summary
+from .folder import CONFIG, RESULTS, SUMMARY
 from .report import shown
 from .table import table
 
-RESULTS = "results.jsonl"
 _INSIDE = ("best", "maximum-likelihood", "tokenizer", "tensorboard", "pretrained")  # folders of a run
 # Settings that train the same.
 _PLACE = ("name", "output", "checkpoint_seconds", "device", "threads", "samples", "track")
 _MOST = 4  # differing settings that a line shows
-_SCHEDULE = {"start", "end", "share", "shape"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class FoundRun:
             return "damaged"
         if self.summary:
             return "finished"
-        done = self.rows[-1].get("num_steps", 0) if self.rows else 0
+        done = (self.rows[-1].get("num_steps") if self.rows else None) or 0
         return f"unfinished at {done:,} of {self.settings.get('total_steps', 0):,} steps"
 
     def figure(self, name: str) -> Any:
@@ -76,13 +74,12 @@ def read_run(folder: str | Path) -> FoundRun:
         raise FileNotFoundError(f"{folder} is no run folder (no {CONFIG}); give one that `tokenlm train` wrote")
     try:
         settings = flat(read_mapping(folder / CONFIG))
+        check_run_settings(settings, folder / CONFIG)
         for name in FIGURES:
             if (folder / name).is_file():
                 check_figures(folder / name)
         rows = read_rows(folder / RESULTS) if (folder / RESULTS).exists() else []
-        summary = read_json(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
-        if not isinstance(summary, dict):
-            raise ValueError(f"{folder / SUMMARY} holds no figures by name; restore it from a copy")
+        summary = read_summary(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
     except (OSError, ValueError) as problem:
         return FoundRun(folder, {}, [], {}, str(problem))
     return FoundRun(folder, settings, rows, summary)
@@ -122,7 +119,7 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings with dots in their names; a schedule stays one value."""
     result: dict[str, Any] = {}
     for name, value in settings.items():
-        if isinstance(value, dict) and value and set(value) != _SCHEDULE:
+        if isinstance(value, dict) and value and set(value) != SCHEDULE:
             result |= flat(value, f"{prefix}{name}.")
         else:
             result[prefix + name] = value
@@ -138,7 +135,7 @@ def differing(runs: Sequence[FoundRun]) -> list[str]:
 
 def setting(value: Any) -> str:
     """A setting in a few letters: `4e-3→1e-4` for a schedule."""
-    if isinstance(value, dict) and set(value) == _SCHEDULE:
+    if isinstance(value, dict) and set(value) == SCHEDULE:
         start, end = setting(value["start"]), setting(value["end"])
         until = "" if value["share"] == 1.0 else f" in {value['share']:g}"
         shape = "" if value["shape"] == "linear" else f" {value['shape']}"
@@ -167,7 +164,8 @@ def plain_run(run: FoundRun, names: Sequence[str]) -> dict[str, Any]:
     """A run as JSON values."""
     figures = {name: run.figure(name) for name in _FIGURES}
     settings = {name: run.settings[name] for name in names if name in run.settings}
-    return {"run": str(run.folder), "state": run.state, **figures, "differs": settings}
+    damage = {"damage": run.damage} if run.damage else {}
+    return {"run": str(run.folder), "state": run.state, **damage, **figures, "differs": settings}
 
 
 def _differences(run: FoundRun, names: Sequence[str]) -> str:

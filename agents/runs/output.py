@@ -9,6 +9,8 @@ from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 
+from ...envs.text.cleaning import for_terminal
+
 
 class _Quiet:
     """A stream whose errors are ignored: closed, full, or of an encoding that lacks a character."""
@@ -45,12 +47,7 @@ class _Quiet:
             return False
 
     def _give_up(self) -> None:
-        # Python writes what is left in the stream's buffer when it ends, and would end with an error of its own.
-        if self._stream is not None:
-            with contextlib.suppress(OSError, ValueError):
-                null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, self._stream.fileno())
-                os.close(null)
+        silence(self._stream)
         self._stream = None
 
     @property
@@ -65,17 +62,26 @@ class _Quiet:
         return self._stream.fileno()
 
 
+def silence(stream: TextIO | None) -> None:
+    """Let a stream that failed write nowhere: Python writes what is left in its buffer when it ends, and would fail."""
+    if stream is not None:
+        with contextlib.suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+
+
 def say(text: str, end: str = "\n") -> None:
     """Print a line or several; with another `end`, a piece of one."""
     out = _Quiet(sys.stdout)
-    out.write(text + end)
+    out.write((for_terminal(text) if out.isatty() else text) + end)
     out.flush()
 
 
 def note(text: str) -> None:
     """Print a line on the standard error, beside what a program may read."""
     out = _Quiet(sys.stderr)
-    out.write(text + "\n")
+    out.write(for_terminal(text) + "\n")
     out.flush()
 
 

@@ -183,8 +183,8 @@ def _intervals(runs: Sequence[FoundRun], names: Sequence[str]) -> str:
 
 def _best_texts(runs: Sequence[FoundRun], names: Sequence[str]) -> str:
     """After a few prompts the best text, beside the greedy and the most frequent one of every run."""
-    shown_of = ("prompt", "best", "best_return", "greedy", "greedy_return", "sampled", "sampled_share")
-    rows = [["", "prompt", "best text", "nats", "greedy text", "nats", "most frequent text", "share of those sampled"]]
+    shown_of = ("prompt", "best", "best_return", "greedy", "greedy_return", "sampled", "sampled_times", "sampled_of")
+    rows = [["", "prompt", "best text", "nats", "greedy text", "nats", "most frequent text", "times", "of sampled"]]
     for run, name in zip(runs, names, strict=True):
         texts = run.summary.get("texts")
         found = [row for row in texts if isinstance(row, dict)] if isinstance(texts, list) else []
@@ -197,7 +197,7 @@ def _times(runs: Sequence[FoundRun], names: Sequence[str]) -> list[list[str]]:
     last = [run.rows[-1] if run.rows else {} for run in runs]
     parts = dict.fromkeys(name for row in last for name in row if name.startswith(_TIME))
     rows = [
-        [name.removeprefix(_TIME), *(f"{100 * row[name]:.0f} %" if name in row else "-" for row in last)]
+        [name.removeprefix(_TIME), *("-" if row.get(name) is None else f"{100 * row[name]:.0f} %" for row in last)]
         for name in parts
     ]
     return [["", *names], *rows] if rows else []

@@ -169,7 +169,7 @@ def text_lines(texts: list[dict[str, Any]] | None) -> list[str]:
             f"after {row['prompt']!r}:" if row["prompt"] else "without a prompt:",
             f"  the best text, {shown(row['best_return'])} nats{cut}: {row['best']}",
             f"  the agent's greedy text, {shown(row['greedy_return'])} nats: {row['greedy']}",
-            f"  its most frequent text, {100 * row['sampled_share']:.0f} % of those sampled: {row['sampled']}",
+            f"  its most frequent text, {row['sampled_times']} of {row['sampled_of']} sampled: {row['sampled']}",
         ]
     return lines
 

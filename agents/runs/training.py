@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ...envs import EnvConfig, UnknownWords, Vocabulary, World, named_files, notices
-from ...envs.text import write_json, write_text_atomically
-from ...envs.text.digests import FIGURES, check_digests, write_digests
-from ...envs.text.files import finite, read_json
+from ...envs.text import write_text_atomically
+from ...envs.text.digests import check_digests, write_digests
+from ...envs.text.files import finite, json_text, read_json
 from ...envs.text.yaml_files import read_mapping
 from ..devices import is_out_of_memory
 from ..dqn.format_1 import is_format_1
@@ -30,7 +30,7 @@ from .checkpoints import write_tensors
 from .config import RunConfig, plain, run_config_of
 from .continuing import place_notice
 from .figures import make_agent, objective_of, validation_figures
-from .folder import CONFIG, SUMMARY, RunFolder
+from .folder import CONFIG, RESULTS, SUMMARY, RunFolder
 from .interruption import Interrupted, Interruption, watched
 from .likelihood import FOLDER as LIKELIHOOD
 from .likelihood import baseline_figures, train_baseline, wants_baseline
@@ -94,7 +94,7 @@ class Run:
         with self.place.held(), watched() as self._interruption, contextlib.ExitStack() as parts:
             if self.place.finished:  # it was killed between its summary and the end
                 summary: dict[str, Any] = read_json(self.folder / SUMMARY)
-                self._close()
+                self.place.checkpoints.remove()
                 self._say(f"{self.folder} was finished already")
                 if self.ranks is not None:
                     self.ranks.told(None)
@@ -109,14 +109,18 @@ class Run:
                 with leading(self.ranks, self.folder, resumed):
                     self._learn(resumed)
                 self.ranks = None  # the others have ended
+                summary = self._summarise(self._train_baseline())
             except NotFinite as problem:
                 if problem.batch is None:
                     raise
                 place = self.folder / "not_finite.pt"
-                write_tensors(place, problem.batch)
+                try:
+                    write_tensors(place, problem.batch)
+                except OSError:
+                    raise NotFinite(f"{problem}; its batch could not be saved in {place}", problem.batch) from None
                 raise NotFinite(f"{problem}; its batch is in {place}", problem.batch) from None
             except FileNotFoundError as problem:
-                if not str(problem.filename).startswith(str(self.folder)):
+                if problem.filename is None or not Path(problem.filename).is_relative_to(self.folder):
                     raise
                 raise OSError(
                     f"{problem.filename} was removed while the run was writing; the same command goes on from the last "
@@ -129,14 +133,8 @@ class Run:
                     "there is not enough memory; with fewer agent.num_envs, a smaller agent.batch_size or "
                     "agent.replay_capacity a new run needs less; the same command goes on from the last checkpoint"
                 ) from None
-            summary = self._summarise(self._train_baseline())
-            self._close()
+            self.place.checkpoints.remove()
         return summary
-
-    def _close(self) -> None:
-        """What comes after the summary: whatever happens here, the run is finished."""
-        write_digests(self.folder, [path for name in FIGURES if (path := self.folder / name).is_file()])
-        self.place.checkpoints.remove()
 
     def _say(self, text: str) -> None:
         if not self.quiet:
@@ -152,7 +150,7 @@ class Run:
                 self.agent.load_state_dict(saved["agent"])
                 self.rows, self.before, self.references = saved["rows"], saved["before"], saved["references"]
                 self._best = saved.get("best")  # earlier versions had none
-            except (KeyError, TypeError, AttributeError, RuntimeError) as problem:
+            except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as problem:
                 raise ValueError(
                     f"the checkpoint in {self.folder} is of another kind of run or of another version "
                     f"({type(problem).__name__}); choose another --name, or remove the folder to begin anew"
@@ -160,7 +158,7 @@ class Run:
             self._write_rows()  # evaluations after the checkpoint are made again
             self._say(f"continuing {self.folder} from its checkpoint at {self.agent.num_steps:,} steps")
             return True
-        (self.folder / "results.jsonl").unlink(missing_ok=True)
+        (self.folder / RESULTS).unlink(missing_ok=True)
         held_out = dataclasses.replace(self.config.env, split="valid")
         if self.config.continues is not None:
             self._go_on_from(self.config.continues)
@@ -256,9 +254,12 @@ class Run:
 
     def _write_rows(self) -> None:
         # Whole: the file may have been removed, or torn by a full disk.
-        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows)
-        write_text_atomically(self.folder / "results.jsonl", lines)
+        write_text_atomically(self.folder / RESULTS, self._lines())
         write_text_atomically(self.folder / "results.csv", comma_separated(self.rows))
+
+    def _lines(self) -> str:
+        """The content of results.jsonl."""
+        return "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows)
 
     def _figures(self) -> dict[str, Any]:
         with self.agent.evaluating():
@@ -307,7 +308,6 @@ class Run:
             bar.update()
         self.place.keep()
         agent.save(self.folder)
-        write_digests(self.folder, [self.folder / CONFIG])
         samples = {"before training": self.before}
         if agent.has_temperature:
             samples[f"after training, the policy itself (temperature {agent.temperature:g})"] = self._samples()
@@ -323,7 +323,11 @@ class Run:
         reports.plot_curves(self.rows, self.baseline, references, self.folder / "curves.png")
         reports.plot_labels(summary, self.folder)
         self._track({f"test/{name}": value for name, value in summary.items()}, self.rows[-1]["num_steps"])
-        write_json(self.folder / SUMMARY, summary)
+        # Its digest first: what stands in the file when the run is finished is what was measured.
+        text = json_text(summary)
+        texts = {CONFIG: self.place.config_text, RESULTS: self._lines(), SUMMARY: text}
+        write_digests(self.folder, texts=texts)
+        write_text_atomically(self.folder / SUMMARY, text)
         self._say(reports.summary_text(summary, samples, self.folder))
         return summary
 
@@ -371,7 +375,7 @@ def load_run(
     env = config.env if with_env or not ours else None
     if env is not None:
         for name, value in named_files(env).items():  # a stranger's run may name any file
-            note(f"reading {value}, which {path} names as env.{name}")
+            note(f"reading {value!r}, which {str(path)!r} names as env.{name}")
     return load(config.algorithm, folder, env, device, config.agent if ours else None, trust), config
 
 

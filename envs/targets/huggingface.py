@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from ..arguments import refuse_own_code
 from ..text import Tokenizer
 from ..text.subwords import SubwordTokenizer
 from .cache_tests import cache_agrees, check_causal
@@ -47,8 +48,9 @@ def load_huggingface(name: str, tokenizer: Tokenizer, longest: int = 0) -> Causa
             f"set tokenizer to 'auto' or to its {TOKENIZER_FILE}"
         )
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, trust_remote_code=False)
     except (OSError, ValueError) as problem:
+        refuse_own_code(name, problem)
         raise ValueError(f"{name!r} holds no causal language model: {str(problem).splitlines()[0]}") from None
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 0
     if 0 < positions < longest:  # XLNet says -1 for no limit

@@ -13,6 +13,7 @@ from pathlib import Path
 from .reading import read_lines
 
 STOP_WORDS = ("zh", "en")
+_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _SPACES = re.compile(r"\s+")
 
 
@@ -70,6 +71,15 @@ class Cleaning:
                     "use 'zh', 'en', 'zh+en' or a file with one word per line"
                 ) from None
         return frozenset(word for line in words if (word := self(line)))
+
+
+def for_terminal(text: str) -> str:
+    """`text` with U+FFFD for characters that would steer a terminal: controls but line feed and tab, bidi overrides."""
+    return "".join("\ufffd" if _steers(c) else c for c in text)
+
+
+def _steers(character: str) -> bool:
+    return (unicodedata.category(character) == "Cc" and character not in "\n\t") or character in _OVERRIDES
 
 
 def _is_punctuation(character: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +17,7 @@ FIGURES = ("summary.json", "results.jsonl")
 _BLOCK = 1 << 20
 _DIGEST = re.compile("[0-9a-f]{64}")
 _LONGEST = 200  # characters of a path in the folder
+_MOST = 10_000  # files of a folder
 
 
 def file_digest(path: Path) -> str:
@@ -28,16 +29,26 @@ def file_digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def write_digests(folder: Path, paths: Iterable[Path]) -> None:
-    """Write the digests of `paths`, files in `folder`, beside those that were written before for files still there."""
+def write_digests(
+    folder: Path, paths: Iterable[Path] = (), texts: Mapping[str, str] | None = None, forget: Iterable[str] = ()
+) -> None:
+    """Write the digests of files in `folder`, beside those that were written before for files still there.
+
+    Args:
+        folder: of the files.
+        paths: files that are there.
+        texts: what files hold, by name; unlike a file, what was written cannot have been changed since.
+        forget: names whose digests no longer count.
+    """
     place = folder / DIGESTS
     try:
         before = read_json(place)
     except (FileNotFoundError, ValueError):  # what cannot be read is written anew
         before = {}
-    known = {name: digest for name, digest in _entries(before) if (folder / name).is_file()}
+    known = {name: digest for name, digest in _entries(before) if name not in forget and (folder / name).is_file()}
     found = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths}
-    write_json(place, {**known, **found})
+    coming = {name: hashlib.sha256(text.encode("utf-8")).hexdigest() for name, text in (texts or {}).items()}
+    write_json(place, {**known, **found, **coming})
 
 
 def check_digests(folder: Path, needed: Iterable[str] = ()) -> None:
@@ -79,6 +90,7 @@ def check_figures(path: Path) -> None:
         known = dict(_entries(read_json(path.parent / DIGESTS)))
     except FileNotFoundError:
         return
+    check_regular(path, limit="json_bytes")  # nothing longer would be read, so it need not be hashed
     if path.name in known and file_digest(path) != known[path.name]:
         raise ValueError(
             f"{path} was changed since it was saved, so its figures are not those of the run; restore it from a copy"
@@ -87,7 +99,7 @@ def check_figures(path: Path) -> None:
 
 def _entries(known: Any) -> list[tuple[str, str]]:
     """Those that can be: paths in the folder, and digests."""
-    if not isinstance(known, dict):
+    if not isinstance(known, dict) or len(known) > _MOST:
         return []
     return [
         (name, digest)
@@ -98,4 +110,5 @@ def _entries(known: Any) -> list[tuple[str, str]]:
 
 def _is_inside(name: str) -> bool:
     parts = PurePosixPath(name).parts
-    return name.isprintable() and len(name) <= _LONGEST and bool(parts) and ".." not in parts and parts[0] != "/"
+    plain = "/".join(parts) == name  # a file has one name, and is hashed once
+    return plain and name.isprintable() and len(name) <= _LONGEST and bool(parts) and ".." not in parts

@@ -18,6 +18,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
     The file is on the disk before it has its name, so `path` is whole or as it was before, whatever happens.
     """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, but a file is to be written there; remove or rename it")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
@@ -38,8 +40,13 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON in UTF-8, atomically; numbers that are not finite become null."""
-    write_text_atomically(path, json.dumps(finite(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    """Write `value` as `json_text`, atomically."""
+    write_text_atomically(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """`value` as indented JSON; numbers that are not finite become null."""
+    return json.dumps(finite(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 def finite(value: Any) -> Any:

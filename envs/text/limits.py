@@ -37,6 +37,7 @@ class Limits:
 
 
 LIMITS = Limits()
+MOST = 1 << 60  # that a limit can be
 
 
 def set_limits(**most: int) -> None:
@@ -44,9 +45,9 @@ def set_limits(**most: int) -> None:
     known = [each.name for each in dataclasses.fields(Limits)]
     for name, value in most.items():
         if name not in known:
-            raise ValueError(f"there is no limit {name!r}{nearest(name, known)}; there are {', '.join(known)}")
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"the limit {name} must be a whole number from 1 on, not {value!r}")
+            raise ValueError(f"there is no limit {name!r}{nearest(name, known)} (limits: {', '.join(known)})")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
+            raise ValueError(f"the limit {name} must be a whole number from 1 to {MOST:,}, not {value!r}")
     for name, value in most.items():
         setattr(LIMITS, name, value)
 

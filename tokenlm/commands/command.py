@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from tokenlm.envs.text.cleaning import for_terminal
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
@@ -52,9 +54,28 @@ def add_loading(parser: ArgumentParser) -> None:
     parser.add_argument("--trust", action="store_true", help="import code that the run names, read changed files")
 
 
+def answer(text: str, end: str = "\n") -> None:
+    """Print what was asked for on the standard output; OSError where it cannot be written: the caller must know."""
+    out = sys.stdout
+    try:
+        if out is None:
+            raise OSError("it is closed")
+        encoding = out.encoding or "ascii"
+        shown = for_terminal(text) if out.isatty() else text
+        out.write(shown.encode(encoding, "replace").decode(encoding) + end)
+        out.flush()
+    except (OSError, ValueError) as problem:
+        from tokenlm.agents.runs.output import silence
+
+        silence(out)
+        if not isinstance(problem, BrokenPipeError):  # else whoever reads it has enough
+            reason = f"the standard output cannot be written ({problem}); make room, or give another one"
+            raise OSError(reason) from None
+
+
 def note(message: str) -> None:
     """Say `message` in one line on the standard error, whatever that is."""
-    text = f"tokenlm: {' '.join(message.split())}"
+    text = for_terminal(f"tokenlm: {' '.join(message.split())}")
     try:
         encoding = sys.stderr.encoding or "ascii"
         print(text.encode(encoding, "replace").decode(encoding), file=sys.stderr)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokenlm.commands.command import Command, make_parser, note, options_of
+from tokenlm.commands.command import Command, answer, make_parser, note, options_of
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -25,7 +25,6 @@ def _run(words: list[str]) -> None:
         raise ValueError("compare needs two runs or more, `tokenlm compare runs/A runs/B`; `tokenlm runs` lists them")
     from tokenlm.agents.runs.comparing import comparison, names_of_runs, plot_runs
     from tokenlm.agents.runs.listing import read_runs, without_evaluations
-    from tokenlm.agents.runs.output import say
 
     runs = read_runs(chosen.runs)
     for sentence in without_evaluations(runs):
@@ -33,8 +32,8 @@ def _run(words: list[str]) -> None:
     names = "-".join(name.replace("/", "-").replace("\\", "-") for name in names_of_runs(runs))
     picture = Path(chosen.picture or runs[0].folder.parent / f"compare-{names}.png")
     plot_runs(runs, picture)
-    say(comparison(runs, shutil.get_terminal_size((120, 24)).columns))
-    say(f"\ncurves: {picture}")
+    answer(comparison(runs, shutil.get_terminal_size((120, 24)).columns))
+    answer(f"\ncurves: {picture}")
 
 
 COMMAND = Command(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenlm.commands.command import Command
+from tokenlm.commands.command import Command, answer
 from tokenlm.envs.text.yaml_files import dump_yaml
 from tokenlm.help_pages import field_names
 from tokenlm.parsing import parse_run
@@ -11,9 +11,8 @@ from tokenlm.parsing import parse_run
 def _run(words: list[str]) -> None:
     config = parse_run(words, "config")
     from tokenlm.agents.runs.config import plain
-    from tokenlm.agents.runs.output import say
 
-    say(dump_yaml(plain(config)).rstrip("\n"))
+    answer(dump_yaml(plain(config)).rstrip("\n"))
 
 
 COMMAND = Command(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
-from tokenlm.commands.command import Command, make_parser, options_of
+from tokenlm.commands.command import Command, answer, make_parser, options_of
 from tokenlm.envs.picture import font_for
 from tokenlm.threads import OF_THE_USER
 
@@ -32,12 +32,11 @@ def _parser() -> ArgumentParser:
 
 def _run(words: list[str]) -> None:
     chosen = _parser().parse_args(words)
-    from tokenlm.agents.runs.output import say
 
     found = [*_versions(), *_device(), *_terminal(), *_disk(Path(chosen.output)), *_extras()]
     width = max(len(name) for name, _ in found) + 2
     for name, value in found:
-        say(f"{name:<{width}}{value}")
+        answer(f"{name:<{width}}{value}")
 
 
 def _versions() -> Iterator[tuple[str, str]]:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tokenlm.commands.command import Command, add_loading, make_parser, options_of
+from tokenlm.commands.command import Command, add_loading, answer, make_parser, options_of
+from tokenlm.envs.arguments import whole_number
 from tokenlm.envs.text.files import finite
 
 if TYPE_CHECKING:
@@ -37,22 +38,28 @@ def _parser() -> ArgumentParser:
 def _run(words: list[str]) -> None:
     chosen = _parser().parse_args(words)
     from tokenlm.agents.evaluation.evaluate import evaluate
-    from tokenlm.agents.runs.output import say
     from tokenlm.agents.runs.report import plot_labels, shown, text_lines
     from tokenlm.agents.runs.training import load_run
 
+    # Before any file is read.
+    whole_number("episodes", chosen.episodes, 1)
+    whole_number("documents", 1 if chosen.documents is None else chosen.documents, 1)
+    whole_number("seed", chosen.seed, 0)
     agent, _ = load_run(chosen.run, chosen.device, trust=chosen.trust)
     names = ("split", "documents", "episodes", "temperature", "seed", "bounds")
     result = evaluate(agent, **{name: getattr(chosen, name) for name in names})
-    picture = plot_labels(result, Path(chosen.run))
     if chosen.json:
-        say(json.dumps(finite(result)))
+        answer(json.dumps(finite(result)))
+        plot_labels(result, Path(chosen.run))
         return
     texts = text_lines(result.pop("texts"))
     for name, value in result.items():
-        say(f"{name:28} {shown(value) if name != 'confusion' else picture}")
+        if name != "confusion":
+            answer(f"{name:28} {shown(value)}")
     for line in texts:
-        say(line)
+        answer(line)
+    if picture := plot_labels(result, Path(chosen.run)):  # last: the folder may be one that cannot be written
+        answer(f"{'confusion':28} {picture}")
 
 
 COMMAND = Command(

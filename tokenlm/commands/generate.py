@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokenlm.commands.command import Command, add_loading, make_parser, noted_warnings, options_of
+from tokenlm.commands.command import Command, add_loading, answer, make_parser, noted_warnings, options_of
 from tokenlm.envs.text.reading import read_lines
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ def _run(words: list[str]) -> None:
         raise ValueError("a beam search knows its texts at the end only; leave out --stream or --beams")
     prompts = lines_of(Path(chosen.prompts)) if chosen.prompts else [chosen.prompt]
     count = (1 if chosen.prompts else 5) if chosen.count is None else chosen.count
-    from tokenlm.agents.runs.output import say
     from tokenlm.agents.runs.training import load_run
 
     agent, _ = load_run(chosen.run, chosen.device, with_env=False, trust=chosen.trust)
@@ -53,14 +52,14 @@ def _run(words: list[str]) -> None:
         search = {"beams": chosen.beams, "length_penalty": chosen.length_penalty}
         with noted_warnings():
             texts = agent.generate(prompts, count, **how, **search, seed=chosen.seed)
-        say("\n".join(texts))
+        answer("\n".join(texts))
         return
     for number, prompt in enumerate(p for p in prompts for _ in range(count)):
         with noted_warnings():
             pieces = agent.stream(prompt, **how, seed=chosen.seed + number)
         for piece in pieces:
-            say(piece, end="")
-        say("")
+            answer(piece, end="")
+        answer("")
 
 
 def lines_of(path: Path) -> list[str]:

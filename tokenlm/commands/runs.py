@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokenlm.commands.command import Command, make_parser, options_of
+from tokenlm.commands.command import Command, answer, make_parser, options_of
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -22,7 +22,6 @@ def _parser() -> ArgumentParser:
 def _run(words: list[str]) -> None:
     chosen = _parser().parse_args(words)
     from tokenlm.agents.runs.listing import differing, find_runs, plain_run, runs_table
-    from tokenlm.agents.runs.output import say
 
     runs = find_runs(chosen.folder)
     if chosen.json:
@@ -30,7 +29,7 @@ def _run(words: list[str]) -> None:
         lines = [json.dumps(plain_run(run, names), ensure_ascii=False) for run in runs]
     else:
         lines = runs_table(runs, Path(chosen.folder))
-    say("\n".join(lines))
+    answer("\n".join(lines))
 
 
 COMMAND = Command(

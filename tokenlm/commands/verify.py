@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from tokenlm.commands.command import Command, add_loading, make_parser, options_of
+from tokenlm.commands.command import Command, add_loading, answer, make_parser, options_of
 from tokenlm.envs.text.files import finite
 
 if TYPE_CHECKING:
@@ -29,13 +29,12 @@ def _parser() -> ArgumentParser:
 
 def _run(words: list[str]) -> None:
     chosen = _parser().parse_args(words)
-    from tokenlm.agents.runs.output import say
     from tokenlm.agents.runs.verified_text import described
     from tokenlm.agents.runs.verifying import verify
 
     names = ("row", "temperature", "episodes", "seed", "device", "trust")
     found = verify(chosen.folder, **{name: getattr(chosen, name) for name in names})
-    say(json.dumps(finite(found.plain()), indent=1) if chosen.json else described(found))
+    answer(json.dumps(finite(found.plain()), indent=1) if chosen.json else described(found))
     if not found.holds:
         sys.exit(1)
 

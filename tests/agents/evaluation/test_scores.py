@@ -91,7 +91,8 @@ def test_the_best_text_stands_beside_the_agents(env):
     assert row["greedy"] == world.tokenizer.decode(ids[int(greedy.argmax())])
     assert row["greedy_return"] == pytest.approx(result["greedy_return"], abs=1e-9)
     assert row["sampled"] == world.tokenizer.decode(ids[int(own.argmax())])
-    assert row["sampled_share"] == pytest.approx(own.max(), abs=0.06)
+    assert row["sampled_of"] == 2_000
+    assert row["sampled_times"] / 2_000 == pytest.approx(own.max(), abs=0.06)
     assert row["prompt"] == ""
 
 

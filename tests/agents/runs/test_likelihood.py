@@ -121,7 +121,8 @@ def test_damage_is_one_sentence(file, run, tmp_path, capsys):
     with pytest.raises(SystemExit) as ending:
         main(["play", str(copy), "--port=0"])
     assert ending.value.code == 2
-    (said,) = capsys.readouterr().err.splitlines()
+    *read, said = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("reading ") for line in read)
     path = copy / FOLDER / file
     assert said.startswith(f"tokenlm: {path} {'is not JSON' if file == 'agent.json' else 'was changed since'}")
     path.unlink()

@@ -705,7 +705,8 @@ def test_a_run_names_the_files_that_it_has_read(sentences, tmp_path, capsys):
     settings = {**SETTINGS, "env": {"corpus": str(tmp_path / "corpus.txt"), "tokenizer": "word"}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     main(["train", str(tmp_path / "run.yaml"), f"--output={tmp_path}"])
-    line = f"reading {tmp_path / 'corpus.txt'}, which {tmp_path / 'run' / 'config.yaml'} names as env.corpus"
+    corpus, saved = str(tmp_path / "corpus.txt"), str(tmp_path / "run" / "config.yaml")
+    line = f"reading {corpus!r}, which {saved!r} names as env.corpus"
     capsys.readouterr()
     main(["generate", str(tmp_path / "run")])  # which reads none of them
     assert line not in capsys.readouterr().err

@@ -20,6 +20,7 @@ from tokenlm.agents.runs.verified_text import described
 from tokenlm.agents.runs.verifying import score_interval, verify
 from tokenlm.cli import main
 from tokenlm.envs import EnvConfig, World, env_config_from
+from tokenlm.envs.text.digests import write_digests
 
 TINY = env_config_from("TokenLM-Tiny-v0")  # 81 texts
 LEARNER = AgentConfig.of(
@@ -97,6 +98,7 @@ def altered(runs, tmp_path, **figures):
     summary = json.loads((copy / "1" / "summary.json").read_text(encoding="utf-8"))
     changed = {name: change(summary[name]) for name, change in figures.items()}
     (copy / "1" / "summary.json").write_text(json.dumps(summary | changed), encoding="utf-8")
+    write_digests(copy / "1", [copy / "1" / "summary.json"])  # a forger's, not a slip of the disk
     return copy
 
 
