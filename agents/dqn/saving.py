@@ -163,14 +163,14 @@ def _settings(folder: Path, trust: bool) -> dict[str, Any]:
         named = {"agent.loss": settings["agent"].get("loss")}
         of_env = {f"env.{name}": env.get(name) for name in ("target", "sequence_reward", "form")}
         refuse_code({**named, **of_env}, str(folder))
-    if not isinstance(settings.get("vocabulary"), str):
-        raise ValueError(f"{folder / 'agent.json'} is damaged: it names no vocabulary; restore it from a copy")
     if settings.get("format") == 1:
         settings = {**settings, "agent": agent_settings(settings["agent"]), "format": FORMAT}
     if settings.get("format") != FORMAT:
         raise ValueError(
             f"{folder} was saved in format {settings.get('format')}; this version reads formats 1 and {FORMAT}"
         )
+    if not isinstance(settings.get("vocabulary"), str):
+        raise ValueError(f"{folder / 'agent.json'} is damaged: it names no vocabulary; restore it from a copy")
     return settings
 
 

@@ -93,7 +93,7 @@ def test_a_network_that_no_memory_holds(refused, run):
     (run / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     (run / "agent.json").write_text(json.dumps(settings), encoding="utf-8")
     write_digests(run, [run / "agent.json", run / "config.yaml"])
-    assert "is damaged" in refused("generate", run)
+    assert "are not those of a network with hidden_size 1,000,000" in refused("generate", run)
 
 
 def sparse(path, size):
