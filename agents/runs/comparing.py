@@ -142,7 +142,7 @@ def texts_of(runs: Sequence[FoundRun], names: Sequence[str]) -> list[tuple[str, 
 def _samples(path: Path) -> dict[str, list[str]]:
     """The texts of samples.txt below their titles."""
     groups: dict[str, list[str]] = {}
-    for line in read_lines(path) if path.exists() else ():
+    for line in read_lines(path, "json_bytes") if path.exists() else ():
         if line.startswith(_TITLES):
             groups[line] = []
         elif groups:

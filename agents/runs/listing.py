@@ -88,7 +88,7 @@ def read_run(folder: str | Path) -> FoundRun:
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Evaluations, a line each; ValueError, naming the line, for one that is no JSON object of numbers."""
     rows = []
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_lines(path, "json_bytes"), 1):
         row = parse_json(line, f"line {number} of {path}")
         if not isinstance(row, dict) or not all(isinstance(v, (int, float, type(None))) for v in row.values()):
             raise ValueError(f"line {number} of {path} holds no numbers by name; restore it from a copy")

@@ -28,7 +28,9 @@ class Limits:
     text_line: int = _limit(10_000_000, "characters of a line of it")
     arpa_bytes: int = _limit(1 << 30, "bytes of an ARPA file")
     arpa_added: int = _limit(20_000_000, "n-grams added to an ARPA file for words of the vocabulary that it lacks")
-    json_bytes: int = _limit(64 << 20, "bytes of a JSON file: vocabulary, tokenizer.json, settings")  # twice the usual
+    json_bytes: int = _limit(
+        64 << 20, "bytes of a JSON file: vocabulary, tokenizer.json, settings; of a run's rows or samples"
+    )  # twice the usual
     json_values: int = _limit(4_000_000, "values in it")
     tokens: int = _limit(2_000_000, "tokens of a saved vocabulary")
     yaml_bytes: int = _limit(1_000_000, "bytes of a configuration")

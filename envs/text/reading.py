@@ -78,14 +78,18 @@ def _documents(path: Path) -> Iterator[str]:
     return read_lines(path)
 
 
-def read_lines(path: Path) -> Iterator[str]:
+def read_lines(path: Path, limit: str = "text_bytes") -> Iterator[str]:
     """Lines of a UTF-8 file, separated by line feed, carriage return or both, but no other Unicode line ends.
+
+    Args:
+        path: the file.
+        limit: name of the limit of its bytes, see `Limits`.
 
     Raises: FileNotFoundError for a missing file; ValueError for a folder, a pipe, a compressed file, one that is not
         UTF-8, or a line too long (see `opening`).
     """
     try:
-        yield from text_lines(path)
+        yield from text_lines(path, limit=limit)
     except UnicodeDecodeError:
         raise ValueError(
             f"{path} is not UTF-8 (first invalid byte at offset {_first_invalid_byte(path)}); convert it to UTF-8"
