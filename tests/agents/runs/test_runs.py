@@ -22,16 +22,6 @@ from tokenlm.cli import main
 from tokenlm.envs.text.digests import write_digests
 from tokenlm.parsing import parse_run
 
-SETTINGS = {
-    "name": "run",
-    "env": {"target": "markov", "order": 2, "vocab_size": 12, "max_new_tokens": 4, "context_length": 5},
-    "agent": {
-        "network": {"name": "lstm", "embedding_size": 4, "hidden_size": 4},
-        "num_envs": 4, "batch_size": 4, "learning_starts": 0, "replay_capacity": 256,
-    },
-    "total_steps": 16, "evaluations": 2, "evaluation_documents": 2, "evaluation_episodes": 2, "samples": 1,
-    "baseline_seconds": 0.0, "checkpoint_seconds": 0.0, "device": "cpu",
-}  # fmt: skip
 OWN = """
 import math
 from dataclasses import dataclass
@@ -94,21 +84,6 @@ def _plain_pictures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tokenlm.agents.runs.report.Figure.savefig", lambda figure, path, **_: path.write_bytes(b"PNG"))
         yield
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory):
-    path = tmp_path_factory.mktemp("configuration") / "run.yaml"
-    path.write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def whole(config, tmp_path_factory):
-    """An undisturbed run."""
-    output = tmp_path_factory.mktemp("whole")
-    main(["train", config, f"--output={output}"])
-    return output / "run"
 
 
 @pytest.fixture
@@ -700,9 +675,9 @@ def test_figures_that_were_changed_are_not_shown_and_stop_no_policy(name, finish
     main(["generate", str(finished)])
 
 
-def test_a_run_names_the_files_that_it_has_read(sentences, tmp_path, capsys):
+def test_a_run_names_the_files_that_it_has_read(small, sentences, tmp_path, capsys):
     (tmp_path / "corpus.txt").write_text("\n".join(sentences), encoding="utf-8")
-    settings = {**SETTINGS, "env": {"corpus": str(tmp_path / "corpus.txt"), "tokenizer": "word"}}
+    settings = {**small, "env": {"corpus": str(tmp_path / "corpus.txt"), "tokenizer": "word"}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     main(["train", str(tmp_path / "run.yaml"), f"--output={tmp_path}"])
     corpus, saved = str(tmp_path / "corpus.txt"), str(tmp_path / "run" / "config.yaml")

@@ -5,27 +5,15 @@ import json
 import socket
 
 import pytest
-import yaml
 
 from tokenlm.agents import RunConfig
 from tokenlm.agents.runs.share import trackers
 from tokenlm.agents.runs.table import comma_separated
 from tokenlm.cli import main
 
-SETTINGS = {
-    "name": "run",
-    "env": {"target": "markov", "order": 2, "vocab_size": 12, "max_new_tokens": 4, "context_length": 5},
-    "agent": {
-        "network": {"name": "lstm", "embedding_size": 4, "hidden_size": 4},
-        "num_envs": 4, "batch_size": 4, "learning_starts": 0, "replay_capacity": 256,
-    },
-    "total_steps": 16, "evaluations": 2, "evaluation_documents": 2, "evaluation_episodes": 2, "samples": 1,
-    "baseline_seconds": 0.0, "device": "cpu",
-}  # fmt: skip
-
 
 @pytest.fixture
-def train(tmp_path, monkeypatch, capsys):
+def train(config, tmp_path, monkeypatch, capsys):
     """Trains with a tracker, in a folder of its own and without any network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -40,8 +28,7 @@ def train(tmp_path, monkeypatch, capsys):
 
     def run(*words):
         """The folder of the run."""
-        (tmp_path / "run.yaml").write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
-        main(["train", "run.yaml", "--output", str(tmp_path), *words])
+        main(["train", config, "--output", str(tmp_path), *words])
         said.append(capsys.readouterr().out)
         return tmp_path / "run"
 
