@@ -25,10 +25,22 @@ def race_table(name: str) -> str:
     """The tables of a race's own report."""
     result = load(f"race-{name}.json")
     world = "TokenLM-Markov-v0" if name.startswith("markov") else "TokenLM-Factored-v0"
-    parts = [result["settings"]["table"].rstrip()]
+    parts = [_without_zero(result).rstrip()]
     if result["settings"]["temperature"] == 0.0 and (best := best_text(world, _BEST)):
         parts.append(best)
     return "\n\n".join(parts) + source(result, "Settings, trials and spread are in the JSON beside")
+
+
+def _without_zero(result: dict[str, Any]) -> str:
+    """The table without the KL of policies at temperature 0, which races of earlier versions have as 0."""
+    leg = result["settings"]["legs"][0]
+    never = {row["entry"] for row in result["rows"] if row[leg]["kl"] == 0.0}
+    lines = [line.split(" | ") for line in result["settings"]["table"].split("\n")]
+    column = next(cells.index("KL") for cells in lines if "KL" in cells)
+    for cells in lines:
+        if cells[0].removeprefix("| ") in never:
+            cells[column] = "-"
+    return "\n".join(" | ".join(cells) for cells in lines)
 
 
 def cells_table() -> str:

@@ -307,6 +307,12 @@ def why_lines() -> str:
     def short(name: str) -> str:
         return f"{sum(world['regret'] for world in _board(name)['worlds']) / len(_board(name)['worlds']):.1f}"
 
+    race = load("race-markov.json")
+    markov = race["settings"]
+
+    def raced(entry: str) -> str:
+        return f"{_found(race, entry=entry)['steps']['regret'][0]:.1f}"
+
     paid = _found(tasks, dataset=words)
     return "\n".join(
         [
@@ -322,8 +328,9 @@ def why_lines() -> str:
             f"{_board('factored-reward-model')['total_steps']:,} steps, the best single text for all prompts "
             f"{short('factored-same-text')}, a table of token pairs {short('factored-table')}, GRPO "
             f"{short('factored-grpo')}, our DQN {short('factored-dqn-centred')}. On a Markov chain, which a table "
-            f"covers: {short('markov-reward-model')} after {_board('markov-table')['total_steps']:,} steps, the table "
-            f"{short('markov-table')}, our DQN {short('markov-dqn')}. (Means over five worlds each.)",
+            f"covers, the table is first: {raced('table with optimism')} after {markov['total_steps']:,} steps, "
+            f"the learned model {raced('reward model with planning')}, not told apart from it, our DQN "
+            f"{raced('TokenLM soft DQN')}. (Means over five worlds each.)",
             "- **On long texts the reward must come often**: paid for every character, lyrics have perplexity "
             f"{lyrics[1]:.0f} against {lyrics[0]:.0f} of maximum likelihood after {seconds}; paid at the "
             f"end only, {late['ratio_to_maximum_likelihood']:.1f} times that of maximum likelihood after "

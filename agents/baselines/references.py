@@ -256,7 +256,9 @@ class SameText(_OneText):
 
 
 class Beam(Recited):
-    """Writes the text that a beam search under p* finds after the prompt; with one beam the greedy text.
+    """Writes the text that a beam search under p* finds after the prompt.
+
+    One beam is greedy, but counts what a form pays, and keeps the best text that has ended.
 
     Args:
         env: see `Positioned`.

@@ -156,15 +156,23 @@ class Table(Positioned):
 
     @property
     def gap(self) -> float:
-        """Optimistic minus known value of the start contexts seen, nats a text; 0 certifies the optimum at τ = 0."""
+        """Optimistic minus known value of the start contexts seen, nats a text.
+
+        0 certifies the optimum at τ = 0 if p* reads no more than the table does.
+        """
         starts = sorted(self._starts)
         known = np.where(self.counts > 0, self._rewards(optimistic=True), -np.inf)
         upper, lower = (self._plan(r)[0][starts] for r in (self._rewards(optimistic=True), known))
         return float((upper - lower).mean()) if starts else math.inf
 
     def figures(self) -> dict[str, Any]:
-        """The gap to the certified optimum; None while it is infinite, or the table does not plan."""
-        gap = self.gap if self.plans and self.temperature == 0.0 else math.inf
+        """The gap to the certified optimum; None while it is infinite, or nothing can be certified.
+
+        That needs a plan, and a p* that reads no more than the table does.
+        """
+        size = self.world.target.context_size
+        told = size is not None and size <= self.settings["context"]
+        gap = self.gap if self.plans and told and self.temperature == 0.0 else math.inf
         return {"certified_gap": gap if math.isfinite(gap) else None}
 
     def save(self, path: str | Path) -> None:

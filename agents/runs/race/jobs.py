@@ -110,8 +110,8 @@ def _trained(agent: BaseAgent, job: Job) -> dict[str, Any]:
         rows.append({
             "seconds": round(agent.learning_seconds, 3), "env_steps": agent.env_steps,
             "greedy_return": float(greedy.returns.mean()), "sampled_return": float(sampled.returns.mean()),
-            "kl": float(sampled.kl.mean()), "regret": None if np.isnan(regret) else regret,
-            "score": None if np.isnan(regret) else scale.score(regret),
+            "kl": float(sampled.kl.mean()) if agent.temperature else None,  # it is measured by log π
+            "regret": None if np.isnan(regret) else regret, "score": None if np.isnan(regret) else scale.score(regret),
         })  # fmt: skip
 
     def after_step(_: Any) -> bool:
