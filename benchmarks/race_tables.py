@@ -11,6 +11,7 @@ from result_tables import best_text, load, source
 RACES = {
     "factored": "race_factored",
     "factored-seconds": "race_factored_seconds",
+    "factored-120": "race_factored_120",
     "factored-soft": "race_factored_soft",
     "markov": "race",
     "markov-soft": "race_markov_soft",
