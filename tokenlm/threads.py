@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 # Idle threads of libgomp, which PyTorch's Linux wheels bring, spin for 300,000 rounds before they sleep: two trainings
-# on one machine then take the processor from each other. By `benchmarks/side_by_side.py` 1,000 spins cost 7 % of the
+# on one machine then take the processor from each other. By `benchmarks/side_by_side.py` 1,000 spins cost 10 % of the
 # speed of a training that runs alone (500 cost 34 %); two at once run at 0.68 of it each, not at 0.07, and three at
 # 0.49, not 0.13.
 SPINS = "1000"
