@@ -23,9 +23,10 @@ from tokenlm.agents.evaluation import play, trivial_returns
 from tokenlm.agents.evaluation.playing import started
 from tokenlm.agents.evaluation.scores import Scale
 from tokenlm.agents.runs.algorithms import make
-from tokenlm.envs import EnvConfig, NotExact, Vocabulary, World
+from tokenlm.envs import EnvConfig, NotExact, World
 from tokenlm.envs.bounds import beam_search
 from tokenlm.envs.rendering import colour, pieces
+from tokenlm.envs.starts import shown_prompt
 from tokenlm.envs.text import write_text_atomically
 
 from code_tables import page_of, registered
@@ -76,7 +77,7 @@ def returns(name: str) -> dict[str, Any]:
     found[GREEDY] = float(np.mean([total for _, total in likeliest]))
     found[BEAM] = config.log_prob_weight * float(beam_search(world, config, prefixes, 10).log_probs.mean())
     found["optimum"] = float(env.oracle.optimal_return(prefixes).mean())
-    prompt = [int(t) for t in prefixes[0] if t not in (Vocabulary.PAD, Vocabulary.BOS)]
+    prompt = shown_prompt(prefixes[0])
     [best], decode = env.oracle.best_texts(prefixes[:1]), world.tokenizer.decode
     (greedy, earned), own = likeliest[0], float(env.oracle.optimal_return(prefixes[:1])[0])
     texts = {

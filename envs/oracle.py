@@ -17,7 +17,7 @@ from .dynamic_programming import TabularMDP
 from .form_programme import FormProgramme, TooLarge
 from .form_target import FormTarget, target_in
 from .no_repeat import NoRepeat, reachable
-from .starts import first_observations
+from .starts import first_observations, shown_prompt
 from .targets import ConditionedTarget
 from .text import Vocabulary
 from .world import World, checked_prompt
@@ -255,8 +255,7 @@ class Oracle:
     def best_texts(self, prefixes: npt.ArrayLike) -> list[Text]:
         """`best_text` after each of the first observations (B, L)."""
         windows = np.atleast_2d(np.asarray(prefixes, np.int64)).tolist()
-        shown = [[t for t in row if t not in (Vocabulary.PAD, Vocabulary.BOS)] for row in windows]
-        return self._write(shown, 0.0, None, "episode", windows)
+        return self._write([shown_prompt(row) for row in windows], 0.0, None, "episode", windows)
 
     def sample_power(self, prompt: str = "", temperature: float = 0.5, count: int = 1, seed: int = 0) -> list[Text]:
         """Exact samples from p*(text | prompt)^{1/τ}, normalised over all texts that end within the episode.

@@ -70,13 +70,13 @@ def read_constant(oracle: Oracle, starts: Starts) -> Ints:
     return best
 
 
-def distinct_starts(oracle: Oracle, starts: Starts) -> tuple[Ints, Floats]:
+def distinct_starts(oracle: Oracle, starts: Starts) -> Starts:
     """Distinct first observations and their weights; NotExact where a text's return is not its log-likelihood."""
     config = oracle.config
     if config.transition != "free" or config.sequence_reward or config.target == "reference" or config.form:
         raise NotExact(oracle.why_not_followed or "returns of trivial policies need rewards that are log-likelihoods")
     prefixes, place = np.unique(starts.prefixes, axis=0, return_inverse=True)
-    return prefixes, np.asarray(np.bincount(place.reshape(-1), starts.weights, len(prefixes)), np.float64)
+    return Starts(prefixes, np.asarray(np.bincount(place.reshape(-1), starts.weights, len(prefixes)), np.float64))
 
 
 def _constants(world: World, config: EnvConfig, begins: Ints, chances: Floats) -> dict[str, tuple[Floats, Ints]]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from .arrays import Floats, Ints
 from .config import EnvConfig, Split
 from .episodes import Episodes
+from .text import Vocabulary
 from .world import World
 
+_EMPTY = (Vocabulary.PAD, Vocabulary.BOS)
 _ROWS = 4096  # prompts that are encoded at once
 
 
@@ -27,3 +30,8 @@ def first_observations(world: World, config: EnvConfig, split: Split) -> Iterato
         begin, end = documents.offsets[rows[some]], documents.offsets[rows[some] + 1]
         episodes.start_from(np.arange(len(begin)), documents.tokens, begin, end, prompts[some])
         yield episodes.first_observation(), chances[some]
+
+
+def shown_prompt(observation: npt.ArrayLike) -> list[int]:
+    """Ids of the prompt that a first observation (L,) shows."""
+    return [token for token in np.asarray(observation).tolist() if token not in _EMPTY]

@@ -250,8 +250,7 @@ class SameText(_OneText):
         if oracle.why_not_followed is None:
             _, text = single_text(oracle, starts, beams)
         else:
-            prefixes, weights = distinct_starts(oracle, starts)
-            _, text = search_texts(self.world, self.env_config, Starts(prefixes, weights), beams)
+            _, text = search_texts(self.world, self.env_config, distinct_starts(oracle, starts), beams)
         self._text = self._padded([text])[0]
 
 

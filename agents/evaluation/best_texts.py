@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...envs import EnvConfig, Oracle, Vocabulary, World
+from ...envs.starts import shown_prompt
 from .playing import Play
 
 MOST = 3  # prompts
@@ -39,10 +40,9 @@ def texts_beside(world: World, config: EnvConfig, greedy: Play, sampled: Play) -
     ):
         same = np.flatnonzero(place.reshape(-1) == place.reshape(-1)[row])
         [(frequent, count)] = Counter(sampled.texts[i] for i in same).most_common(1)
-        ids = [int(t) for t in greedy.prefixes[row] if t not in (Vocabulary.PAD, Vocabulary.BOS)]
         rows.append(
             {
-                "prompt": world.tokenizer.decode(ids),
+                "prompt": world.tokenizer.decode(shown_prompt(greedy.prefixes[row])),
                 "best": best.text,
                 "best_return": float(value),
                 "best_truncated": config.ending == "eos" and best.tokens[-1] != Vocabulary.EOS,

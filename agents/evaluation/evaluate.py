@@ -103,6 +103,14 @@ def score_text(
     )
 
 
+def check_counts(documents: int | None, episodes: int, seed: int) -> None:
+    """ValueError for numbers that `evaluate` cannot work with."""
+    if documents is not None:
+        whole_number("documents", documents, 1)
+    whole_number("episodes", episodes, 1)
+    whole_number("seed", seed, 0)
+
+
 def evaluate(
     agent: Agent,
     *,
@@ -147,8 +155,7 @@ def evaluate(
     and chrf (translations), accuracy, macro_f1 and confusion (labels).
     """
     temperature = None if temperature is None else checked_temperature(temperature)
-    whole_number("episodes", episodes, 1)
-    whole_number("seed", seed, 0)
+    check_counts(documents, episodes, seed)
     agent = complete(agent, env)
     world, config = world_of(agent, env)
     config = dataclasses.replace(config, split=split)

@@ -103,16 +103,14 @@ def place_notice(config: RunConfig, folder: Path) -> str:
     base = Path(config.output) / config.name
     if folder == base or config.continues is not None:
         return ""
-    taken = [path for path in _numbered(base, folder) if is_finished(path)]
-    same = [path for path in taken if _whole(_saved(path)) == _whole(plain(config))]
-    if same:
+    same = [path for path in _numbered(base, folder) if _whole(_saved(path)) == _whole(plain(config))]
+    if finished := [path for path in same if is_finished(path)]:
         return (
-            f"{same[-1]} is finished, so this is a new run, {folder}; to go on with that one give --continue and more "
-            "--total_steps"
+            f"{finished[-1]} is finished, so this is a new run, {folder}; to go on with that one give --continue and "
+            "more --total_steps"
         )
-    left = [path for path in _numbered(base, folder) if _whole(_saved(path)) == _whole(plain(config))]
-    if left:
-        return f"{left[-1]} has a saved agent but no {SUMMARY}; it is left as it is, and this run goes to {folder}"
+    if same:
+        return f"{same[-1]} has a saved agent but no {SUMMARY}; it is left as it is, and this run goes to {folder}"
     return f"{base} is a run with other settings; this one goes to {folder}"
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class RunFolder:
                     (self.path / _OWNER).unlink(missing_ok=True)
             self._held.release()  # its file stays: another process may be waiting for it
 
-    @property
+    @cached_property
     def config_text(self) -> str:
         """The content of config.yaml."""
         return dump_yaml(plain(self.config))

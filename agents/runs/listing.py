@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...envs.text.digests import FIGURES, check_figures
+from ...envs.text.digests import check_figures
 from ...envs.text.opening import parse_json
 from ...envs.text.reading import read_lines
 from ...envs.text.yaml_files import read_mapping
@@ -75,9 +75,7 @@ def read_run(folder: str | Path) -> FoundRun:
     try:
         settings = flat(read_mapping(folder / CONFIG))
         check_run_settings(settings, folder / CONFIG)
-        for name in FIGURES:
-            if (folder / name).is_file():
-                check_figures(folder / name)
+        check_figures(folder)
         rows = read_rows(folder / RESULTS) if (folder / RESULTS).exists() else []
         summary = read_summary(folder / SUMMARY) if (folder / SUMMARY).exists() else {}
     except (OSError, ValueError) as problem:

@@ -186,9 +186,7 @@ def _best_texts(runs: Sequence[FoundRun], names: Sequence[str]) -> str:
     shown_of = ("prompt", "best", "best_return", "greedy", "greedy_return", "sampled", "sampled_times", "sampled_of")
     rows = [["", "prompt", "best text", "nats", "greedy text", "nats", "most frequent text", "times", "of sampled"]]
     for run, name in zip(runs, names, strict=True):
-        texts = run.summary.get("texts")
-        found = [row for row in texts if isinstance(row, dict)] if isinstance(texts, list) else []
-        rows += [[name, *(shown(row.get(key)) for key in shown_of)] for row in found]
+        rows += [[name, *(shown(row.get(key)) for key in shown_of)] for row in run.summary.get("texts") or ()]
     text = "<p>The best text has the highest return there is at τ = 0; its score is 1.</p>"
     return text + _table(rows) if len(rows) > 1 else ""
 

@@ -84,17 +84,19 @@ def check_digests(folder: Path, needed: Iterable[str] = ()) -> None:
             raise ValueError(f"{path} {what}; restore it from a copy, or pass --trust (trust=True) to read it as it is")
 
 
-def check_figures(path: Path) -> None:
-    """Compare one of `FIGURES` with its digest, if there is one; ValueError where it differs."""
-    try:
-        known = dict(_entries(read_json(path.parent / DIGESTS)))
-    except FileNotFoundError:
+def check_figures(folder: Path) -> None:
+    """Compare those of `FIGURES` that are in `folder` with their digests, if there are any; ValueError for others."""
+    paths = [path for name in FIGURES if (path := folder / name).is_file()]
+    if not paths or not (folder / DIGESTS).exists():
         return
-    check_regular(path, limit="json_bytes")  # nothing longer would be read, so it need not be hashed
-    if path.name in known and file_digest(path) != known[path.name]:
-        raise ValueError(
-            f"{path} was changed since it was saved, so its figures are not those of the run; restore it from a copy"
-        )
+    known = dict(_entries(read_json(folder / DIGESTS)))
+    for path in paths:
+        check_regular(path, limit="json_bytes")  # nothing longer would be read, so it need not be hashed
+        if path.name in known and file_digest(path) != known[path.name]:
+            raise ValueError(
+                f"{path} was changed since it was saved, so its figures are not those of the run; restore it from a "
+                "copy"
+            )
 
 
 def _entries(known: Any) -> list[tuple[str, str]]:

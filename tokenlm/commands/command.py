@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from tokenlm.envs.text.cleaning import for_terminal
 
@@ -60,9 +60,7 @@ def answer(text: str, end: str = "\n") -> None:
     try:
         if out is None:
             raise OSError("it is closed")
-        encoding = out.encoding or "ascii"
-        shown = for_terminal(text) if out.isatty() else text
-        out.write(shown.encode(encoding, "replace").decode(encoding) + end)
+        out.write(_encodable(for_terminal(text) if out.isatty() else text, out) + end)
         out.flush()
     except (OSError, ValueError) as problem:
         from tokenlm.agents.runs.output import silence
@@ -73,14 +71,17 @@ def answer(text: str, end: str = "\n") -> None:
             raise OSError(reason) from None
 
 
+def _encodable(text: str, stream: TextIO) -> str:
+    """`text` with ? for what the encoding of `stream` lacks."""
+    encoding = stream.encoding or "ascii"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
 def note(message: str) -> None:
     """Say `message` in one line on the standard error, whatever that is."""
     text = for_terminal(f"tokenlm: {' '.join(message.split())}")
-    try:
-        encoding = sys.stderr.encoding or "ascii"
-        print(text.encode(encoding, "replace").decode(encoding), file=sys.stderr)
-    except (AttributeError, OSError, ValueError):  # no standard error, or a closed one
-        pass
+    with suppress(AttributeError, OSError, ValueError):  # no standard error, or a closed one
+        print(_encodable(text, sys.stderr), file=sys.stderr)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tokenlm.commands.command import Command, add_loading, answer, make_parser, options_of
-from tokenlm.envs.arguments import whole_number
 from tokenlm.envs.text.files import finite
 
 if TYPE_CHECKING:
@@ -37,14 +36,11 @@ def _parser() -> ArgumentParser:
 
 def _run(words: list[str]) -> None:
     chosen = _parser().parse_args(words)
-    from tokenlm.agents.evaluation.evaluate import evaluate
+    from tokenlm.agents.evaluation.evaluate import check_counts, evaluate
     from tokenlm.agents.runs.report import plot_labels, shown, text_lines
     from tokenlm.agents.runs.training import load_run
 
-    # Before any file is read.
-    whole_number("episodes", chosen.episodes, 1)
-    whole_number("documents", 1 if chosen.documents is None else chosen.documents, 1)
-    whole_number("seed", chosen.seed, 0)
+    check_counts(chosen.documents, chosen.episodes, chosen.seed)  # before any file is read
     agent, _ = load_run(chosen.run, chosen.device, trust=chosen.trust)
     names = ("split", "documents", "episodes", "temperature", "seed", "bounds")
     result = evaluate(agent, **{name: getattr(chosen, name) for name in names})
