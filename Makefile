@@ -61,9 +61,10 @@ matrix: $(VENV)/installed-dev
 
 # atheris is only needed here, and has no wheels for every Python: it stays out of .venv.
 FUZZ_SECONDS ?= 600
+FUZZ_JOBS ?= 1
 fuzz: $(VENV)/installed-dev
 	$(INSTALL) --target build/atheris 'atheris>=3.0'
-	PYTHONPATH=build/atheris $(BIN)/python benchmarks/fuzz.py --seconds $(FUZZ_SECONDS)
+	PYTHONPATH=build/atheris $(BIN)/python benchmarks/fuzz.py --seconds $(FUZZ_SECONDS) --jobs $(FUZZ_JOBS)
 
 # A warning is an error: a broken link or a docstring that cannot be read.
 docs: $(VENV)/installed-docs

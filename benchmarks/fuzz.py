@@ -1,10 +1,11 @@
 """Fuzzing of every parser of files: how many inputs were tried, and what crashed.
 
-    python benchmarks/fuzz.py [--seconds N] [--parsers NAME …] [--output FILE]
+    python benchmarks/fuzz.py [--seconds N] [--jobs N] [--parsers NAME …] [--output FILE]
 
-atheris looks for inputs that reach new code, one parser after the other, each in a process of its own for N seconds
-(`tests/attacks/fuzz.py`). A crash is anything but a value, ValueError or OSError, more than 10 seconds or 4 GiB; it
-ends the parser's time, and its input is kept in build/fuzz/. Parsers that are not named keep their rows.
+atheris looks for inputs that reach new code, each parser in a process of its own for N seconds, `--jobs` of them at a
+time (`tests/attacks/fuzz.py`). A crash is anything but a value, ValueError or OSError, more than 10 seconds or 4 GiB;
+it ends the parser's time, and its input is kept in build/fuzz/. Parsers that are not named keep their rows. The file
+is written after each parser.
 
 Needs atheris (`make fuzz` installs it).
 """
@@ -16,6 +17,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -54,18 +56,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     known = names()
     parser.add_argument("--seconds", type=int, default=600, help="for each parser")
+    parser.add_argument("--jobs", type=int, default=1, help="parsers at a time")
     parser.add_argument("--parsers", nargs="+", choices=known, default=known, metavar="NAME")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "fuzz.json")
     chosen = parser.parse_args()
     rows = {row["parser"]: row for row in rows_before(chosen.output) if row["parser"] in known}
     crashed = False
-    for name in tqdm(chosen.parsers, unit="parser"):
-        rows[name], said = fuzzed(name, chosen.seconds)
-        if said:
-            crashed = True
-            tqdm.write(f"{name}: {said}", file=sys.stderr)
-    ordered = [rows[name] for name in known if name in rows]
-    write_result(chosen.output, ordered, atheris=version("atheris"), limits=list(LIMITS))
+    with ThreadPoolExecutor(chosen.jobs) as pool:
+        started = {pool.submit(fuzzed, name, chosen.seconds): name for name in chosen.parsers}
+        for done in tqdm(as_completed(started), total=len(started), unit="parser"):
+            name = started[done]
+            rows[name], said = done.result()
+            if said:
+                crashed = True
+                tqdm.write(f"{name}: {said}", file=sys.stderr)
+            ordered = [rows[name] for name in known if name in rows]
+            write_result(chosen.output, ordered, atheris=version("atheris"), limits=list(LIMITS))
     print_table(ordered)
     if crashed:
         sys.exit(1)
