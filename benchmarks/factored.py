@@ -4,7 +4,8 @@
 
 World s has `target_seed` s. Returns are those of greedy texts on 256 prompts of the split "test", nats a text; what is
 known of p* is exact on the same prompts. The score is 0 for the best trivial policy, which is the same text for all
-prompts, and 1 for the optimum. Learners have their own defaults, one thread and one seed a world.
+prompts, and 1 for the optimum. Learners have their own defaults, one thread and one seed a world; maximum likelihood
+reads as many tokens of the documents as the others write.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ EPISODES = 256
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "table with optimism and planning": ("table", {}),
     "GRPO": ("grpo", {}),
+    "maximum likelihood": ("maximum-likelihood", {}),
     "ours, soft Q, defaults": ("dqn", {}),
     "reward model with planning": ("reward-model", {}),
 }
@@ -62,8 +64,8 @@ class Measured:
         rows = [self.row(name, value) for name, value in self.scale.trivial.items()]
         oracle = Oracle.of(self.world, self.config)
         rows.append(self.row("p_star", float(oracle.expected_return("target", self.prompts).mean())))
-        for name, beams in (("greedy", 1), ("beam_10", 10)):
-            rows.append(self.row(name, self._greedy(make("beam", self.config, 0, beams=beams))))
+        rows.append(self.row("greedy", self._greedy("target")))
+        rows.append(self.row("beam_10", self._greedy(make("beam", self.config, 0, beams=10))))
         texts = play(make("oracle", self.config, 0), self.world, self.played, EPISODES, 0, 0.0).written
         best = self.row("optimum", self.scale.optimal or 0.0)
         return [*rows, {**best, "distinct_tokens": float(np.mean([len(set(text)) for text in texts]))}]
@@ -76,7 +78,7 @@ class Measured:
         agent.train(steps)
         return self.row(name, self._greedy(agent), time.process_time() - began, agent.env_steps)
 
-    def _greedy(self, agent: BaseAgent) -> float:
+    def _greedy(self, agent: BaseAgent | str) -> float:
         return float(play(agent, self.world, self.played, EPISODES, 0, 0.0).returns.mean())
 
 

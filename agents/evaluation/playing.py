@@ -64,7 +64,7 @@ def play(
         config: the environment's arguments.
         episodes: N.
         seed: of the prompts, the same for all policies, and of the actions.
-        temperature: τ that an agent acts at; 0 is greedy.
+        temperature: τ that an agent or p* acts at; 0 is greedy. "random" has none.
         objective: τ > 0 of the soft regret to measure; 0 for none.
 
     Raises ValueError for a temperature that the agent does not support.
@@ -75,7 +75,10 @@ def play(
     active = np.ones(episodes, np.bool_)
     returns, kl, regret = np.zeros(episodes), np.zeros(episodes), np.zeros(episodes)
     policy = policy if isinstance(policy, str) else complete(policy, config)
-    tau = 1.0 if isinstance(policy, str) else policy.policy_temperature(temperature)
+    if isinstance(policy, str):
+        tau = temperature if policy == "target" else 1.0
+    else:
+        tau = policy.policy_temperature(temperature)
     reader = acting_in(policy, running, config, tau == 0.0)
     optimal = OptimalPolicy(world, config, objective) if reader.by_token else None
     measures_kl = not isinstance(policy, str) and tau > 0.0 and reader.by_token

@@ -18,17 +18,21 @@ _AT_ONCE = 1 << 22  # (state, token) entries
 def check_sums(target: Target, name: str) -> None:
     """Refuse a target whose probabilities are none: rewards, optimum and scores would mean nothing.
 
-    A few prefixes are asked for; of a finite automaton all states.
+    A few prefixes are asked for; of a finite automaton all states. Where the target has `mass`, which gives the total
+    probability of some tokens in closed form, it must be the sum of theirs.
 
     Args:
         target: of a user's own.
         name: what it is called.
 
-    Raises ValueError for the first row that does not sum to 1.
+    Raises ValueError for the first row that does not sum to 1, or whose `mass` is another.
     """
     rng, size = np.random.default_rng(0), target.vocab_size
-    prefixes = random_prefixes(rng, size)
-    refuse_sums(target.log_probs(prefixes, rng.integers(Vocabulary.FIRST_WORD, size, ROWS)), size, name, prefixes)
+    prefixes, expected = random_prefixes(rng, size), rng.integers(Vocabulary.FIRST_WORD, size, ROWS)
+    rows = target.log_probs(prefixes, expected)
+    refuse_sums(rows, size, name, prefixes)
+    if (mass := getattr(target, "mass", None)) is not None:
+        _refuse_mass(mass, rng.random(size) < 0.5, rows, expected, name)
     if isinstance(target, FiniteStateTarget):
         for some in pieces(int(target.num_states), size, _AT_ONCE):
             states = np.arange(some.start, some.stop)
@@ -57,6 +61,16 @@ def refuse_sums(rows: Any, size: int, name: str, where: Ints) -> None:
             f"the probabilities of the target {name!r} must sum to 1, but {after} they sum to "
             f"{sums[wrong[0]]:.4g}; subtract the log-sum-exp of each row, as ScoringTarget does"
         )
+
+
+def _refuse_mass(mass: Any, among: Any, rows: Any, expected: Ints, name: str) -> None:
+    """Raise ValueError unless `mass` of the tokens `among` (V,) is the sum of their chances in the rows (B, V)."""
+    meaning = "the total probability (B,) of the tokens among (V,) after each prefix"
+    if not callable(mass):
+        raise ValueError(f"mass of the target {name!r} must be a method that gives {meaning}; rename what is none")
+    found, right = np.asarray(mass(among, expected)), np.exp(rows)[:, among].sum(1)
+    if found.shape != right.shape or not (np.abs(found - right) <= _APART).all():
+        raise ValueError(f"mass of the target {name!r} must be {meaning}, {right}, not {found}")
 
 
 def random_prefixes(rng: np.random.Generator, size: int) -> Ints:

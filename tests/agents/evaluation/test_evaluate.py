@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tokenlm.agents import DQN, play, score_text
-from tokenlm.envs import EnvConfig, Episodes, Vocabulary, World
+from tokenlm.envs import EnvConfig, Episodes, TokenLMEnv, Vocabulary, World
 
 WORDS, T = (5, 6, 7), 3
 ENV = EnvConfig(
@@ -134,3 +134,15 @@ def test_equal_seeds_give_equal_prompts(tiny):
     assert np.array_equal(random.prefixes, target.prefixes)
     assert random.returns.mean() < target.returns.mean()
     assert not random.kl.any()
+
+
+def test_the_target_at_temperature_0_takes_its_likeliest_token(tiny):
+    env = TokenLMEnv(tiny)
+    earned = play("target", World.of(tiny), tiny, 3, 5, 0.0).returns
+    for seed, expected in enumerate(earned, start=5):
+        total, over = 0.0, False
+        env.reset(seed=seed)
+        while not over:
+            _, reward, terminated, truncated, _ = env.step(int(env.target_log_probs().argmax()))
+            total, over = total + float(reward), terminated or truncated
+        assert total == pytest.approx(expected, abs=1e-12)

@@ -248,6 +248,32 @@ def test_probabilities_that_are_none_are_refused_where_a_target_enters(tiny, tar
         TokenLMEnv(tiny, target=target)
 
 
+class WithMass(ReferenceTarget):
+    """The target "reference" of a user, with the (V,) total probability of tokens changed."""
+
+    def __init__(self, tokenizer, change):
+        super().__init__(len(tokenizer.vocabulary))
+        self.change = change
+
+    def mass(self, among, expected):
+        return self.change(super().mass(among, expected))
+
+
+def test_a_closed_form_of_the_mass_must_be_the_sum_of_the_probabilities(tiny):
+    """p* is divided by it, so that a wrong one would make rewards of another distribution."""
+    tokenizer = World.of(tiny).tokenizer
+    TokenLMEnv(tiny, target=WithMass(tokenizer, lambda mass: mass))
+    for change in (lambda mass: mass / 2, lambda mass: mass[:1]):
+        with pytest.raises(
+            ValueError, match=r"mass of the target 'WithMass.*' must be the total probability .*, not \["
+        ):
+            TokenLMEnv(tiny, target=WithMass(tokenizer, change))
+    physical = Again(tokenizer)
+    physical.mass = 3.0
+    with pytest.raises(ValueError, match=r"must be a method that gives .*; rename what is none"):
+        TokenLMEnv(tiny, target=physical)
+
+
 def test_an_automaton_of_a_users_own_is_asked_in_all_its_states(tiny):
     chain = MarkovTarget(16, order=2, seed=1)
     TokenLMEnv(tiny, target=chain)
