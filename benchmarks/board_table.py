@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = Path(__file__).parent / "results" / "board"
 FEWEST_WORLDS = 5
 MOST_BYTES = 1_000_000  # of committed weights
-_SOURCES = ("rewards", "corpus", "p*")
+_SOURCES = ("rewards", "corpus", "nothing", "p*")
 
 Row = dict[str, Any]
 
@@ -54,7 +54,7 @@ class Words:
 ENGLISH = Words(
     ("policy", "learned from", "steps", "score", "regret, nats", "KL, nats", "seconds", "worlds", "record", "made by"),
     "**`{id}`, temperature {temperature:g}**",
-    {"rewards": "rewards", "corpus": "corpus", "p*": "is told p\\*"},
+    {"rewards": "rewards", "corpus": "corpus", "nothing": "nothing", "p*": "is told p\\*"},
     ("yes, the first", "yes, ahead of {name}, p = {p:.2g}"),
     {},
     " to ",
@@ -64,7 +64,7 @@ ENGLISH = Words(
 CHINESE = Words(
     ("策略", "从什么学", "步数", "得分", "后悔值（nat）", "KL（nat）", "秒", "世界", "纪录", "怎样重算"),
     "**`{id}`，τ = {temperature:g}**",
-    {"rewards": "奖励", "corpus": "语料", "p*": "已知 p\\*"},
+    {"rewards": "奖励", "corpus": "语料", "nothing": "什么都不学", "p*": "已知 p\\*"},
     ("是，第一个", "是，领先于{name}，p = {p:.2g}"),
     {
         "table with optimism and planning": "查表，乐观加规划",
@@ -73,6 +73,10 @@ CHINESE = Words(
         "ours, soft Q, settings of configs/race-markov.yaml": "我们的软 Q，用 configs/race-markov.yaml 的参数",
         "ours, soft Q, four steps, centred": "我们的软 Q，四步，居中",
         "GRPO, defaults": "GRPO，默认参数",
+        "maximum likelihood, defaults": "最大似然，默认参数",
+        "uniform random": "均匀随机",
+        "by word frequency, sampled": "按词频采样",
+        "p* sampled": "按 p\\* 采样",
         "the best single token, always": "一直写最好的那个词",
         "the same text for all prompts": "对所有开头写同一句",
         "greedy under p*": "按 p\\* 贪心",
@@ -120,13 +124,13 @@ def records(shown: Sequence[Row]) -> dict[int, tuple[Row | None, float]]:
 
     Rows of one environment, temperature, budget and source compete by their regret, in the order in which they came. A
     new one takes the record where it is ahead at p < 0.01 in a paired t-test over the worlds that both have. Rows that
-    are told p* hold none.
+    are told p*, or took no steps to learn, hold none.
     """
     holders: dict[tuple[Any, ...], int] = {}
     found: dict[int, tuple[Row | None, float]] = {}
     for place, row in enumerate(shown):
         group = (row["id"], row["temperature"], row["source"], row.get("total_steps"))
-        if row["source"] == "p*":
+        if row["source"] == "p*" or not row.get("total_steps"):
             continue
         if group not in holders:
             holders[group], found[place] = place, (None, 1.0)
