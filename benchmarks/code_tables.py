@@ -31,7 +31,7 @@ IDS = {
         "How well p\\* is learned. At temperature 1 it says nothing about credit assignment.",
     ),
     "TokenLM-Sparse-v0": (
-        "The same without prompts; the whole reward comes with the last token.",
+        "`TokenLM-v0` without prompts, with the whole reward at the last token.",
         "Credit assigned back over a text, at a temperature above 0. At temperature 0 its best text is a single token.",
     ),
     "TokenLM-Markov-v0": (
@@ -65,8 +65,8 @@ IDS = {
         "A table of the last tokens stays below the same text for all prompts.",
     ),
     "TokenLM-Factored-Sparse-v0": (
-        "The same; the whole reward comes with the last token.",
-        "The same, with credit assigned back over 16 tokens.",
+        "`TokenLM-Factored-v0` with the whole reward at the last token.",
+        "Finding the best text for new prompts, with credit assigned back over 16 tokens.",
     ),
     "TokenLM-Teacher-v0": (
         "p\\* is a Transformer with random weights, made from a seed: 1,000 words, texts of exactly 64.",
@@ -74,8 +74,8 @@ IDS = {
         "Words are alike and all of the text bears on the next one: no table is enough. `vocab_size` goes to 50,000.",
     ),
     "TokenLM-Teacher-Sparse-v0": (
-        "The same; the whole reward comes with the last word.",
-        "Credit assigned back over 64 words: the optimum at temperature 1 is the same.",
+        "`TokenLM-Teacher-v0` with the whole reward at the last word.",
+        "Credit assigned back over 64 words, at temperature 1, where p\\* is the optimum.",
     ),
     "TokenLM-Form-v0": (
         "Quatrains: lines three and four after the first two, tones kept; a rhyme with line two is paid 10 nats.",
@@ -83,8 +83,8 @@ IDS = {
         "see.",
     ),
     "TokenLM-Form-Sparse-v0": (
-        "The same; the whole reward, the rhyme's too, comes with the last character.",
-        "The same, with credit assigned back over 12 characters.",
+        "`TokenLM-Form-v0` with the whole reward, the rhyme's too, at the last character.",
+        "Planning in verse, with credit assigned back over 12 characters.",
     ),
 }
 REFERENCES = (
@@ -144,7 +144,7 @@ def environment_part(name: str) -> str:
         f"| made by | `gym.make({name!r})`, many at once: `gym.make_vec({name!r}, num_envs=64)` |",
         f"| actions | `Discrete({actions.n})`: ids of tokens |",  # type: ignore[attr-defined]
         f"| observations | `Box(0, {int(observations.high.max())}, {observations.shape}, int64)` |",  # type: ignore[attr-defined]
-        f"| longest text | {config.max_new_tokens} tokens |",
+        f"| longest text | {config.max_new_tokens} token{'s' if config.max_new_tokens > 1 else ''} |",
         f"| arguments | {', '.join(settings)} |",
         "",
         worlds_table(name),

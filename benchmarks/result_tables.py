@@ -53,6 +53,7 @@ def quickstart_table() -> str:
         f"{summary['optimal_return'] - constant:.1f} nats short of the best text, for short texts have few factors: "
         "look at perplexity and KL first. A score of 0 is that of the best trivial policy, whose regret at temperature "
         f"1 is {summary['trivial_regret']:.2f} nats."
+        + best_text("TokenLM-v0", " A best text, after `{prompt}`: `{text}`, {nats} nats.")
     )
 
 

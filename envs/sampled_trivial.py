@@ -11,6 +11,7 @@ from .arrays import Floats, Ints
 from .config import EnvConfig
 from .episodes import Episodes
 from .oracle import NotExact, Oracle
+from .read_texts import why_not_read
 from .text import Vocabulary
 from .trivial import Starts, constant_texts, unigram_weights
 from .world import World
@@ -37,7 +38,7 @@ def sampled_policy_returns(oracle: Oracle, starts: Starts, temperature: float = 
 
     Raises NotExact where the reward of a text is not its log-likelihood after the prompt.
     """
-    prefixes, weights = distinct_starts(oracle, starts)
+    prefixes, weights = _distinct(oracle, starts)
     found = _returns(oracle.world, oracle.config, prefixes.tobytes(), weights.tobytes())
     return {name: returns + temperature * entropies for name, (returns, entropies) in found.items()}
 
@@ -61,7 +62,7 @@ def _returns(world: World, config: EnvConfig, prefixes: bytes, weights: bytes) -
 
 def read_constant(oracle: Oracle, starts: Starts) -> Ints:
     """`best_constant` where p* has no states: the best of the constant texts whose returns are computed here."""
-    prefixes, weights = distinct_starts(oracle, starts)
+    prefixes, weights = _distinct(oracle, starts)
     found = _constants(oracle.world, oracle.config, prefixes, weights)
     returns, texts = (np.concatenate(parts) for parts in zip(*found.values(), strict=True))
     if returns.max() == -np.inf:
@@ -70,13 +71,10 @@ def read_constant(oracle: Oracle, starts: Starts) -> Ints:
     return best
 
 
-def distinct_starts(oracle: Oracle, starts: Starts) -> Starts:
-    """Distinct first observations and their weights; NotExact where a text's return is not its log-likelihood."""
-    config = oracle.config
-    if config.transition != "free" or config.sequence_reward or config.target == "reference" or config.form:
-        raise NotExact(oracle.why_not_followed or "returns of trivial policies need rewards that are log-likelihoods")
-    prefixes, place = np.unique(starts.prefixes, axis=0, return_inverse=True)
-    return Starts(prefixes, np.asarray(np.bincount(place.reshape(-1), starts.weights, len(prefixes)), np.float64))
+def _distinct(oracle: Oracle, starts: Starts) -> Starts:
+    if (reason := why_not_read(oracle.config)) is not None:
+        raise NotExact(reason)
+    return starts.distinct()
 
 
 def _constants(world: World, config: EnvConfig, begins: Ints, chances: Floats) -> dict[str, tuple[Floats, Ints]]:

@@ -31,6 +31,11 @@ class Starts(NamedTuple):
     prefixes: Ints
     weights: Floats
 
+    def distinct(self) -> Starts:
+        """The same distribution, every first observation once."""
+        prefixes, place = np.unique(self.prefixes, axis=0, return_inverse=True)
+        return Starts(prefixes, _sums(place, self.weights, len(prefixes)))
+
 
 def start_distribution(oracle: Oracle, split: Split = "train") -> Starts:
     """The exact distribution of the first state of an episode: uniform documents, uniform lengths of the prompt."""

@@ -37,7 +37,7 @@ def test_what_is_committed_is_shown_and_is_recomputed_by_its_command():
         assert {world["episodes"] for world in found["worlds"]} == {256}
 
 
-@pytest.mark.parametrize("name", ["markov-constant", "markov-oracle"])
+@pytest.mark.parametrize("name", ["markov-constant", "markov-oracle", "markov-p-star"])
 def test_a_row_comes_out_again(name, tmp_path):
     _compare(name, tmp_path, abs=1e-9)
 
@@ -48,7 +48,7 @@ def test_a_row_that_is_trained_comes_out_again(tmp_path):
 
 
 def _compare(name, folder, **within):
-    (again,) = recomputed(name, [1], folder).row["worlds"]
+    (again,) = recomputed(name, [1], folder)["worlds"]
     (stored,) = [world for world in COMMITTED[name]["worlds"] if world["world"] == 1]
     assert again["regret"] == pytest.approx(stored["regret"], **within)
     assert again["score"] == pytest.approx(stored["score"], **within)

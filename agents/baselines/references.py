@@ -16,7 +16,7 @@ from ...envs.arrays import Floats, Ints
 from ...envs.bounds import beam_search
 from ...envs.forms import form_in
 from ...envs.read_texts import search_texts, why_not_read
-from ...envs.sampled_trivial import distinct_starts, read_constant
+from ...envs.sampled_trivial import read_constant
 from ...envs.text import write_json
 from ...envs.text.files import read_json
 from ...envs.trivial import Starts, best_constant, single_text, start_distribution
@@ -250,7 +250,7 @@ class SameText(_OneText):
         if oracle.why_not_followed is None:
             _, text = single_text(oracle, starts, beams)
         else:
-            _, text = search_texts(self.world, self.env_config, distinct_starts(oracle, starts), beams)
+            _, text = search_texts(self.world, self.env_config, starts.distinct(), beams)
         self._text = self._padded([text])[0]
 
 

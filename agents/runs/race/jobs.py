@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 import traceback
 from collections.abc import Iterable
@@ -19,12 +18,12 @@ from tqdm.auto import tqdm
 from ....envs import EnvConfig, Split, World
 from ....envs.text import write_json
 from ....envs.text.files import read_json
-from ....envs.text.limits import limited, limits_here
 from ...evaluation.evaluate import score_text
 from ...evaluation.playing import play, short_of_optimum, started
 from ...evaluation.scores import Scale
 from ...protocol import BaseAgent
 from ..algorithms import make
+from ..processes import beside
 
 GRACE = 4.0  # a run is killed after this multiple of its seconds, evaluations included, plus SETUP_SECONDS
 SETUP_SECONDS = 300.0
@@ -135,13 +134,12 @@ def run_all(jobs: Iterable[Job], processes: int, title: str, quiet: bool = False
     If a process dies or takes too long (see `GRACE`), its job has failed; the others continue.
     """
     waiting = [job for job in jobs if job.result() is None]
-    context = multiprocessing.get_context("spawn")
     running: list[tuple[Job, BaseProcess, float]] = []
     with tqdm(total=len(waiting), desc=title, unit="run", disable=quiet or not waiting, dynamic_ncols=True) as bar:
         try:
             while waiting or running:
                 while waiting and len(running) < processes:
-                    process: BaseProcess = context.Process(target=limited, args=(limits_here(), waiting[0].run))
+                    process = beside(waiting[0].run)
                     process.start()
                     running.append((waiting.pop(0), process, time.perf_counter()))
                 time.sleep(0.1)

@@ -6,16 +6,15 @@ import dataclasses
 import multiprocessing
 import os
 import time
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
-from ....envs.text.limits import limited, limits_here
 from ..config import plain
 from ..output import progress_line, say
+from ..processes import beside
 from .config import TuneConfig, settings_of
 from .report import best_trial, write_report
 from .study import REASON, check_same, fail_killed, finished, new_study
@@ -97,14 +96,10 @@ class Tune:
             _show(study, bar)
 
     def _side_by_side(self, study: Any, bar: Any) -> None:
-        context = multiprocessing.get_context("spawn")
         left = max(0, self.config.trials - finished(study))
-        tickets = context.Value("i", left)
-        workers: list[BaseProcess] = [
-            context.Process(
-                target=limited, args=(limits_here(), _work, self.config, self.folder, tickets, number), daemon=True
-            )
-            for number in range(min(self.config.workers, left))
+        tickets = multiprocessing.get_context("spawn").Value("i", left)
+        workers = [
+            beside(_work, self.config, self.folder, tickets, number) for number in range(min(self.config.workers, left))
         ]
         try:
             for worker in workers:
@@ -122,11 +117,10 @@ class Tune:
 
 
 def _work(config: TuneConfig, folder: Path, tickets: Any, worker: int) -> None:
-    """Run trials while there are tickets, and the process that started this one lives."""
+    """Run trials while there are tickets."""
     torch.set_num_threads(config.run.threads or max(1, (os.cpu_count() or 1) // config.workers))
-    parent = multiprocessing.parent_process()
     study = new_study(config.space, {}, config.trials, folder / STUDY, prunes=config.prune)
-    while parent is not None and parent.is_alive():
+    while True:
         with tickets.get_lock():
             if tickets.value <= 0:
                 return
