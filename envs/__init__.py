@@ -7,11 +7,12 @@ from .config import EnvConfig, Split, env_config_from, env_config_of
 from .episodes import Episodes
 from .forced import Forced, force
 from .named_files import absolute_paths, named_files
-from .oracle import NotExact, Oracle
+from .oracle import Oracle
 from .phrase_actions import PhraseActions
 from .phrases import Phrases, mine_phrases
 from .registration import register_id
 from .single import NotRunning, TokenLMEnv
+from .solver import NotExact
 from .targets import ConditionedTarget
 from .targets.making import register_model_folder
 from .text import Vocabulary

@@ -7,7 +7,7 @@ import numpy as np
 from .arrays import Floats, Ints, pieces
 from .config import EnvConfig
 from .no_repeat import without
-from .oracle import NotExact
+from .solver import NotExact
 from .text import Vocabulary
 from .trivial import Starts
 from .world import World

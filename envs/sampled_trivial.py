@@ -10,8 +10,9 @@ import numpy.typing as npt
 from .arrays import Floats, Ints
 from .config import EnvConfig
 from .episodes import Episodes
-from .oracle import NotExact, Oracle
+from .oracle import Oracle
 from .read_texts import why_not_read
+from .solver import NotExact
 from .text import Vocabulary
 from .trivial import Starts, constant_texts, unigram_weights
 from .world import World

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from .arrays import Floats, Ints, pieces
 from .config import Split
 from .form_target import gain, gains, most_bonus
-from .oracle import NotExact, Oracle
+from .oracle import Oracle
+from .solver import NotExact
 from .starts import first_observations
 from .text import Vocabulary
 from .world import World

@@ -97,6 +97,11 @@ class World:
         """Tokens of the longest prompt of all splits and of what may be written after it."""
         return max(int(d.longest_prompt.max()) for d in self.documents.values()) + config.max_new_tokens
 
+    def length_to_show(self, config: EnvConfig) -> int | None:
+        """The context_length with which an observation shows all that p* depends on; None if it does already."""
+        longest = self.longest_text(config)
+        return longest if self.target.context_size is None and longest > config.context_length else None
+
     def _build_text(self, config: EnvConfig) -> None:
         texts = Texts.of(config)
         self.tokenizer: Tokenizer = texts.tokenizer

@@ -335,8 +335,7 @@ class OptimalPolicy(Positioned):
         config = self.env_config
         if config.target == "reference":
             return why_not_read(config)
-        longest = self.world.longest_text(config)
-        if self.world.target.context_size is None and longest > config.context_length:
+        if (longest := self.world.length_to_show(config)) is not None:
             return (
                 f"p* of {config.target!r} depends on the whole text, of which an observation shows the last "
                 f"{config.context_length} tokens; to write p* the oracle needs context_length {longest}"

@@ -18,7 +18,7 @@ from tokenlm.envs import (
     TokenLMDeviceEnv,
     TokenLMVectorEnv,
     World,
-    oracle,
+    solver,
 )
 from tokenlm.envs.bounds import beam_search, relaxed_optimum
 
@@ -149,7 +149,7 @@ def test_what_is_too_large_says_so(monkeypatch):
     with pytest.raises(NotExact, match="states"):
         trivial_returns(config)
     small = Oracle(World.of(CHAIN), CHAIN)
-    monkeypatch.setattr(oracle, "MAX_ENTRIES", 120)
+    monkeypatch.setattr(solver, "MAX_ENTRIES", 120)
     assert "no_repeat=2 needs more than" in str(small.why_not)
     with pytest.raises(ValueError, match="no upper bound is known with no_repeat"):
         relaxed_optimum(World.of(CHAIN), CHAIN, np.array([[0] * 5 + [2]]))

@@ -13,7 +13,7 @@ import tokenlm  # noqa: F401
 from tokenlm.agents import DQN, Schedule, evaluate, play
 from tokenlm.agents.evaluation.claims import supported_claims
 from tokenlm.agents.evaluation.exact import every_text, exact_score, log_policy, score_distribution
-from tokenlm.envs import EnvConfig, Oracle, World, oracle
+from tokenlm.envs import EnvConfig, Oracle, World, solver
 
 TINY = gym.make("TokenLM-Tiny-v0").unwrapped.config
 EOS = dataclasses.replace(TINY, ending="eos", min_new_tokens=1)
@@ -163,7 +163,7 @@ def test_an_agent_at_half_temperature_samples_the_square_of_p_star():
 def test_bounds_stand_in_for_an_optimum_out_of_reach(monkeypatch):
     agent = untrained(TINY)
     best = evaluate(agent, episodes=8)["optimal_return"]
-    monkeypatch.setattr(oracle, "MAX_ENTRIES", 1)
+    monkeypatch.setattr(solver, "MAX_ENTRIES", 1)
     result = evaluate(agent, episodes=8, bounds=True)
     assert result["optimal_return"] is None
     assert result["greedy_score"] is None
