@@ -88,6 +88,7 @@ class BaseAgent(Writer):
         progress: part of `train` that is done, 0 to 1.
         num_steps: environment steps of the present `train`.
         learning_seconds: time spent learning, callbacks left out.
+        pretraining_seconds: the part of it that `pretrain` took before; the next `train` has so much less time.
         transitions_trained: transitions that entered an update; None where they are not counted.
         gamma: discount it learns with.
     """
@@ -99,6 +100,7 @@ class BaseAgent(Writer):
     progress: float = 0.0
     num_steps: int = 0
     learning_seconds: float = 0.0
+    pretraining_seconds: float = 0.0
 
     def __init__(self, env_config: EnvConfig, seed: int = 0) -> None:
         """Know the environment.
@@ -165,7 +167,7 @@ class BaseAgent(Writer):
             max_seconds: None for no limit.
         """
         first, began = self.env_steps, time.perf_counter()
-        before = self.learning_seconds
+        before, self.pretraining_seconds = self.learning_seconds - self.pretraining_seconds, 0.0
 
         def measure() -> None:
             nonlocal began

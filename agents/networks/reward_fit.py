@@ -60,9 +60,16 @@ class RewardFit:
         self.error = keep * self.error + (1.0 - keep) * float((predicted - paid).square().mean())
         self.spread = keep * self.spread + (1.0 - keep) * float((paid - paid.mean()).square().mean())
 
+    def believe(self, share: float) -> None:
+        """Take `explained` to be `share`, until new texts tell better."""
+        self.error, self.spread = 1.0 - share, 1.0
+
     def step(self, predicted: Tensor, paid: Tensor, progress: float) -> Tensor:
         """One update on (M,) predictions of `model` and what was paid; the loss, without waiting for the device."""
-        loss = nn.functional.smooth_l1_loss(predicted, paid)
+        return self.descend(nn.functional.smooth_l1_loss(predicted, paid), progress)
+
+    def descend(self, loss: Tensor, progress: float) -> Tensor:
+        """One update on a loss of `model`, when `progress` of the training is over; the loss, detached."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate * (1.0 - (1.0 - _LAST_RATE) * progress)
         self.optimizer.zero_grad()

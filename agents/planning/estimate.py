@@ -16,6 +16,7 @@ from ..networks.reward_network import RewardNetwork
 from .remembered import Remembered
 
 Mask = npt.NDArray[np.bool_]
+_SHARES = 41  # of belief in the network that are tried
 _LEAST_MASS = 1e-12  # that known rewards leave
 _READ, _TOKENS, _REWARDS, _ERRORS = "remembered.read", "remembered.tokens", "remembered.rewards", "errors"
 
@@ -80,14 +81,37 @@ class RewardEstimate:
         """Compare the network with texts that it has not seen, then know them by heart."""
         modelled = self._modelled(self._fitted.averaged, new).double().cpu()
         self._fitted.judge(_means(modelled, new.paid), _means(torch.from_numpy(new.rewards), new.paid))
+        self.remember(new)
+
+    def remember(self, new: Earned) -> None:
+        """Know by heart what tokens earned, if they were paid one by one."""
         if self._remembers:
             self.remembered.add(self.key(new.read, new.masks), new.tokens, new.rewards)
+
+    def imitate(self, batch: Earned, progress: float) -> Tensor:
+        """One update of maximum likelihood on tokens of documents, as `fit`; returns the loss, nats a token."""
+        return self._fitted.descend(-self._modelled(self.network, batch).mean() / self._weight, progress)
 
     def fit(self, batch: Earned, progress: float) -> Tensor:
         """One update on what was paid together, when `progress` of the training is over; returns the loss."""
         rewards = torch.from_numpy(batch.rewards).float().to(self.device)
         modelled = _means(self._modelled(self.network, batch), batch.paid)
         return self._fitted.step(modelled, _means(rewards, batch.paid), progress)
+
+    @torch.no_grad()
+    def calibrate(self, held_out: Earned) -> None:
+        """Believe the network as far as makes tokens of documents that it has not seen the likeliest.
+
+        Source: Guo et al. 2017, temperature scaling.
+        """
+        tokens, valid = (torch.from_numpy(part).to(self.device) for part in (held_out.tokens, held_out.masks))
+        scores = self._fitted.averaged(*self._placed(held_out.read, held_out.written))
+        shares = torch.linspace(0.0, 1.0, _SHARES)
+        likelihoods = [
+            torch.log_softmax((share * scores).masked_fill(~valid, -torch.inf), -1).gather(1, tokens[:, None]).mean()
+            for share in shares.to(self.device)
+        ]
+        self._fitted.believe(float(shares[int(torch.stack(likelihoods).argmax())]))
 
     @torch.no_grad()
     def rewards(self, read: Ints, masks: Mask, written: Ints, optimism: float = 0.0) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...envs import EnvConfig, TokenLMVectorEnv
-from ...envs.arrays import Floats, Ints
+from ...envs.arrays import Floats, Ints, pieces
 from ...envs.forms import form_in, states_after
 from ...envs.text.files import finite
 from ..acting.choosing import checked_temperature
@@ -22,6 +22,7 @@ from ..protocol import Callback
 from .beam_search import BeamSearch
 from .estimate import Earned, Mask, RewardEstimate
 from .last_tokens import MAX_ENTRIES, LastTokens, entries_of_a_text
+from .paid_texts import PaidTexts, paid_documents
 from .planner import Planner
 
 _LEAST = {
@@ -29,6 +30,7 @@ _LEAST = {
     "hidden_size": 1, "rank": 1, "beams": 0,
 }  # fmt: skip
 _BEAMS = 16
+_ENTRIES = 1 << 24  # (token, V) masks of documents in memory at once
 _STEPS = "env_steps"
 Self = TypeVar("Self", bound="RewardModel")
 
@@ -118,11 +120,8 @@ class RewardModel(Positioned):
             resolve_device(device),
         )  # fmt: skip
         self._environment: TokenLMVectorEnv | None = None
-        self._texts: Ints = np.zeros((0, config.context_length + config.max_new_tokens), np.int64)
-        self._rewards: Floats = np.zeros((0, config.max_new_tokens))  # of p*; nan after the end of a text
-        self._every = config.reward_every or config.max_new_tokens
-        self._payments: Ints = np.zeros((0, 2), np.int64)  # row and first step of what was paid together
-        self._newest = self._payments
+        self._paid = PaidTexts(config)  # without what a form pays
+        self._newest = self._paid.payments
         self._owed = 0.0  # transitions to learn from
         self._planner: Planner = BeamSearch(self, beams) if beams else LastTokens(self)
         self._loss: Tensor | None = None
@@ -195,11 +194,40 @@ class RewardModel(Positioned):
                 break
         return self
 
+    def pretrain(self: Self, transitions: int) -> Self:
+        """Begin with documents of the corpus, which do not count as environment steps.
+
+        They are texts of p*, or what p* was fitted to, so the network is fitted to them by maximum likelihood, all but
+        a tenth, which shows how far it is to be believed. Then it is known what they are paid, as if they had been
+        written.
+
+        Args:
+            transitions: tokens to train on; shorter documents are read again.
+        """
+        config, world = self.env_config, self.world
+        texts, rewards = paid_documents(world, config, self._rng, transitions)
+        row, step = np.nonzero(~np.isnan(rewards))
+        windows = np.lib.stride_tricks.sliding_window_view(texts, config.context_length, axis=1)[row, step]
+        rewards[row, step] -= self._bonus(windows, step, texts[row, config.context_length + step][:, None])[:, 0]
+        held_out = max(1, len(texts) // 10)
+        new = self._paid.add(texts[:held_out], rewards[:held_out])
+        self._newest = self._paid.add(texts[held_out:], rewards[held_out:])
+        done = 0
+        while done < transitions:
+            batch = self._earned(self._newest[self._rng.integers(0, len(self._newest), self._together)])
+            self._loss = self.estimate.imitate(batch, done / transitions)
+            done += len(batch.tokens)
+        self.estimate.calibrate(self._earned(new))
+        for some in pieces(len(self._paid.payments), self.world.vocab_size, _ENTRIES):
+            self.estimate.remember(self._earned(self._paid.payments[some]))
+        self._planner.forget()
+        return self
+
     def _noise(self, done: float) -> Floats:
         """(num_envs,) factors of the noise on the rewards when `done` of the training is over; infinite for random."""
         count = self.settings["num_envs"]
         explored = done / self.settings["exploration"] if self.settings["exploration"] else 1.0
-        planned = min(count, int(count * explored)) if len(self._texts) else 0
+        planned = min(count, int(count * explored)) if len(self._paid.texts) else 0
         noise = np.linspace(0.0, self.settings["wander"] * (1.0 - done), count)
         return np.where(np.arange(count) < planned, noise, np.inf)
 
@@ -221,36 +249,28 @@ class RewardModel(Positioned):
             running &= ~(terminated | truncated)
             if not running.any():
                 break
-        texts = np.concatenate([first, texts], axis=1)
-        row, payment = np.nonzero(~np.isnan(rewards[:, :: self._every]))
-        self._newest = np.stack([len(self._texts) + row, payment * self._every], axis=1)
-        self._payments = np.concatenate([self._payments, self._newest])
-        self._texts = np.concatenate([self._texts, texts])
-        self._rewards = np.concatenate([self._rewards, rewards])
+        self._newest = self._paid.add(np.concatenate([first, texts], axis=1), rewards)
         self.estimate.judge(self._earned(self._newest))
+
+    @property
+    def _together(self) -> int:
+        """Payments of an update."""
+        config = self.env_config
+        return max(1, int(self.settings["batch_size"]) // (config.reward_every or config.max_new_tokens))
 
     def _batch(self) -> Earned:
         """Random payments, a quarter of them of the newest texts."""
-        size = max(1, self.settings["batch_size"] // self._every)
-        chosen = self._payments[self._rng.integers(0, len(self._payments), size)]
+        size, payments = self._together, self._paid.payments
+        chosen = payments[self._rng.integers(0, len(payments), size)]
         chosen[: size // 4] = self._newest[self._rng.integers(0, len(self._newest), size // 4)]
         return self._earned(chosen)
 
     def _earned(self, payments: Ints) -> Earned:
-        """What tokens earned that were paid together, by (M, 2) rows of texts and first steps."""
-        steps = payments[:, 1:] + np.arange(self._every)
-        inside = np.minimum(steps, self.env_config.max_new_tokens - 1)
-        paid, after = np.nonzero((steps == inside) & ~np.isnan(self._rewards[payments[:, :1], inside]))
-        row, step = payments[paid, 0], steps[paid, after]
-        first, windows, taken = self._states(row, step)
+        """What the tokens of (M, 2) payments earned; see `PaidTexts`."""
+        row, step, paid = self._paid.tokens_of(payments)
+        first, windows, taken = self._paid.states(row, step)
         masks = self.masks_at(windows, step)
-        return Earned(self._read(first, windows), masks, step, taken, self._rewards[row, step], paid)
-
-    def _states(self, row: Ints, step: Ints) -> tuple[Ints, Ints, Ints]:
-        """(N, L) first observations and (N, L) windows of states of the texts, and the tokens taken (N,)."""
-        length = self.env_config.context_length
-        windows = np.lib.stride_tricks.sliding_window_view(self._texts, length, axis=1)[row, step]
-        return self._texts[row, :length], windows, self._texts[row, length + step]
+        return Earned(self._read(first, windows), masks, step, taken, self._paid.rewards[row, step], paid)
 
     def prompt_of(self, first: Ints) -> Ints:
         """(B, P) newest tokens of the prompt in first observations (B, L)."""

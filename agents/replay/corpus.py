@@ -25,20 +25,12 @@ def corpus_replay(
 ) -> EpisodeReplay:
     """A replay with one episode for every training document, and its rewards from the environment.
 
-    A document that fits one episode starts after a prompt of random length, as in the environment. A longer one, or one
-    with `<unk>` (which truncates the episode), starts at a random position, so that all parts of the corpus occur. A
-    pair always starts after its source. With `phrases` each document is split at random into tokens and phrases, and
-    `gamma` discounts the rewards within a phrase.
+    They begin where `starts_of_documents` says. With `phrases` each document is split at random into tokens and
+    phrases, and `gamma` discounts the rewards within a phrase.
     """
     documents = world.documents["train"]
     rng = np.random.default_rng(seed)
-    starts = rng.integers(documents.shortest_prompt, documents.longest_prompt + 1)
-    if not config.has_pairs and not config.form:  # a form counts from the prompt
-        unknown = np.add.reduceat(documents.tokens == Vocabulary.UNK, documents.offsets[:-1]) > 0
-        broken = unknown | (documents.lengths - starts >= config.max_new_tokens)
-        last = np.where(unknown, documents.lengths - 1, np.maximum(documents.lengths - config.max_new_tokens + 1, 0))
-        starts = np.where(broken, np.maximum(rng.integers(0, last + 1), documents.shortest_prompt), starts)
-
+    starts = starts_of_documents(world, config, rng)
     replay = EpisodeReplay(
         capacity=len(documents),
         prompt_size=int(min(starts.max() + 1, config.context_length)),
@@ -63,6 +55,24 @@ def corpus_replay(
                   forced.prompt_lengths, forced.lengths, forced.terminated, durations)  # fmt: skip
         replay.add(*(torch.from_numpy(a[kept]) for a in arrays))
     return replay
+
+
+def starts_of_documents(world: World, config: EnvConfig, rng: np.random.Generator) -> Ints:
+    """(N,) tokens of each training document that are the prompt when it is written as an episode.
+
+    A document that fits one episode starts after a prompt of random length, as in the environment. A longer one, or one
+    with `<unk>` (which truncates the episode), starts at a random position, so that all parts of the corpus occur. A
+    pair always starts after its source.
+    """
+    documents = world.documents["train"]
+    starts: Ints = rng.integers(documents.shortest_prompt, documents.longest_prompt + 1)
+    if config.has_pairs or config.form:  # a form counts from the prompt
+        return starts
+    unknown = np.add.reduceat(documents.tokens == Vocabulary.UNK, documents.offsets[:-1]) > 0
+    whole = documents.lengths + (config.ending == "eos")  # actions that write it
+    broken = unknown | (whole - starts > config.max_new_tokens)
+    last = np.where(unknown, documents.lengths - 1, np.maximum(whole - config.max_new_tokens, 0))
+    return np.where(broken, np.maximum(rng.integers(0, last + 1), documents.shortest_prompt), starts)
 
 
 def segment(phrases: Phrases, tokens: Ints, lengths: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,11 @@ def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings:
     if transitions:
         if not hasattr(agent, "pretrain"):
             raise ValueError(f"algorithm {name!r} cannot begin with corpus episodes: it has no method pretrain")
+        began = time.perf_counter()
         agent.pretrain(transitions)
     completed = complete(agent, env)
+    if transitions:  # learning too, so it is charged
+        completed.learning_seconds = completed.pretraining_seconds = time.perf_counter() - began
     if completed is not agent and hasattr(agent, "save"):
         completed.save = agent.save  # type: ignore[method-assign]
     return completed

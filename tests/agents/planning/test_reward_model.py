@@ -39,23 +39,23 @@ def trained(request, env):
 def test_it_keeps_what_each_token_earned(trained):
     env, length = trained.env_config, trained.env_config.context_length
     oracle = Oracle.of(World.of(env), env)
-    for text, rewards in zip(trained._texts[:200], trained._rewards[:200], strict=True):
+    for text, rewards in zip(trained._paid.texts[:200], trained._paid.rewards[:200], strict=True):
         for step, reward in enumerate(rewards[~np.isnan(rewards)]):
             state = oracle.track(text[None, step : step + length])
             ends = np.array([oracle.eos_valid(step)])
             assert reward == pytest.approx(float(oracle.target.log_prob(state, text[[length + step]], ends)[0]))
-    assert trained.env_steps == int((~np.isnan(trained._rewards)).sum()) >= 1_500
+    assert trained.env_steps == int((~np.isnan(trained._paid.rewards)).sum()) >= 1_500
 
 
 def test_what_is_paid_together_is_learned_together():
     env = dataclasses.replace(ENDS, max_new_tokens=5, reward_every=3)
     agent = make("reward-model", env, 0, **SMALL).learn(200)
     payments = []
-    for text, rewards in zip(agent._texts, agent._rewards, strict=True):
+    for text, rewards in zip(agent._paid.texts, agent._paid.rewards, strict=True):
         written = text[env.context_length :][~np.isnan(rewards)]
         tokens = list(zip(range(5), written.tolist(), rewards.tolist(), strict=False))
         payments += [tokens[i : i + 3] for i in range(0, len(tokens), 3)]
-    earned = agent._earned(agent._payments)
+    earned = agent._earned(agent._paid.payments)
     found = [[] for _ in payments]
     for number, *token in zip(earned.paid, earned.written, earned.tokens, earned.rewards, strict=True):
         found[number].append(tuple(token))
@@ -257,6 +257,31 @@ def test_it_learns_from_sums_of_rewards(every):
     assert evaluate(agent, episodes=32, documents=2)["greedy_regret"] == pytest.approx(0.0, abs=0.05)
 
 
+@pytest.mark.parametrize("every", [1, 3, 0])
+def test_it_begins_with_documents(every):
+    """They are texts of p*: what is fitted to them plans nearly the best text before anything was written."""
+    env = dataclasses.replace(CHAIN, prompt_length=(0, 0), max_new_tokens=6, reward_every=every)
+    agent = make("reward-model", env, 0, pretrain=60_000, **SMALL)
+    assert agent.env_steps == 0
+    assert agent.learning_seconds > 0.0
+    assert 0.8 < agent.estimate.explained <= 1.0
+    oracle = Oracle.of(World.of(env), env)
+    for text, rewards in zip(agent._paid.texts[:50], agent._paid.rewards[:50], strict=True):
+        states = oracle.track([text[i : i + 7] for i in range(6)])
+        earned = oracle.target.log_prob(states, text[7:], np.zeros(6, np.bool_)).reshape(-1, every or 6)
+        np.testing.assert_allclose(rewards.reshape(earned.shape).sum(1), earned.sum(1), rtol=0.0, atol=1e-12)
+    found = evaluate(agent, episodes=64, documents=2)
+    assert found["greedy_regret"] < 0.2
+    assert found["greedy_score"] > 0.9
+
+
+def test_documents_of_verse_teach_it_without_their_rhymes():
+    """The bonus is a rule that it reads; what a document was paid for its rhyme is no reward of p*."""
+    agent = make("reward-model", VERSE["couplet"], 0, beams=0, pretrain=2_000, **SMALL)
+    assert len(agent._paid.texts)
+    assert np.nanmax(agent._paid.rewards) <= 0.0
+
+
 def test_it_plans_anew_where_another_text_was_begun():
     agent = make("reward-model", CHAIN, 0, beams=16, **SMALL).learn(300)
     first = FIRST[:1]
@@ -294,7 +319,7 @@ def test_it_writes_the_same_after_it_was_saved(tmp_path, beams):
 
 def test_equal_seeds_learn_the_same():
     agents = [make("reward-model", CHAIN, 5, **SMALL).learn(200) for _ in range(2)]
-    np.testing.assert_array_equal(agents[0]._texts, agents[1]._texts)
+    np.testing.assert_array_equal(agents[0]._paid.texts, agents[1]._paid.texts)
     for name, value in agents[0].estimate.network.state_dict().items():
         torch.testing.assert_close(value, agents[1].estimate.network.state_dict()[name], rtol=0.0, atol=0.0)
 

@@ -8,7 +8,7 @@ from tokenlm.agents.acting.choosing import choose_actions
 from tokenlm.agents.replay.corpus import corpus_replay
 from tokenlm.agents.replay.episodes import EpisodeReplay, concatenate
 from tokenlm.agents.replay.sampling import POOL, BatchSampler
-from tokenlm.envs import EnvConfig, TokenLMEnv, Vocabulary, World
+from tokenlm.envs import EnvConfig, TokenLMEnv, Vocabulary, World, env_config_from
 
 
 def filled(lengths, capacity=10, prompts=None, vocab_size=50) -> EpisodeReplay:
@@ -177,6 +177,18 @@ def test_long_documents_are_seen_all_over():
     assert (corpus.lengths == 6).any()
     assert batch.terminal.any()
     assert (~corpus.terminated).any()
+
+
+@pytest.mark.parametrize("name", ["TokenLM-Factored-v0", "TokenLM-Markov-v0"])
+def test_a_document_that_just_fits_begins_after_its_prompt(name):
+    """Without <eos> the horizon is enough for it; cut later, its tokens would stand where no episode has them."""
+    config = env_config_from(name)
+    world = World.of(config)
+    corpus = corpus_replay(world, config, seed=0)
+    assert set(corpus.prompt_lengths.tolist()) == {1 + config.prompt_length[0]}
+    assert set(corpus.lengths.tolist()) == {config.max_new_tokens}
+    batch = corpus.rows(torch.arange(3))
+    assert batch.tokens[:, 1:].tolist() == [world.documents["train"][row].tolist() for row in range(3)]
 
 
 def test_an_unknown_word_ends_a_corpus_episode():
