@@ -1,11 +1,12 @@
-"""`TokenLM-Factored-v0`: what references and learners reach in 100,000 steps, on racing worlds.
+"""`TokenLM-Factored-v0`, or its sparse twin: what references and learners reach, on racing worlds.
 
-    python benchmarks/factored.py [--seeds 0 1 2 3 4] [--steps 100000] [--learners NAME …] [--processes 2] [--json FILE]
+    python benchmarks/factored.py [--id ID] [--seeds 0 1 2 3 4] [--steps 100000] [--learners NAME …] [--processes 2]
+                                  [--json FILE]
 
 World s has `target_seed` s. Returns are those of greedy texts on 256 prompts of the split "test", nats a text; what is
 known of p* is exact on the same prompts. The score is 0 for the best trivial policy, which is the same text for all
 prompts, and 1 for the optimum. Learners have their own defaults, one thread and one seed a world; maximum likelihood
-reads as many tokens of the documents as the others write.
+reads as many tokens of the documents as the others write, and "corpus" 500,000 of them first.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from record import print_table, rows_before, write_result
 
 HERE = Path(__file__).parent
 EPISODES = 256
+IDS = ("TokenLM-Factored-v0", "TokenLM-Factored-Sparse-v0")
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "table with optimism and planning": ("table", {}),
     "GRPO": ("grpo", {}),
     "maximum likelihood": ("maximum-likelihood", {}),
     "ours, soft Q, defaults": ("dqn", {}),
     "reward model with planning": ("reward-model", {}),
+    "reward model with planning, corpus": ("reward-model", {"pretrain": 500_000}),
 }
 
 
@@ -73,8 +76,8 @@ class Measured:
     def learner(self, name: str, steps: int) -> dict[str, Any]:
         """The row of a learner after `steps` environment steps."""
         algorithm, settings = LEARNERS[name]
-        agent = make(algorithm, self.config, self.seed, device="cpu", **settings)
         began = time.process_time()
+        agent = make(algorithm, self.config, self.seed, device="cpu", **settings)
         agent.train(steps)
         return self.row(name, self._greedy(agent), time.process_time() - began, agent.env_steps)
 
@@ -82,11 +85,11 @@ class Measured:
         return float(play(agent, self.world, self.played, EPISODES, 0, 0.0).returns.mean())
 
 
-def measured(job: tuple[int, int, str | None]) -> list[dict[str, Any]]:
+def measured(job: tuple[str, int, int, str | None]) -> list[dict[str, Any]]:
     """Rows of one world: of a learner after some steps, or of the references where none is named."""
-    seed, steps, learner = job
+    name, seed, steps, learner = job
     torch.set_num_threads(1)
-    world = Measured(env_config_from("TokenLM-Factored-v0"), seed)
+    world = Measured(env_config_from(name), seed)
     found = world.references() if learner is None else [world.learner(learner, steps)]
     print_table([{name: row[name] for name in ("policy", "world", "return", "score")} for row in found])
     return found
@@ -95,17 +98,19 @@ def measured(job: tuple[int, int, str | None]) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--id", choices=IDS, default=IDS[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--learners", nargs="*", default=list(LEARNERS), choices=list(LEARNERS), metavar="NAME")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, default=HERE / "results" / "factored.json")
     chosen = parser.parse_args()
-    jobs = [(seed, chosen.steps, name) for name in (*reversed(chosen.learners), None) for seed in chosen.seeds]
+    names = (*reversed(chosen.learners), None)
+    jobs = [(chosen.id, seed, chosen.steps, name) for name in names for seed in chosen.seeds]
     found, others = in_pool(measured, jobs, chosen.processes)  # the longest first: the reward model
     rows = merged(chosen.json, [row for rows in found for row in rows])
     settings = {"threads": 1, "processes": chosen.processes, "others_cores": others}
-    write_result(chosen.json, rows, steps=chosen.steps, episodes=EPISODES, **settings)
+    write_result(chosen.json, rows, id=chosen.id, steps=chosen.steps, episodes=EPISODES, **settings)
 
 
 def merged(path: Path, found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -539,9 +539,9 @@ _FACTORED = {
 }
 
 
-def factored_table() -> str:
-    """What references and learners reach in `TokenLM-Factored-v0`, over racing worlds."""
-    result = load("factored.json")
+def factored_table(file: str = "factored.json") -> str:
+    """What references and learners reach in `TokenLM-Factored-v0` or its sparse twin, over racing worlds."""
+    result = load(file)
     lines = [
         "| policy | return, nats | score | score, constants at 0 | worlds | CPU seconds |",
         "|---|---|---|---|---|---|",
@@ -760,6 +760,7 @@ RESULTS: dict[str, Callable[[], str]] = {
     "kneser_ney": kneser_ney_table,
     "worlds": worlds_table,
     "factored": factored_table,
+    "factored_sparse": partial(factored_table, "factored_sparse.json"),
     "factored_soft": factored_soft_table,
     "outside": outside_table,
     "factored_same_text": factored_same_text,
