@@ -3,11 +3,12 @@
     python benchmarks/form.py [--steps 100000] [--seeds 0] [--learners NAME …] [--data-dir FOLDER] [--json FILE]
 
 Prompts are the first two lines of the test quatrains. First the built-in corpus with learners, one thread each: the
-reward model that plans (`tokenlm train verse`), a table of what was paid after the last character with the same
-planning and optimism (a reward model that never learns), our DQN (`tokenlm train form`), GRPO from a start cloned on
-the corpus, and maximum likelihood, the last three with the same network; all write their greedy text. With
-`--data-dir`, then the Tang quatrains in its folder `jueju` without learners. Returns are exact, nats a text, the bonus
-for a rhyme included; the soft regret is measured on 64 sampled texts of every seed.
+reward model that plans (`tokenlm train verse`), the same from the corpus without a step in the environment, a table of
+what was paid after the last character with the same planning and optimism (a reward model that never learns), our DQN
+(`tokenlm train form`), GRPO from a start cloned on the corpus, and maximum likelihood, the last three with the same
+network; all write their greedy text. With `--data-dir`, then the Tang quatrains in its folder `jueju` without learners.
+Returns are exact, nats a text, the bonus for a rhyme included; the soft regret is measured on 64 sampled texts of every
+seed.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ SAMPLES = 64
 SHARPENED, _BLOCK = 16, 8  # texts after each prompt of the sharpened policies, and at once
 WIDTH = 200  # of the search for the same text
 TABLE = "a table of the last character, with optimism and planning"
+PLANNED = "reward model with planning, the corpus and what it is paid, no steps"
+PLANNED_LATE = "reward model with planning, the corpus alone, no steps"
+PRETRAINED = 300_000  # tokens of the corpus that these two learn from, again and again
 CLONED = 30_000  # transitions of the corpus that GRPO begins with, as ours does
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -179,8 +183,8 @@ def makers(steps: int) -> dict[str, Callable[[int], BaseAgent]]:
     run, verse = parse_run(["form"]), parse_run(["verse"])
     network = run.agent.network
 
-    def planning(seed: int, **changed: Any) -> BaseAgent:
-        return make(verse.algorithm, verse.env, seed, device="cpu", **verse.algorithm_settings, **changed).learn(steps)
+    def planner(seed: int, env: EnvConfig = verse.env, **changed: Any) -> BaseAgent:
+        return make(verse.algorithm, env, seed, device="cpu", **verse.algorithm_settings, **changed)
 
     def ours(seed: int) -> BaseAgent:
         return DQN(run.env, run.agent, seed=seed, device="cpu").learn(steps)
@@ -194,8 +198,10 @@ def makers(steps: int) -> dict[str, Callable[[int], BaseAgent]]:
         return MaximumLikelihood(run.env, seed=seed, device="cpu", network=network, **settings).learn(steps)
 
     return {
-        "reward model with planning": planning,
-        TABLE: lambda seed: planning(seed, replay_ratio=0.0),
+        "reward model with planning": lambda seed: planner(seed).learn(steps),
+        PLANNED: lambda seed: planner(seed, pretrain=PRETRAINED),
+        PLANNED_LATE: lambda seed: planner(seed, dataclasses.replace(verse.env, reward_every=0), pretrain=PRETRAINED),
+        TABLE: lambda seed: planner(seed, replay_ratio=0.0).learn(steps),
         "ours, DQN": ours,
         "GRPO": grpo,
         "maximum likelihood": likelihood,
@@ -256,7 +262,9 @@ def main() -> None:
         given = [decode(ids.tolist()) for ids in prompts.documents[:SHOWN]]
         rows.append({"world": name, "tokens": prompts.world.vocab_size, "given": given, "policies": policies,
                      "soft": soft(prompts)})  # fmt: skip
-    write_result(chosen.json, rows, steps=chosen.steps, cloned=CLONED, samples=SAMPLES, seeds=chosen.seeds)
+    write_result(
+        chosen.json, rows, steps=chosen.steps, cloned=CLONED, pretrained=PRETRAINED, samples=SAMPLES, seeds=chosen.seeds
+    )
 
 
 if __name__ == "__main__":

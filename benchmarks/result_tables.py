@@ -648,14 +648,15 @@ def form_table() -> str:
         for name in (name for name in row["soft"][0] if name not in ("temperature", "best there is")):
             lines.append(f"| {_escaped(name)} | " + " | ".join(_soft_cell(soft[name]) for soft in row["soft"]) + " |")
         lines.append("")
-    steps = result["settings"]["steps"]
+    steps, pretrained = (result["settings"][name] for name in ("steps", "pretrained"))
     most = max(len(policy.get("return of seeds", ())) for row in result["rows"] for policy in row["policies"])
     several = f"Means of {most} runs, the lowest and highest in brackets; one run where there are none"
     runs = "One run each" if most == 1 else several
     note = (
         "Returns in nats a text, exact; the score is 0 for the same text for all prompts, the best trivial policy, and "
         "1 for the optimum. Sharpened policies are sampled, ± their standard error. "
-        f"Learners have {steps:,} steps and write their greedy text. {runs}."
+        f"Learners write their greedy text. They have {steps:,} steps, or none and {pretrained:,} tokens of the "
+        f"corpus, read again and again. {runs}."
     )
     return "\n".join([*lines, f"{note} (`{result['command']}`)"])
 
