@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from measuring import DISTURBED
-from result_tables import load, quickstart_table, why_lines
+from result_tables import BEST_OF_QUICKSTART, best_text, load, quickstart_table, why_lines
 
 _NUMBER = re.compile(r"(?<![A-Za-z\d.,])\d[\d,]*(?:\.\d+)?")  # not the 3 of stable-baselines3
 _LEVEL = 0.02  # relative difference below which two figures are called level
@@ -64,6 +64,7 @@ def why_in_chinese() -> str:
 def quickstart_in_chinese() -> str:
     """The table of `quickstart_table` and what is said below it."""
     table, note = quickstart_table().split("\n\n")
+    note = note.removesuffix(best_text("TokenLM-v0", BEST_OF_QUICKSTART))
     lines = [_QUICKSTART_HEAD, *table.splitlines()[1:2]]
     for line in table.splitlines()[2:]:
         name = line.strip("| ").split(" | ", maxsplit=1)[0]
@@ -73,7 +74,8 @@ def quickstart_in_chinese() -> str:
     chinese = with_figures(
         note.replace(cpu, "").replace(command, ""), _QUICKSTART_NOTE.replace("{cpu}", cpu).replace("{command}", command)
     )
-    return "\n".join([*lines, "", chinese])
+    best = best_text("TokenLM-v0", "最好的句子，例如 `{prompt}` 之后是 `{text}`，{nats} nat。")
+    return "\n".join([*lines, "", chinese + best])
 
 
 def article_claims() -> str:

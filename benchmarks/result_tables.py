@@ -22,6 +22,9 @@ def load(name: str) -> dict[str, Any]:
     return result
 
 
+BEST_OF_QUICKSTART = " A best text, after `{prompt}`: `{text}`, {nats} nats."
+
+
 def quickstart_table() -> str:
     """The final results of the quickstart run."""
     result = load("quickstart/result.json")
@@ -53,7 +56,7 @@ def quickstart_table() -> str:
         f"{summary['optimal_return'] - constant:.1f} nats short of the best text, for short texts have few factors: "
         "look at perplexity and KL first. A score of 0 is that of the best trivial policy, whose regret at temperature "
         f"1 is {summary['trivial_regret']:.2f} nats."
-        + best_text("TokenLM-v0", " A best text, after `{prompt}`: `{text}`, {nats} nats.")
+        + best_text("TokenLM-v0", BEST_OF_QUICKSTART)
     )
 
 
