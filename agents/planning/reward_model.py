@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ...envs import EnvConfig, TokenLMVectorEnv
-from ...envs.arrays import Floats, Ints, pieces
+from ...envs.arguments import whole_number
+from ...envs.arrays import Floats, Ints
 from ...envs.forms import form_in, states_after
 from ...envs.text.files import finite
 from ..acting.choosing import checked_temperature
@@ -203,14 +204,13 @@ class RewardModel(Positioned):
 
         Args:
             transitions: tokens to train on; shorter documents are read again.
+
+        Raises ValueError where fewer than two documents can be written as episodes.
         """
-        config, world = self.env_config, self.world
-        texts, rewards = paid_documents(world, config, self._rng, transitions)
-        row, step = np.nonzero(~np.isnan(rewards))
-        windows = np.lib.stride_tricks.sliding_window_view(texts, config.context_length, axis=1)[row, step]
-        rewards[row, step] -= self._bonus(windows, step, texts[row, config.context_length + step][:, None])[:, 0]
+        most = max(self._together, _ENTRIES // self.world.vocab_size // self.env_config.max_new_tokens)  # payments
+        texts, rewards = self._documents(whole_number("pretrain", transitions, 1))
         held_out = max(1, len(texts) // 10)
-        new = self._paid.add(texts[:held_out], rewards[:held_out])
+        new = self._paid.add(texts[:held_out], rewards[:held_out])[:most]
         self._newest = self._paid.add(texts[held_out:], rewards[held_out:])
         done = 0
         while done < transitions:
@@ -218,10 +218,25 @@ class RewardModel(Positioned):
             self._loss = self.estimate.imitate(batch, done / transitions)
             done += len(batch.tokens)
         self.estimate.calibrate(self._earned(new))
-        for some in pieces(len(self._paid.payments), self.world.vocab_size, _ENTRIES):
-            self.estimate.remember(self._earned(self._paid.payments[some]))
+        for first in range(0, len(self._paid.payments), most):
+            self.estimate.remember(self._earned(self._paid.payments[first : first + most]))
         self._planner.forget()
         return self
+
+    def _documents(self, most: int) -> tuple[Ints, Floats]:
+        """Texts and rewards of documents, as `paid_documents`, without what a form pays."""
+        texts, rewards = paid_documents(self.world, self.env_config, self._rng, most)
+        if len(texts) < 2:
+            raise ValueError(
+                f"pretrain needs at least 2 documents that can be written as episodes, but there are {len(texts)}; use "
+                "a larger corpus, or leave pretrain out"
+            )
+        if self.form is not None:
+            row, step = np.nonzero(~np.isnan(rewards))
+            length = self.env_config.context_length
+            windows = np.lib.stride_tricks.sliding_window_view(texts, length, axis=1)[row, step]
+            rewards[row, step] -= self._bonus(windows, step, texts[row, length + step][:, None])[:, 0]
+        return texts, rewards
 
     def _noise(self, done: float) -> Floats:
         """(num_envs,) factors of the noise on the rewards when `done` of the training is over; infinite for random."""

@@ -275,6 +275,14 @@ def test_it_begins_with_documents(every):
     assert found["greedy_score"] > 0.9
 
 
+def test_too_few_documents_are_refused():
+    one = EnvConfig(corpus=("a b c",), tokenizer="word", order=2, max_new_tokens=4, context_length=8)
+    with pytest.raises(ValueError, match=r"at least 2 documents .*, but there are \d; use a larger corpus"):
+        make("reward-model", one, 0, pretrain=100, **SMALL)
+    with pytest.raises(ValueError, match="pretrain must be at least 1, not -1"):
+        make("reward-model", CHAIN, 0, pretrain=-1, **SMALL)
+
+
 def test_documents_of_verse_teach_it_without_their_rhymes():
     """The bonus is a rule that it reads; what a document was paid for its rhyme is no reward of p*."""
     agent = make("reward-model", VERSE["couplet"], 0, beams=0, pretrain=2_000, **SMALL)
