@@ -27,7 +27,7 @@ from tokenlm.agents.runs.algorithms import make
 from tokenlm.envs import EnvConfig, Oracle, World, env_config_from
 
 from measuring import in_pool
-from record import print_table, rows_before, write_result
+from record import merged, print_table, write_result
 
 HERE = Path(__file__).parent
 EPISODES = 256
@@ -108,16 +108,9 @@ def main() -> None:
     names = (*reversed(chosen.learners), None)
     jobs = [(chosen.id, seed, chosen.steps, name) for name in names for seed in chosen.seeds]
     found, others = in_pool(measured, jobs, chosen.processes)  # the longest first: the reward model
-    rows = merged(chosen.json, [row for rows in found for row in rows])
+    rows = merged(chosen.json, [row for rows in found for row in rows], "world", LEARNERS)
     settings = {"threads": 1, "processes": chosen.processes, "others_cores": others}
     write_result(chosen.json, rows, id=chosen.id, steps=chosen.steps, episodes=EPISODES, **settings)
-
-
-def merged(path: Path, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows `found` and those of the file that they do not replace, world by world."""
-    known = {(row["policy"], row["world"]): row for row in [*rows_before(path), *found]}
-    order = [*dict.fromkeys(name for name, _ in known if name not in LEARNERS), *LEARNERS]
-    return sorted(known.values(), key=lambda row: (row["world"], order.index(row["policy"])))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -74,6 +75,21 @@ def rows_before(path: Path) -> list[dict[str, Any]]:
     """Rows of the result that stands at `path`, none without one: those of what is not run again are kept."""
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     return rows
+
+
+def merged(path: Path, found: list[dict[str, Any]], world: str, learners: Iterable[str]) -> list[dict[str, Any]]:
+    """Rows of policies in worlds: `found`, and those of the result at `path` that they do not replace, world by world.
+
+    Args:
+        path: of the result.
+        found: new rows, each with its "policy".
+        world: name of the entry that tells worlds apart.
+        learners: policies in the order in which they come, after all others.
+    """
+    known = {(row["policy"], row[world]): row for row in [*rows_before(path), *found]}
+    last = list(learners)
+    order = [*dict.fromkeys(name for name, _ in known if name not in last), *last]
+    return sorted(known.values(), key=lambda row: (row[world], order.index(row["policy"])))
 
 
 def write_result(path: Path | str, rows: list[dict[str, Any]], **settings: Any) -> None:

@@ -55,8 +55,7 @@ def quickstart_table() -> str:
         f"(`{result['command']}`, seed {result['settings']['seed']}). The best constant text is only "
         f"{summary['optimal_return'] - constant:.1f} nats short of the best text, for short texts have few factors: "
         "look at perplexity and KL first. A score of 0 is that of the best trivial policy, whose regret at temperature "
-        f"1 is {summary['trivial_regret']:.2f} nats."
-        + best_text("TokenLM-v0", BEST_OF_QUICKSTART)
+        f"1 is {summary['trivial_regret']:.2f} nats." + best_text("TokenLM-v0", BEST_OF_QUICKSTART)
     )
 
 

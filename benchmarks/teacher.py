@@ -28,7 +28,7 @@ from tokenlm.agents.evaluation.scores import Scale, interval
 from tokenlm.envs import EnvConfig, Vocabulary, World
 
 from measuring import in_pool
-from record import write_result
+from record import merged, write_result
 
 ID = "TokenLM-Teacher-v0"
 EPISODES = 256
@@ -179,8 +179,15 @@ def main() -> None:
     jobs = [(seed, chosen.steps, name) for seed in chosen.seeds for name in (None, *chosen.learners)]
     found, others = in_pool(measured, jobs, chosen.processes)
     settings = {"threads": 1, "processes": chosen.processes, "others_cores": others}
-    rows = [row for rows in found for row in rows]
-    write_result(chosen.json, rows, seed=chosen.seeds, steps=chosen.steps, episodes=EPISODES, **settings)
+    rows = merged(chosen.json, [row for rows in found for row in rows], "seed", names)
+    write_result(
+        chosen.json,
+        rows,
+        seed=list(dict.fromkeys(row["seed"] for row in rows)),
+        steps=chosen.steps,
+        episodes=EPISODES,
+        **settings,
+    )
 
 
 if __name__ == "__main__":
