@@ -5,8 +5,9 @@
 
 World s has `target_seed` s. Returns are those of greedy texts on 256 prompts of the split "test", nats a text; what is
 known of p* is exact on the same prompts. The score is 0 for the best trivial policy, which is the same text for all
-prompts, and 1 for the optimum. Learners have their own defaults, one thread and one seed a world; maximum likelihood
-reads as many tokens of the documents as the others write, and "corpus" 500,000 of them first.
+prompts, and 1 for the optimum. Learners have their own defaults, one thread and one seed a world. "corpus"
+trains on 500,000 tokens of the documents first, maximum likelihood on at least as many, eight for each step of the
+others.
 """
 
 from __future__ import annotations
@@ -32,13 +33,16 @@ from record import merged, print_table, write_result
 HERE = Path(__file__).parent
 EPISODES = 256
 IDS = ("TokenLM-Factored-v0", "TokenLM-Factored-Sparse-v0")
+LIKELIHOOD = "maximum likelihood"
+PRETRAINED = 500_000  # tokens of the documents
+RATIO = 8  # of maximum likelihood
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "table with optimism and planning": ("table", {}),
     "GRPO": ("grpo", {}),
-    "maximum likelihood": ("maximum-likelihood", {}),
+    LIKELIHOOD: ("maximum-likelihood", {"replay_ratio": float(RATIO)}),
     "ours, soft Q, defaults": ("dqn", {}),
     "reward model with planning": ("reward-model", {}),
-    "reward model with planning, corpus": ("reward-model", {"pretrain": 500_000}),
+    "reward model with planning, corpus": ("reward-model", {"pretrain": PRETRAINED}),
 }
 
 
@@ -78,11 +82,16 @@ class Measured:
         algorithm, settings = LEARNERS[name]
         began = time.process_time()
         agent = make(algorithm, self.config, self.seed, device="cpu", **settings)
-        agent.train(steps)
+        agent.train(likelihood_tokens(steps) // RATIO if name == LIKELIHOOD else steps)
         return self.row(name, self._greedy(agent), time.process_time() - began, agent.env_steps)
 
     def _greedy(self, agent: BaseAgent | str) -> float:
         return float(play(agent, self.world, self.played, EPISODES, 0, 0.0).returns.mean())
+
+
+def likelihood_tokens(steps: int) -> int:
+    """How many tokens of the documents maximum likelihood trains on."""
+    return max(RATIO * steps, PRETRAINED)
 
 
 def measured(job: tuple[str, int, int, str | None]) -> list[dict[str, Any]]:
@@ -110,7 +119,8 @@ def main() -> None:
     found, others = in_pool(measured, jobs, chosen.processes)  # the longest first: the reward model
     rows = merged(chosen.json, [row for rows in found for row in rows], "world", LEARNERS)
     settings = {"threads": 1, "processes": chosen.processes, "others_cores": others}
-    write_result(chosen.json, rows, id=chosen.id, steps=chosen.steps, episodes=EPISODES, **settings)
+    documents = {"pretrained": PRETRAINED, "likelihood_tokens": likelihood_tokens(chosen.steps)}
+    write_result(chosen.json, rows, id=chosen.id, steps=chosen.steps, **documents, episodes=EPISODES, **settings)
 
 
 if __name__ == "__main__":

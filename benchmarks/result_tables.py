@@ -557,11 +557,19 @@ def factored_table(file: str = "factored.json") -> str:
     words = [row["distinct_tokens"] for row in result["rows"] if row.get("distinct_tokens") is not None]
     text = (
         "Means over worlds, in brackets lowest and highest. Learners: one seed a world, defaults, "
-        f"{result['settings']['steps']:,} environment steps, greedy texts on {result['settings']['episodes']} prompts "
+        f"{result['settings']['steps']:,} environment steps{_of_documents(result)}; greedy texts on {result['settings']['episodes']} prompts "
         "of the test split, seconds of the processor. The score is 0 for the best trivial policy, "
         f"the same text for all prompts. Best texts have {sum(words) / len(words):.1f} distinct tokens of 16"
     )
     return "\n".join(lines) + source(result, text)
+
+
+def _of_documents(result: dict[str, Any]) -> str:
+    """How much of the corpus those learners have that learn from it."""
+    trained = {name: f"{result['settings'].get(name) or 0:,}" for name in ("likelihood_tokens", "pretrained")}
+    likelihood = f"{trained['likelihood_tokens']} tokens of the documents for maximum likelihood"
+    both = any(row["policy"].endswith("corpus") for row in result["rows"])
+    return f", or {likelihood}" + (f", {trained['pretrained']} of them first for corpus" if both else "")
 
 
 def factored_soft_table() -> str:

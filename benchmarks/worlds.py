@@ -3,9 +3,9 @@
     python benchmarks/worlds.py [--json FILE] [--pictures FOLDER] [--only ID]
 
 Returns are exact where the optimum is, over 256 prompts, else means of 256 sampled episodes. The score is 0 for the
-best trivial policy and 1 for the optimum. Two learners stand beside, greedy: maximum likelihood with 20,000 tokens of
-the documents, and where every token is paid and there is no form a table of token pairs with 20,000 steps. The
-pictures are SVG: text stays text, in the reader's own font.
+best trivial policy and 1 for the optimum. Two learners stand beside, greedy: maximum likelihood, and where
+every token is paid and there is no form a table of token pairs after 20,000 steps. The pictures are SVG: text stays
+text, in the reader's own font.
 """
 
 from __future__ import annotations
@@ -69,14 +69,16 @@ def returns(name: str) -> dict[str, Any]:
         found["uniform random"] = float(played("random").returns.mean())
     if scale and config.reward_every == 1 and not config.form:
         found[TABLE] = float(played(make("table", config, 0).learn(STEPS)).returns.mean())
-    found[LIKELIHOOD] = float(played(make("maximum-likelihood", config, 0, device="cpu").learn(STEPS)).returns.mean())
+    likelihood = make("maximum-likelihood", config, 0, device="cpu").learn(STEPS)
+    found[LIKELIHOOD] = float(played(likelihood).returns.mean())
+    learned = _learned(found, likelihood.transitions_trained)
     sampled = env.oracle.expected_return("target", prefixes) if exact else played("target", 1.0).returns
     found["p\\* sampled"] = float(sampled.mean())
     greedy = played("target")
     found[GREEDY] = float(greedy.returns.mean())
     if scale is None:
         note = f"{_over(config)}Sampled policies over 256 texts: with this target the optimum at temperature 0 has no "
-        note += f"exact programme. {_learned(found)}"
+        note += f"exact programme. {learned}"
         return {"id": name, "returns": found, "scores": {}, "texts": None, "note": note}
     found[BEAM] = config.log_prob_weight * float(beam_search(world, config, prefixes, 10).log_probs.mean())
     optimal = env.oracle.optimal_return(prefixes)
@@ -87,7 +89,7 @@ def returns(name: str) -> dict[str, Any]:
         "greedy": {"text": greedy.texts[0], "return": float(greedy.returns[0])},
     }
     scores = {policy: scale.score(scale.regret(value)) for policy, value in found.items()}
-    note = f"Exact. {_over(config)}The score is 0 for the best trivial policy, 1 for the optimum. {_learned(found)}"
+    note = f"Exact. {_over(config)}The score is 0 for the best trivial policy, 1 for the optimum. {learned}"
     return {"id": name, "returns": found, "scores": scores, "texts": texts, "note": note}
 
 
@@ -95,9 +97,9 @@ def _over(config: EnvConfig) -> str:
     return f"Over {EPISODES} training prompts. " if config.task != "generation" or config.prompt_length[1] else ""
 
 
-def _learned(found: dict[str, float]) -> str:
-    table = "The table learned from the same number of environment steps." if TABLE in found else ""
-    return f"Maximum likelihood has its defaults and {STEPS:,} tokens of the documents. {table}".strip()
+def _learned(found: dict[str, float], trained: int) -> str:
+    table = f"The table learned from {STEPS:,} environment steps." if TABLE in found else ""
+    return f"Maximum likelihood, with its defaults, trained on {trained:,} tokens of the documents. {table}".strip()
 
 
 def _write(env: Any, policy: str, seed: int) -> tuple[list[int], list[int], np.ndarray]:
