@@ -557,7 +557,8 @@ def factored_table(file: str = "factored.json") -> str:
     words = [row["distinct_tokens"] for row in result["rows"] if row.get("distinct_tokens") is not None]
     text = (
         "Means over worlds, in brackets lowest and highest. Learners: one seed a world, defaults, "
-        f"{result['settings']['steps']:,} environment steps{_of_documents(result)}; greedy texts on {result['settings']['episodes']} prompts "
+        f"{result['settings']['steps']:,} environment steps{_of_documents(result)}; greedy texts on "
+        f"{result['settings']['episodes']} prompts "
         "of the test split, seconds of the processor. The score is 0 for the best trivial policy, "
         f"the same text for all prompts. Best texts have {sum(words) / len(words):.1f} distinct tokens of 16"
     )
