@@ -32,7 +32,7 @@ from record import merged, print_table, write_result
 
 HERE = Path(__file__).parent
 EPISODES = 256
-IDS = ("TokenLM-Factored-v0", "TokenLM-Factored-Sparse-v0")
+IDS = {"TokenLM-Factored-v0": "factored.json", "TokenLM-Factored-Sparse-v0": "factored_sparse.json"}
 LIKELIHOOD = "maximum likelihood"
 PRETRAINED = 500_000  # tokens of the documents
 RATIO = 8  # of maximum likelihood
@@ -107,13 +107,14 @@ def measured(job: tuple[str, int, int, str | None]) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--id", choices=IDS, default=IDS[0])
+    parser.add_argument("--id", choices=list(IDS), default="TokenLM-Factored-v0")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--learners", nargs="*", default=list(LEARNERS), choices=list(LEARNERS), metavar="NAME")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--json", type=Path, default=HERE / "results" / "factored.json")
+    parser.add_argument("--json", type=Path, help="factored.json, or factored_sparse.json of the twin")
     chosen = parser.parse_args()
+    chosen.json = chosen.json or HERE / "results" / IDS[chosen.id]
     names = (*reversed(chosen.learners), None)
     jobs = [(chosen.id, seed, chosen.steps, name) for name in names for seed in chosen.seeds]
     found, others = in_pool(measured, jobs, chosen.processes)  # the longest first: the reward model

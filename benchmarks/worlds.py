@@ -99,7 +99,9 @@ def _over(config: EnvConfig) -> str:
 
 def _learned(found: dict[str, float], trained: int) -> str:
     table = f"The table learned from {STEPS:,} environment steps." if TABLE in found else ""
-    return f"Maximum likelihood, with its defaults, trained on some {trained:,} tokens of the documents. {table}".strip()
+    return (
+        f"Maximum likelihood, with its defaults, trained on some {trained:,} tokens of the documents. {table}".strip()
+    )
 
 
 def _write(env: Any, policy: str, seed: int) -> tuple[list[int], list[int], np.ndarray]:
