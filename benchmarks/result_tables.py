@@ -561,6 +561,7 @@ def factored_table(file: str = "factored.json") -> str:
         f"{result['settings']['episodes']} prompts "
         "of the test split, seconds of the processor. The score is 0 for the best trivial policy, "
         f"the same text for all prompts. Best texts have {sum(words) / len(words):.1f} distinct tokens of 16"
+        + (f"; {note}" if (note := result["settings"].get("note")) else "")
     )
     return "\n".join(lines) + source(result, text)
 
