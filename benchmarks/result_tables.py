@@ -561,7 +561,6 @@ def factored_table(file: str = "factored.json") -> str:
         f"{result['settings']['episodes']} prompts "
         "of the test split, seconds of the processor. The score is 0 for the best trivial policy, "
         f"the same text for all prompts. Best texts have {sum(words) / len(words):.1f} distinct tokens of 16"
-        + (f"; {note}" if (note := result["settings"].get("note")) else "")
     )
     return "\n".join(lines) + source(result, text)
 
@@ -750,7 +749,8 @@ def source(result: dict[str, Any], text: str) -> str:
     used = f", {threads} thread{'s' if threads > 1 else ''}" if threads else ""
     used += f" a run, {processes} runs side by side" if threads and (processes or 1) > 1 else ""
     command = re.sub(r" --(json|png|output) \S+", "", result["command"])
-    return f"\n\n{text}. On {where}{used}{_others(result)} (`{command}`)."
+    note = f"; {note}" if (note := settings.get("note")) else ""
+    return f"\n\n{text}. On {where}{used}{_others(result)}{note} (`{command}`)."
 
 
 def _others(result: dict[str, Any]) -> str:
