@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...envs import EnvConfig, World, force
-from ...envs.arrays import Floats, Ints
+from ...envs.arrays import Floats, Ints, sliding_windows
 from ..networks.prefixes import windows_at
 from ..replay.corpus import starts_of_documents
 
@@ -47,7 +47,7 @@ class PaidTexts:
 
     def states(self, row: Ints, step: Ints) -> tuple[Ints, Ints, Ints]:
         """(N, L) first observations and (N, L) windows of states of the texts, and the tokens taken (N,)."""
-        windows = np.lib.stride_tricks.sliding_window_view(self.texts, self._window, axis=1)[row, step]
+        windows = sliding_windows(self.texts, self._window)[row, step]
         return self.texts[row, : self._window], windows, self.texts[row, self._window + step]
 
 

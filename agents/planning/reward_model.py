@@ -208,10 +208,16 @@ class RewardModel(Positioned):
         Raises ValueError where fewer than two documents can be written as episodes.
         """
         most = max(self._together, _ENTRIES // self.world.vocab_size // self.env_config.max_new_tokens)  # payments
-        texts, rewards = self._documents(whole_number("pretrain", transitions, 1))
+        whole_number("pretrain", transitions, 1)
+        texts, rewards = paid_documents(self.world, self.env_config, self._rng, transitions)
+        if len(texts) < 2:
+            raise ValueError(
+                f"pretrain needs at least 2 documents that can be written as episodes, but there are {len(texts)}; use "
+                "a larger corpus, or leave pretrain out"
+            )
         held_out = max(1, len(texts) // 10)
-        new = self._paid.add(texts[:held_out], rewards[:held_out])[:most]
-        self._newest = self._paid.add(texts[held_out:], rewards[held_out:])
+        new = self._add_documents(texts[:held_out], rewards[:held_out])[:most]
+        self._newest = self._add_documents(texts[held_out:], rewards[held_out:])
         done = 0
         while done < transitions:
             batch = self._earned(self._newest[self._rng.integers(0, len(self._newest), self._together)])
@@ -223,20 +229,14 @@ class RewardModel(Positioned):
         self._planner.forget()
         return self
 
-    def _documents(self, most: int) -> tuple[Ints, Floats]:
-        """Texts and rewards of documents, as `paid_documents`, without what a form pays."""
-        texts, rewards = paid_documents(self.world, self.env_config, self._rng, most)
-        if len(texts) < 2:
-            raise ValueError(
-                f"pretrain needs at least 2 documents that can be written as episodes, but there are {len(texts)}; use "
-                "a larger corpus, or leave pretrain out"
-            )
+    def _add_documents(self, texts: Ints, rewards: Floats) -> Ints:
+        """Add documents to what was paid, without what a form paid for them; returns their payments."""
+        payments = self._paid.add(texts, rewards)
         if self.form is not None:
-            row, step = np.nonzero(~np.isnan(rewards))
-            length = self.env_config.context_length
-            windows = np.lib.stride_tricks.sliding_window_view(texts, length, axis=1)[row, step]
-            rewards[row, step] -= self._bonus(windows, step, texts[row, length + step][:, None])[:, 0]
-        return texts, rewards
+            row, step, _ = self._paid.tokens_of(payments)
+            _, windows, taken = self._paid.states(row, step)
+            self._paid.rewards[row, step] -= self._bonus(windows, step, taken[:, None])[:, 0]
+        return payments
 
     def _noise(self, done: float) -> Floats:
         """(num_envs,) factors of the noise on the rewards when `done` of the training is over; infinite for random."""

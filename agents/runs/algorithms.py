@@ -90,13 +90,12 @@ def make(name: str, env: EnvConfig, seed: int, device: str = "auto", **settings:
     if not isinstance(agent, Agent):
         missing = [part for part in ("learn", "predict", "log_probs", "env_steps") if not hasattr(agent, part)]
         raise ValueError(f"algorithm {name!r} is no Agent: it lacks {', '.join(missing)}")
-    if transitions:
+    completed = complete(agent, env)
+    if transitions:  # learning too, so it is charged
         if not hasattr(agent, "pretrain"):
             raise ValueError(f"algorithm {name!r} cannot begin with corpus episodes: it has no method pretrain")
         began = time.perf_counter()
         agent.pretrain(transitions)
-    completed = complete(agent, env)
-    if transitions:  # learning too, so it is charged
         completed.learning_seconds = completed.pretraining_seconds = time.perf_counter() - began
     if completed is not agent and hasattr(agent, "save"):
         completed.save = agent.save  # type: ignore[method-assign]
