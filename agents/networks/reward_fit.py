@@ -54,9 +54,9 @@ class RewardFit:
         """Share of the variance of what was paid for new texts that the network predicted; below 0 if none."""
         return 1.0 - self.error / self.spread if self.spread else 0.0
 
-    def judge(self, predicted: Tensor, paid: Tensor) -> None:
-        """Compare (M,) predictions with what was paid for texts that have not been learned from."""
-        keep = _MEMORY if self.spread else 0.0
+    def judge(self, predicted: Tensor, paid: Tensor, share: float = 1.0) -> None:
+        """Compare (M,) predictions with what was paid and not learned from, `share` of a batch of texts."""
+        keep = _MEMORY**share if self.spread else 0.0
         self.error = keep * self.error + (1.0 - keep) * float((predicted - paid).square().mean())
         self.spread = keep * self.spread + (1.0 - keep) * float((paid - paid.mean()).square().mean())
 

@@ -73,14 +73,25 @@ class RewardEstimate:
 
     @property
     def explained(self) -> float:
-        """Share of the variance of rewards that the network predicted in texts that were new to it, 0 to 1."""
+        """Share of the variance of rewards that the network predicted where they were new to it, 0 to 1."""
         return min(1.0, max(0.0, self._fitted.explained))
 
     @torch.no_grad()
     def judge(self, new: Earned) -> None:
-        """Compare the network with texts that it has not seen, then know them by heart."""
+        """Compare the network with rewards that it has not seen, then know them by heart.
+
+        Those known by heart count only where no others are left: the network was fitted to them, so they say nothing of
+        tokens never tried.
+        """
         modelled = self._modelled(self._fitted.averaged, new).double().cpu()
-        self._fitted.judge(_means(modelled, new.paid), _means(torch.from_numpy(new.rewards), new.paid))
+        rewards, share = torch.from_numpy(new.rewards), 1.0
+        if self._remembers:
+            unseen = torch.from_numpy(~self.remembered.knows(self.key(new.read, new.masks), new.tokens))
+            if unseen.sum() > 1:
+                modelled, rewards, share = modelled[unseen], rewards[unseen], float(unseen.double().mean())
+        else:
+            modelled, rewards = _means(modelled, new.paid), _means(rewards, new.paid)
+        self._fitted.judge(modelled, rewards, share)
         self.remember(new)
 
     def remember(self, new: Earned) -> None:

@@ -6,6 +6,7 @@ import itertools
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from ...envs.arrays import Floats, Ints
 
@@ -28,6 +29,12 @@ class Remembered:
             before = row.setdefault(token, reward)
             if not abs(reward - before) <= _AGREE:
                 row[token] = math.nan
+
+    def knows(self, read: Ints, tokens: Ints) -> npt.NDArray[np.bool_]:
+        """(N,) whether it is remembered what `tokens` (N,) earn after reading (N, P) tokens."""
+        none: dict[int, float] = {}
+        pairs = zip(_keys(read), tokens.tolist(), strict=True)
+        return ~np.isnan([self._rows.get(key, none).get(token, math.nan) for key, token in pairs])
 
     def find(self, read: Ints) -> tuple[Ints, Ints, Floats]:
         """What is remembered after reading (N, P) tokens: (M,) places in `read`, tokens and rewards."""
