@@ -13,8 +13,12 @@ RACES = {
     "factored-seconds": "race_factored_seconds",
     "factored-120": "race_factored_120",
     "factored-soft": "race_factored_soft",
+    "factored-model": "race_factored_model",
+    "factored-corpus": "race_factored_corpus",
     "markov": "race",
     "markov-soft": "race_markov_soft",
+    "markov-model": "race_markov_model",
+    "markov-defaults": "race_markov_defaults",
 }
 _BEST = "What the score 1 looks like: after `{prompt}` in world 0 the best text is `{text}`, {nats} nats."
 _TEMPERATURES = {0.0: "0", 0.5: "½", 1.0: "1"}
@@ -25,7 +29,7 @@ _PLANNER = "reward model with planning"
 def race_table(name: str) -> str:
     """The tables of a race's own report."""
     result = load(f"race-{name}.json")
-    world = "TokenLM-Markov-v0" if name.startswith("markov") else "TokenLM-Factored-v0"
+    world = f"TokenLM-{name.split('-')[0].capitalize()}-v0"
     parts = [_without_zero(result).rstrip()]
     if result["settings"]["temperature"] == 0.0 and (best := best_text(world, _BEST)):
         parts.append(best)
@@ -56,13 +60,16 @@ def cells_table() -> str:
         settings, world = result["settings"], name.split("-")[0]
         leg, tau = settings["legs"][0], _TEMPERATURES[settings["temperature"]]
         budget = f"{settings['total_steps']:,} steps" if leg == "steps" else f"{settings['max_seconds']:g} s"
+        if name.endswith("-defaults"):
+            budget += ", defaults"
         for source_of in dict.fromkeys(row["class"] for row in result["rows"]):
             rows = {row["entry"]: row for row in result["rows"] if row["class"] == source_of}
-            ours = [entry for entry in rows if entry == _PLANNER or entry.startswith("TokenLM")]
+            ours = [entry for entry in rows if entry.startswith((_PLANNER, "TokenLM"))]
             others = {entry: rows[entry] for entry in rows if entry not in ours}
             first, best = _best(rows, leg), _best(others, leg)
-            planner = _cell(rows[_PLANNER], leg) if _PLANNER in rows else "-"
-            dqn = _best({entry: rows[entry] for entry in ours if entry != _PLANNER}, leg)
+            planners = [entry for entry in ours if entry.startswith(_PLANNER)]
+            planner = _cell(rows[planners[0]], leg) if planners else "-"
+            dqn = _best({entry: rows[entry] for entry in ours if entry not in planners}, leg)
             against = best if first in ours else _best({entry: rows[entry] for entry in ours}, leg)
             source = "rewards" if source_of == _REWARDS else "rewards and corpus"
             lines.append(

@@ -331,9 +331,9 @@ def why_lines() -> str:
             f"{_board('factored-reward-model')['total_steps']:,} steps, the best single text for all prompts "
             f"{short('factored-same-text')}, a table of token pairs {short('factored-table')}, GRPO "
             f"{short('factored-grpo')}, our DQN {short('factored-dqn-centred')}. On a Markov chain, which a table "
-            f"covers, the table is first: {raced('table with optimism')} after {markov['total_steps']:,} steps, "
-            f"the learned model {raced('reward model with planning')}, not told apart from it, our DQN "
-            f"{raced('TokenLM soft DQN')}. (Means over five worlds each.)",
+            f"covers, the learned model ends {raced('reward model with planning')} nats short after "
+            f"{markov['total_steps']:,} steps, the table {raced('table with optimism')}, not told apart, our DQN "
+            f"{raced('TokenLM soft DQN')}. (Five worlds each: means, on chains interquartile.)",
             "- **On long texts the reward must come often**: paid for every character, lyrics have perplexity "
             f"{lyrics[1]:.0f} against {lyrics[0]:.0f} of maximum likelihood after {seconds}; paid at the "
             f"end only, {late['ratio_to_maximum_likelihood']:.1f} times that of maximum likelihood after "

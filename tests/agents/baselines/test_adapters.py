@@ -47,7 +47,7 @@ def make(name, env="TokenLM-Tiny-v0", **settings):
 def test_learning_leaves_no_folder_behind(verbose, tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     make("SB3PPO", tiny, verbose=verbose).learn(1_024)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("SB3-*"))  # torch may make one of its own at its first use
     assert ("time_elapsed" in capsys.readouterr().out) == bool(verbose)
 
 
