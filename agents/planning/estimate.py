@@ -86,13 +86,14 @@ class RewardEstimate:
         modelled = self._modelled(self._fitted.averaged, new).double().cpu()
         rewards, share = torch.from_numpy(new.rewards), 1.0
         if self._remembers:
-            unseen = torch.from_numpy(~self.remembered.knows(self.key(new.read, new.masks), new.tokens))
+            key = self.key(new.read, new.masks)
+            unseen = torch.from_numpy(~self.remembered.knows(key, new.tokens))
             if unseen.sum() > 1:
                 modelled, rewards, share = modelled[unseen], rewards[unseen], float(unseen.double().mean())
+            self.remembered.add(key, new.tokens, new.rewards)
         else:
             modelled, rewards = _means(modelled, new.paid), _means(rewards, new.paid)
         self._fitted.judge(modelled, rewards, share)
-        self.remember(new)
 
     def remember(self, new: Earned) -> None:
         """Know by heart what tokens earned, if they were paid one by one."""
